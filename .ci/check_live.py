@@ -1,0 +1,15 @@
+"""Fails unless the nset that is installed runs on its core and leaves the GIL as it found it."""
+
+import sys
+import sysconfig
+
+import nset
+
+print(f"nset {nset.__version__} in {nset.__path__[0]}: {nset.IMPLEMENTATION}")
+if nset.IMPLEMENTATION != "compiled":
+    sys.exit("the compiled twin is not live")
+if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    enabled = sys._is_gil_enabled()
+    print(f"free-threaded Python {sys.version.split()[0]}: GIL {'on' if enabled else 'off'}")
+    if enabled:
+        sys.exit("importing nset has turned the GIL on")

@@ -1,0 +1,75 @@
+# Each target works from nothing: it makes .venv, installs what it needs and builds the core.
+# Only `demo` does without a C compiler; NSET_IMPLEMENTATION=python makes `test` do so too.
+
+PYTHON ?= python3
+FREE_THREADED_PYTHON ?= $(shell command -v python3.14t || command -v python3.13t || \
+	ls $(HOME)/.cache/python-free-threaded/bin/python3.13t 2>/dev/null)
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+
+# What the suite and the tools need. auto would let them run without the core, unnoticed.
+IMPLEMENTATION := $(patsubst auto,compiled,$(or $(NSET_IMPLEMENTATION),compiled))
+BUILT := $(VENV)/built-$(IMPLEMENTATION)
+TOOLS := $(VENV)/tools
+
+.PHONY: help demo test bench lint types annotate test-free-threaded clean
+
+help: ## show this list (the default)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/built-$(or $(NSET_IMPLEMENTATION),auto) ## a modality reports a procedure step to a live server
+	$(BIN)/python -m nset demo
+
+test: $(BUILT) ## the test suite on both twins, or on one: NSET_IMPLEMENTATION=python make test
+	$(BIN)/python -m pytest
+
+bench: $(TOOLS) ## compare pynetdicom, the pure and the compiled twin
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-group-by=group \
+		--benchmark-sort=mean --benchmark-columns=min,median,ops,rounds
+
+lint: $(TOOLS) ## ruff, mypy --strict, cython-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy --strict src
+	PATH=$(BIN):$$PATH cython-lint src
+
+types: $(TOOLS) ## mypy, and stubtest on both twins
+	$(BIN)/python -m mypy --strict src
+	NSET_IMPLEMENTATION=compiled $(BIN)/python -m mypy.stubtest nset
+	NSET_IMPLEMENTATION=python $(BIN)/python -m mypy.stubtest nset
+
+annotate: $(TOOLS) ## what Cython made of each line: build/annotate/_core.html
+	@mkdir -p build/annotate
+	$(BIN)/cython --annotate -o build/annotate/_core.c src/nset/_core.pyx
+
+test-free-threaded: ## the suite on a free-threaded CPython, with the GIL off
+	@test -n "$(FREE_THREADED_PYTHON)" || { echo "There is no python3.14t or python3.13t here; \
+	name one: make test-free-threaded FREE_THREADED_PYTHON=/path/to/python3.14t"; exit 1; }
+	$(FREE_THREADED_PYTHON) -m venv $(VENV)-free-threaded
+	NSET_IMPLEMENTATION=compiled $(VENV)-free-threaded/bin/python $(PIP_INSTALL) --prefer-binary -e '.[test]'
+	$(VENV)-free-threaded/bin/python .ci/check_live.py
+	PYTHON_GIL=0 $(VENV)-free-threaded/bin/python -m pytest
+
+clean: ## remove everything that was built or installed here
+	rm -rf $(VENV) $(VENV)-free-threaded build dist src/*.egg-info src/nset/_core.*.so
+	rm -rf .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("nset needs Python 3.10 or newer, this is " + sys.version.split()[0] + "; name another: make PYTHON=/path/to/python")'
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# One stamp at a time says what is installed: a switch of implementation builds anew, and an
+# extension that an earlier build left in the tree is never picked up.
+$(VENV)/built-%: pyproject.toml setup.py src/nset/_core.pyx | $(BIN)/python
+	@rm -f $(VENV)/built-* src/nset/_core.*.so
+	@echo "Installing nset ($*) and what it needs in $(VENV)"
+	@NSET_IMPLEMENTATION=$* $(BIN)/python $(PIP_INSTALL) -e '.[test]' || { test $* != compiled || \
+	printf '\nThe compiled core could not be built; the reason is above. Without a C compiler, run:\n\n    NSET_IMPLEMENTATION=python make test\n\n'; exit 1; }
+	@touch $@ $(if $(filter compiled,$*),$(VENV)/built-auto)
+
+$(TOOLS): pyproject.toml | $(BUILT)
+	NSET_IMPLEMENTATION=$(IMPLEMENTATION) $(BIN)/python $(PIP_INSTALL) -e '.[dev]'
+	@touch $@

@@ -1,0 +1,12 @@
+"""N-SET for DICOM servers: pynetdicom's ``N_SET`` on a compiled core.
+
+``from nset import N_SET`` is a drop-in for ``pynetdicom.dimse_primitives.N_SET``.
+"""
+
+from nset import config, status
+from nset._implementation import IMPLEMENTATION
+from nset.primitive import N_SET
+
+__version__ = "0.1.0"
+
+__all__ = ["IMPLEMENTATION", "N_SET", "__version__", "config", "status"]

@@ -1,0 +1,853 @@
+# cython: language_level=3, freethreading_compatible=True, embedsignature=False
+# cython: binding=True, warn.unused=True, warn.maybe_uninitialized=True
+"""The compiled twin: UID scan, integer and status ranges, list and validity checks.
+
+What a scan or a range check touches is C; every text and every unusual value is left to ``_rules``
+and ``_uid``, which the pure twin calls too. Attributes are read and written inside a critical
+section: nothing under the GIL, a lock of the object's own without it.
+"""
+
+import sys
+from io import BytesIO
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.module cimport PyModule_CheckExact, PyModule_GetDict
+from cpython.object cimport PyObject, PyTypeObject
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy, memset
+
+from pydicom.uid import UID
+
+from nset import _rules
+from nset._uid import accept_uid
+from nset.config import _own as _own_settings
+
+cdef class Primitive
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_ASCII(object text)
+    const unsigned char* PyUnicode_1BYTE_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    object PyUnicode_DecodeASCII(const char* text, Py_ssize_t size, const char* errors)
+    bint PyLong_Check(object value)
+    long PyLong_AsLongAndOverflow(object value, int* overflow) except? -1
+    PyTypeObject PyUnicode_Type
+
+    ctypedef struct VersionedType "PyTypeObject":
+        unsigned int tp_version_tag
+
+    VersionedType* Py_TYPE(object instance)
+
+cdef extern from *:
+    """
+    /* dict.get() with a reference of our own, which builds without the GIL need. */
+    static inline PyObject *nset_dict_get(PyObject *dict, PyObject *key) {
+        PyObject *value;
+    #if PY_VERSION_HEX >= 0x030D0000
+        if (PyDict_GetItemRef(dict, key, &value) < 0) return NULL;
+    #else
+        value = PyDict_GetItemWithError(dict, key);
+        if (value == NULL && PyErr_Occurred()) return NULL;
+        Py_XINCREF(value);
+    #endif
+        return value != NULL ? value : Py_NewRef(Py_None);
+    }
+    """
+    object _get "nset_dict_get"(dict mapping, object key)
+
+cdef extern from *:
+    """
+    /* A number that no two states of any dicts share, or 0 where CPython keeps none (3.12 on). */
+    static inline uint64_t nset_dict_version(void *dict) {
+    #if PY_VERSION_HEX < 0x030C0000
+        return ((PyDictObject *)dict)->ma_version_tag;
+    #else
+        (void)dict;
+        return 0;
+    #endif
+    }
+    """
+    uint64_t _version "nset_dict_version"(void* mapping) noexcept
+
+cdef extern from *:
+    """
+    #define NSET_INSTANCE_DICT(primitive) ((void *)(primitive)->__dict__)
+    #define NSET_DROP_INSTANCE_DICT(primitive) Py_CLEAR((primitive)->__dict__)
+    """
+    void* _instance_dict "NSET_INSTANCE_DICT"(Primitive) noexcept
+    void _drop_instance_dict "NSET_DROP_INSTANCE_DICT"(Primitive)
+
+
+cdef enum:
+    MAX_UID_LENGTH = 64
+    MAX_US = 0xFFFF
+
+assert MAX_UID_LENGTH == _rules.MAX_UID_LENGTH
+assert MAX_US == _rules.MAX_US
+
+# Which of the four UIDs are still the text that was set: a UID object is made on first reading.
+cdef enum:
+    AFFECTED_CLASS = 1
+    AFFECTED_INSTANCE = 2
+    REQUESTED_CLASS = 4
+    REQUESTED_INSTANCE = 8
+
+# Which of the four plain attributes are absent: deleted, or not yet set by __init__.
+cdef enum:
+    ERROR_COMMENT = 1
+    ERROR_ID = 2
+    ATTRIBUTE_IDENTIFIER_LIST = 4
+    OFFENDING_ELEMENT = 8
+    CONTEXT_ID = 16
+
+cdef type _UID = UID
+cdef dict _modules = sys.modules
+cdef tuple _REQUEST_KEYWORDS = _rules.REQUEST_KEYWORDS
+cdef tuple _RESPONSE_KEYWORDS = _rules.RESPONSE_KEYWORDS
+cdef str _MESSAGE_ID = _rules.MESSAGE_ID
+cdef str _MESSAGE_ID_BEING_RESPONDED_TO = _rules.MESSAGE_ID_BEING_RESPONDED_TO
+cdef str _AFFECTED_SOP_CLASS_UID = _rules.AFFECTED_SOP_CLASS_UID
+cdef str _AFFECTED_SOP_INSTANCE_UID = _rules.AFFECTED_SOP_INSTANCE_UID
+cdef str _REQUESTED_SOP_CLASS_UID = _rules.REQUESTED_SOP_CLASS_UID
+cdef str _REQUESTED_SOP_INSTANCE_UID = _rules.REQUESTED_SOP_INSTANCE_UID
+
+
+# -- UIDs -----------------------------------------------------------------------------------------
+
+cdef enum:
+    # The scan runs over whole vectors: 1 + 64 + 1 characters, filled up.
+    SCAN_LENGTH = 80
+
+
+cdef bint _is_clean_uid(const unsigned char* text, Py_ssize_t length) noexcept nogil:
+    """Whether the text is a UID by PS3.5 Section 9.1: no branch in the loop, so it vectorises."""
+    cdef unsigned char padded[SCAN_LENGTH + 2]
+    cdef unsigned char before, here, after
+    cdef unsigned char bad = 0
+    cdef int i
+    if length < 1 or length > MAX_UID_LENGTH:
+        return False
+    # A dot on either side of every component, and harmless digits up to the end.
+    memset(padded, c"1", sizeof(padded))
+    padded[0] = c"."
+    memcpy(padded + 1, text, <size_t>length)
+    padded[length + 1] = c"."
+    for i in range(SCAN_LENGTH):
+        before, here, after = padded[i], padded[i + 1], padded[i + 2]
+        bad |= (
+            ((<unsigned char>(here - c"0") > 9) & (here != c"."))
+            | ((before == c".") & (here == c"."))
+            | ((before == c".") & (here == c"0") & (after != c"."))
+        )
+    return bad == 0
+
+
+# What the last look that found the default validator went through. Each is alive as long as the
+# version of the one before it holds.
+cdef uint64_t _modules_version = 0
+cdef void* _settings = NULL
+cdef uint64_t _settings_version = 0
+cdef void* _validators = NULL
+cdef uint64_t _validators_version = 0
+
+
+cdef bint _default_validator_is_in_force() except -1:
+    """Whether clean text can cause no error, warning or record; read at each call."""
+    global _modules_version, _settings, _settings_version, _validators, _validators_version
+    if (
+        _modules_version != 0
+        and _version(<void*>_modules) == _modules_version
+        and _version(_settings) == _settings_version
+        and _version(_validators) == _validators_version
+    ):
+        return True
+    cdef dict settings = _own_settings
+    cdef object module = _get(_modules, "pynetdicom._config")
+    cdef object validators
+    if module is not None and PyModule_CheckExact(module):
+        settings = <dict>PyModule_GetDict(module)
+    validators = _get(settings, "VALIDATORS")
+    # Not there while another thread is still importing pynetdicom: the slow path knows.
+    if type(validators) is not dict:
+        return False
+    if _get(<dict>validators, "UI") is not _get(settings, "validate_ui"):
+        return False
+    if _version(<void*>_modules) != 0:
+        _modules_version = _version(<void*>_modules)
+        _settings, _settings_version = <void*>settings, _version(<void*>settings)
+        _validators, _validators_version = <void*>validators, _version(<void*>validators)
+    return True
+
+
+cdef object _check_uid(object value, object name, bint* unread):
+    """Give what to keep for `value`: text that is still to become a UID, a UID, or None."""
+    if type(value) is str or type(value) is _UID:
+        if (
+            PyUnicode_IS_ASCII(value)
+            and _is_clean_uid(PyUnicode_1BYTE_DATA(value), PyUnicode_GET_LENGTH(value))
+            and _default_validator_is_in_force()
+            and (type(value) is str or not hasattr(value, "_PRIVATE_TS_ENCODING"))
+        ):
+            unread[0] = True
+            return value
+    elif type(value) is bytes:
+        if (
+            _is_clean_uid(<const unsigned char*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+            and _default_validator_is_in_force()
+        ):
+            unread[0] = True
+            return PyUnicode_DecodeASCII(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), NULL)
+    elif value is None:
+        return None
+    return accept_uid(value, name)
+
+
+cdef object _new_uid(object text):
+    """Make the UID that pydicom would make of clean text, without checking it again."""
+    cdef tuple args = (text,)
+    return PyUnicode_Type.tp_new(_UID, <PyObject*>args, NULL)
+
+
+# -- Integers -------------------------------------------------------------------------------------
+
+cdef inline bint _is_us(object value) except -1:
+    """Whether the int fits in a US element (2 bytes)."""
+    cdef int overflow = 0
+    cdef long number = PyLong_AsLongAndOverflow(value, &overflow)
+    return overflow == 0 and 0 <= number <= MAX_US
+
+
+cdef inline bint _is_message_id(object value, str name) except -1:
+    if not PyLong_Check(value):
+        if value is None:
+            return True
+        raise _rules.message_id_type(name)
+    if not _is_us(value):
+        raise _rules.us_out_of_range(name)
+    return True
+
+
+def category(code):
+    """Give the category of a status code by the ranges of PS3.7 Annex C.
+
+    Parameters
+    ----------
+    code : int
+        The code, 0 or more.
+
+    Returns
+    -------
+    str
+        ``"Success"``, ``"Warning"``, ``"Failure"``, ``"Cancel"``, ``"Pending"``, or ``"Unknown"``
+        for what Annex C does not list.
+
+    Raises
+    ------
+    ValueError
+        If `code` is negative or no int.
+    """
+    cdef int overflow = 0
+    cdef long number
+    if not PyLong_Check(code):
+        raise _rules.status_code_type()
+    number = PyLong_AsLongAndOverflow(code, &overflow)
+    if overflow < 0 or overflow == 0 and number < 0:
+        raise _rules.status_code_type()
+    if overflow > 0:
+        return "Unknown"
+    if number == 0x0000:
+        return "Success"
+    if number == 0x0001 or number == 0x0107 or number == 0x0116 or 0xB000 <= number <= 0xBFFF:
+        return "Warning"
+    if 0x0100 <= number <= 0x02FF or 0xA000 <= number <= 0xAFFF or 0xC000 <= number <= 0xCFFF:
+        return "Failure"
+    if number == 0xFE00:
+        return "Cancel"
+    if number == 0xFF00 or number == 0xFF01:
+        return "Pending"
+    return "Unknown"
+
+
+# -- The public class -----------------------------------------------------------------------------
+
+cdef object _adopted_class = None
+cdef VersionedType* _adopted = NULL
+cdef unsigned int _adopted_version = 0
+
+
+def adopt(cls):
+    """Name the class whose `__init__` need not look for overridden properties.
+
+    Parameters
+    ----------
+    cls : type
+        The public ``N_SET``. Called once, while nset is imported.
+    """
+    global _adopted, _adopted_class
+    _adopted_class = cls
+    _adopted = <VersionedType*><PyObject*>cls
+
+
+cdef bint _is_untouched(Primitive primitive) except -1:
+    """Whether the validity checks may read the fields: nobody has overridden or patched a property.
+
+    True only for the adopted class itself, as long as its version is one that was looked through;
+    CPython gives a class a new version whenever it or a base is changed.
+    """
+    global _adopted_version
+    if Py_TYPE(primitive) != _adopted or _instance_dict(primitive) != NULL:
+        return False
+    if _adopted.tp_version_tag != 0 and _adopted.tp_version_tag == _adopted_version:
+        return True
+    if _has_overrides(_adopted_class):
+        return False
+    _adopted_version = _adopted.tp_version_tag
+    return True
+
+
+cdef bint _has_overrides(object cls) except -1:
+    if cls.__getattribute__ is not object.__getattribute__ or hasattr(cls, "__getattr__"):
+        return True
+    for keyword in _rules.VALIDITY_KEYWORDS:
+        if getattr(cls, keyword) is not getattr(Primitive, keyword):
+            return True
+    return False
+
+
+cdef class Primitive:
+    """What an N-SET request and response hold; ``nset.N_SET`` is its public face.
+
+    Instances are safe to share between threads: each attribute is read and written whole.
+    """
+
+    REQUEST_KEYWORDS = _rules.REQUEST_KEYWORDS
+    RESPONSE_KEYWORDS = _rules.RESPONSE_KEYWORDS
+    STATUS_OPTIONAL_KEYWORDS = _rules.STATUS_OPTIONAL_KEYWORDS
+
+    _dataset_path = None
+    _dataset_file = None
+
+    cdef dict __dict__
+    cdef object __weakref__
+    cdef object _message_id
+    cdef object _message_id_being_responded_to
+    cdef object _affected_sop_class_uid
+    cdef object _affected_sop_instance_uid
+    cdef object _requested_sop_class_uid
+    cdef object _requested_sop_instance_uid
+    cdef object _status
+    cdef object _dataset
+    cdef object _error_comment
+    cdef object _error_id
+    cdef object _attribute_identifier_list
+    cdef object _offending_element
+    cdef object _context
+    cdef unsigned char _unread
+    cdef unsigned char _absent
+
+    def __cinit__(self):
+        _drop_instance_dict(self)
+        self._absent = ERROR_COMMENT | ERROR_ID | ATTRIBUTE_IDENTIFIER_LIST | OFFENDING_ELEMENT | CONTEXT_ID
+
+    def __init__(self):
+        if Py_TYPE(self) != _adopted:
+            for keyword in _rules.INIT_KEYWORDS:
+                setattr(self, keyword, None)
+            return
+        with cython.critical_section(self):
+            self._dataset = None
+            self._error_comment = None
+            self._error_id = None
+            self._attribute_identifier_list = None
+            self._offending_element = None
+            self._absent &= CONTEXT_ID
+
+    @property
+    def MessageID(self):
+        """Message ID (0000,0110): int in 0..65535, or None."""
+        with cython.critical_section(self):
+            return self._message_id
+
+    @MessageID.setter
+    def MessageID(self, value):
+        _is_message_id(value, _MESSAGE_ID)
+        with cython.critical_section(self):
+            self._message_id = value
+
+    @MessageID.deleter
+    def MessageID(self):
+        raise _rules.no_deleter(self, "MessageID")
+
+    @property
+    def MessageIDBeingRespondedTo(self):
+        """Message ID Being Responded To (0000,0120): int in 0..65535, or None."""
+        with cython.critical_section(self):
+            return self._message_id_being_responded_to
+
+    @MessageIDBeingRespondedTo.setter
+    def MessageIDBeingRespondedTo(self, value):
+        _is_message_id(value, _MESSAGE_ID_BEING_RESPONDED_TO)
+        with cython.critical_section(self):
+            self._message_id_being_responded_to = value
+
+    @MessageIDBeingRespondedTo.deleter
+    def MessageIDBeingRespondedTo(self):
+        raise _rules.no_deleter(self, "MessageIDBeingRespondedTo")
+
+    @property
+    def Status(self):
+        """Status (0000,0900): int in 0..65535, or None."""
+        with cython.critical_section(self):
+            return self._status
+
+    @Status.setter
+    def Status(self, value):
+        if PyLong_Check(value):
+            if not _is_us(value):
+                raise _rules.us_out_of_range(_rules.STATUS)
+        elif value is not None:
+            raise _rules.status_type()
+        with cython.critical_section(self):
+            self._status = value
+
+    @Status.deleter
+    def Status(self):
+        raise _rules.no_deleter(self, "Status")
+
+    @property
+    def AffectedSOPClassUID(self):
+        """Affected SOP Class UID (0000,0002): UID of at most 64 characters, or None."""
+        cdef object text, uid
+        with cython.critical_section(self):
+            while self._unread & AFFECTED_CLASS:
+                text = self._affected_sop_class_uid
+                uid = _new_uid(text)
+                # Making it may have run the garbage collector, and that anything.
+                if self._unread & AFFECTED_CLASS and self._affected_sop_class_uid is text:
+                    self._affected_sop_class_uid = uid
+                    self._unread &= ~AFFECTED_CLASS
+            return self._affected_sop_class_uid
+
+    @AffectedSOPClassUID.setter
+    def AffectedSOPClassUID(self, value):
+        cdef bint unread = False
+        value = _check_uid(value, _AFFECTED_SOP_CLASS_UID, &unread)
+        with cython.critical_section(self):
+            self._affected_sop_class_uid = value
+            if unread:
+                self._unread |= AFFECTED_CLASS
+            else:
+                self._unread &= ~AFFECTED_CLASS
+
+    @AffectedSOPClassUID.deleter
+    def AffectedSOPClassUID(self):
+        raise _rules.no_deleter(self, "AffectedSOPClassUID")
+
+    @property
+    def AffectedSOPInstanceUID(self):
+        """Affected SOP Instance UID (0000,1000): UID of at most 64 characters, or None."""
+        cdef object text, uid
+        with cython.critical_section(self):
+            while self._unread & AFFECTED_INSTANCE:
+                text = self._affected_sop_instance_uid
+                uid = _new_uid(text)
+                # Making it may have run the garbage collector, and that anything.
+                if self._unread & AFFECTED_INSTANCE and self._affected_sop_instance_uid is text:
+                    self._affected_sop_instance_uid = uid
+                    self._unread &= ~AFFECTED_INSTANCE
+            return self._affected_sop_instance_uid
+
+    @AffectedSOPInstanceUID.setter
+    def AffectedSOPInstanceUID(self, value):
+        cdef bint unread = False
+        value = _check_uid(value, _AFFECTED_SOP_INSTANCE_UID, &unread)
+        with cython.critical_section(self):
+            self._affected_sop_instance_uid = value
+            if unread:
+                self._unread |= AFFECTED_INSTANCE
+            else:
+                self._unread &= ~AFFECTED_INSTANCE
+
+    @AffectedSOPInstanceUID.deleter
+    def AffectedSOPInstanceUID(self):
+        raise _rules.no_deleter(self, "AffectedSOPInstanceUID")
+
+    @property
+    def RequestedSOPClassUID(self):
+        """Requested SOP Class UID (0000,0003): UID of at most 64 characters, or None."""
+        cdef object text, uid
+        with cython.critical_section(self):
+            while self._unread & REQUESTED_CLASS:
+                text = self._requested_sop_class_uid
+                uid = _new_uid(text)
+                # Making it may have run the garbage collector, and that anything.
+                if self._unread & REQUESTED_CLASS and self._requested_sop_class_uid is text:
+                    self._requested_sop_class_uid = uid
+                    self._unread &= ~REQUESTED_CLASS
+            return self._requested_sop_class_uid
+
+    @RequestedSOPClassUID.setter
+    def RequestedSOPClassUID(self, value):
+        cdef bint unread = False
+        value = _check_uid(value, _REQUESTED_SOP_CLASS_UID, &unread)
+        with cython.critical_section(self):
+            self._requested_sop_class_uid = value
+            if unread:
+                self._unread |= REQUESTED_CLASS
+            else:
+                self._unread &= ~REQUESTED_CLASS
+
+    @RequestedSOPClassUID.deleter
+    def RequestedSOPClassUID(self):
+        raise _rules.no_deleter(self, "RequestedSOPClassUID")
+
+    @property
+    def RequestedSOPInstanceUID(self):
+        """Requested SOP Instance UID (0000,1001): UID of at most 64 characters, or None."""
+        cdef object text, uid
+        with cython.critical_section(self):
+            while self._unread & REQUESTED_INSTANCE:
+                text = self._requested_sop_instance_uid
+                uid = _new_uid(text)
+                # Making it may have run the garbage collector, and that anything.
+                if self._unread & REQUESTED_INSTANCE and self._requested_sop_instance_uid is text:
+                    self._requested_sop_instance_uid = uid
+                    self._unread &= ~REQUESTED_INSTANCE
+            return self._requested_sop_instance_uid
+
+    @RequestedSOPInstanceUID.setter
+    def RequestedSOPInstanceUID(self, value):
+        cdef bint unread = False
+        value = _check_uid(value, _REQUESTED_SOP_INSTANCE_UID, &unread)
+        with cython.critical_section(self):
+            self._requested_sop_instance_uid = value
+            if unread:
+                self._unread |= REQUESTED_INSTANCE
+            else:
+                self._unread &= ~REQUESTED_INSTANCE
+
+    @RequestedSOPInstanceUID.deleter
+    def RequestedSOPInstanceUID(self):
+        raise _rules.no_deleter(self, "RequestedSOPInstanceUID")
+
+    @property
+    def _AffectedSOPInstanceUID(self):
+        """pynetdicom's other name of `AffectedSOPInstanceUID`."""
+        return self.AffectedSOPInstanceUID
+
+    @_AffectedSOPInstanceUID.setter
+    def _AffectedSOPInstanceUID(self, value):
+        self.AffectedSOPInstanceUID = value
+
+    @_AffectedSOPInstanceUID.deleter
+    def _AffectedSOPInstanceUID(self):
+        raise _rules.no_deleter(self, "_AffectedSOPInstanceUID")
+
+    @property
+    def _RequestedSOPClassUID(self):
+        """pynetdicom's other name of `RequestedSOPClassUID`."""
+        return self.RequestedSOPClassUID
+
+    @_RequestedSOPClassUID.setter
+    def _RequestedSOPClassUID(self, value):
+        self.RequestedSOPClassUID = value
+
+    @_RequestedSOPClassUID.deleter
+    def _RequestedSOPClassUID(self):
+        raise _rules.no_deleter(self, "_RequestedSOPClassUID")
+
+    @property
+    def _RequestedSOPInstanceUID(self):
+        """pynetdicom's other name of `RequestedSOPInstanceUID`."""
+        return self.RequestedSOPInstanceUID
+
+    @_RequestedSOPInstanceUID.setter
+    def _RequestedSOPInstanceUID(self, value):
+        self.RequestedSOPInstanceUID = value
+
+    @_RequestedSOPInstanceUID.deleter
+    def _RequestedSOPInstanceUID(self):
+        raise _rules.no_deleter(self, "_RequestedSOPInstanceUID")
+
+    @property
+    def _dataset_variant(self):
+        """The one list under both its names; set as a tuple of the list and the name."""
+        with cython.critical_section(self):
+            return self._dataset
+
+    @_dataset_variant.setter
+    def _dataset_variant(self, value):
+        self._put_list(value[0], value[1])
+
+    @_dataset_variant.deleter
+    def _dataset_variant(self):
+        raise _rules.no_deleter(self, "_dataset_variant")
+
+    @property
+    def AttributeList(self):
+        """Encoded Attribute List of a response: BytesIO or None; one with ModificationList."""
+        with cython.critical_section(self):
+            return self._dataset
+
+    @AttributeList.setter
+    def AttributeList(self, value):
+        self._put_list(value, "AttributeList")
+
+    @AttributeList.deleter
+    def AttributeList(self):
+        raise _rules.no_deleter(self, "AttributeList")
+
+    @property
+    def ModificationList(self):
+        """Encoded Modification List of a request: BytesIO or None; one with AttributeList."""
+        with cython.critical_section(self):
+            return self._dataset
+
+    @ModificationList.setter
+    def ModificationList(self, value):
+        self._put_list(value, "ModificationList")
+
+    @ModificationList.deleter
+    def ModificationList(self):
+        raise _rules.no_deleter(self, "ModificationList")
+
+    cdef int _put_list(self, object value, object name) except -1:
+        if value is not None and not isinstance(value, BytesIO):
+            raise _rules.list_type(name)
+        with cython.critical_section(self):
+            self._dataset = value
+        return 0
+
+    @property
+    def ErrorComment(self):
+        """Error Comment (0000,0902): any value; checked when it is sent."""
+        with cython.critical_section(self):
+            if not self._absent & ERROR_COMMENT:
+                return self._error_comment
+        raise _rules.no_attribute(self, "ErrorComment")
+
+    @ErrorComment.setter
+    def ErrorComment(self, value):
+        with cython.critical_section(self):
+            self._error_comment = value
+            self._absent &= ~ERROR_COMMENT
+
+    @ErrorComment.deleter
+    def ErrorComment(self):
+        with cython.critical_section(self):
+            if not self._absent & ERROR_COMMENT:
+                self._error_comment = None
+                self._absent |= ERROR_COMMENT
+                return
+        raise _rules.no_attribute(self, "ErrorComment")
+
+    @property
+    def ErrorID(self):
+        """Error ID (0000,0903): any value; checked when it is sent."""
+        with cython.critical_section(self):
+            if not self._absent & ERROR_ID:
+                return self._error_id
+        raise _rules.no_attribute(self, "ErrorID")
+
+    @ErrorID.setter
+    def ErrorID(self, value):
+        with cython.critical_section(self):
+            self._error_id = value
+            self._absent &= ~ERROR_ID
+
+    @ErrorID.deleter
+    def ErrorID(self):
+        with cython.critical_section(self):
+            if not self._absent & ERROR_ID:
+                self._error_id = None
+                self._absent |= ERROR_ID
+                return
+        raise _rules.no_attribute(self, "ErrorID")
+
+    @property
+    def AttributeIdentifierList(self):
+        """Attribute Identifier List (0000,1005): any value; checked when it is sent."""
+        with cython.critical_section(self):
+            if not self._absent & ATTRIBUTE_IDENTIFIER_LIST:
+                return self._attribute_identifier_list
+        raise _rules.no_attribute(self, "AttributeIdentifierList")
+
+    @AttributeIdentifierList.setter
+    def AttributeIdentifierList(self, value):
+        with cython.critical_section(self):
+            self._attribute_identifier_list = value
+            self._absent &= ~ATTRIBUTE_IDENTIFIER_LIST
+
+    @AttributeIdentifierList.deleter
+    def AttributeIdentifierList(self):
+        with cython.critical_section(self):
+            if not self._absent & ATTRIBUTE_IDENTIFIER_LIST:
+                self._attribute_identifier_list = None
+                self._absent |= ATTRIBUTE_IDENTIFIER_LIST
+                return
+        raise _rules.no_attribute(self, "AttributeIdentifierList")
+
+    @property
+    def OffendingElement(self):
+        """Offending Element (0000,0901): any value; checked when it is sent."""
+        with cython.critical_section(self):
+            if not self._absent & OFFENDING_ELEMENT:
+                return self._offending_element
+        raise _rules.no_attribute(self, "OffendingElement")
+
+    @OffendingElement.setter
+    def OffendingElement(self, value):
+        with cython.critical_section(self):
+            self._offending_element = value
+            self._absent &= ~OFFENDING_ELEMENT
+
+    @OffendingElement.deleter
+    def OffendingElement(self):
+        with cython.critical_section(self):
+            if not self._absent & OFFENDING_ELEMENT:
+                self._offending_element = None
+                self._absent |= OFFENDING_ELEMENT
+                return
+        raise _rules.no_attribute(self, "OffendingElement")
+
+    @property
+    def _context_id(self):
+        """ID of the presentation context (PS3.8 Section 9.3.2.2) that the message came in."""
+        with cython.critical_section(self):
+            return self._context
+
+    @_context_id.setter
+    def _context_id(self, value):
+        with cython.critical_section(self):
+            self._context = value
+            self._absent &= ~CONTEXT_ID
+
+    @_context_id.deleter
+    def _context_id(self):
+        with cython.critical_section(self):
+            if not self._absent & CONTEXT_ID:
+                self._context = None
+                self._absent |= CONTEXT_ID
+                return
+        raise _rules.no_attribute(self, "_context_id")
+
+    @property
+    def is_valid_request(self):
+        """Whether all of ``REQUEST_KEYWORDS`` are set (PS3.7 Table 10.1-3)."""
+        if _is_untouched(self):
+            with cython.critical_section(self):
+                return (
+                    self._message_id is not None
+                    and self._requested_sop_class_uid is not None
+                    and self._requested_sop_instance_uid is not None
+                    and self._dataset is not None
+                )
+        for keyword in self.REQUEST_KEYWORDS:
+            if getattr(self, keyword) is None:
+                return False
+        return True
+
+    @is_valid_request.setter
+    def is_valid_request(self, value):
+        raise _rules.no_setter(self, "is_valid_request")
+
+    @is_valid_request.deleter
+    def is_valid_request(self):
+        raise _rules.no_deleter(self, "is_valid_request")
+
+    @property
+    def is_valid_response(self):
+        """Whether all of ``RESPONSE_KEYWORDS`` are set (PS3.7 Table 10.1-3)."""
+        if _is_untouched(self):
+            with cython.critical_section(self):
+                return (
+                    self._message_id_being_responded_to is not None and self._status is not None
+                )
+        for keyword in self.RESPONSE_KEYWORDS:
+            if getattr(self, keyword) is None:
+                return False
+        return True
+
+    @is_valid_response.setter
+    def is_valid_response(self, value):
+        raise _rules.no_setter(self, "is_valid_response")
+
+    @is_valid_response.deleter
+    def is_valid_response(self):
+        raise _rules.no_deleter(self, "is_valid_response")
+
+    @property
+    def msg_type(self):
+        """The name of the class with hyphens: ``"N-SET"``."""
+        return self.__class__.__name__.replace("_", "-")
+
+    @msg_type.setter
+    def msg_type(self, value):
+        raise _rules.no_setter(self, "msg_type")
+
+    @msg_type.deleter
+    def msg_type(self):
+        raise _rules.no_deleter(self, "msg_type")
+
+    def __getstate__(self):
+        state = dict(getattr(self, "__dict__"))
+        for keyword, field in _fields.items():
+            try:
+                value = field.__get__(self)
+            except AttributeError:
+                continue  # deleted, and to be so in the copy
+            if value is not None or keyword in _rules.STATUS_OPTIONAL_KEYWORDS:
+                state[keyword] = value
+        return state
+
+    def __setstate__(self, state):
+        for name, value in state.items():
+            if not self._restore(name, value):
+                getattr(self, "__dict__")[name] = value
+
+    cdef bint _restore(self, object name, object value) except -1:
+        """Put a field as it was, unchecked; False for what is no field."""
+        with cython.critical_section(self):
+            if name == "MessageID":
+                self._message_id = value
+            elif name == "MessageIDBeingRespondedTo":
+                self._message_id_being_responded_to = value
+            elif name == "Status":
+                self._status = value
+            elif name == "AffectedSOPClassUID":
+                self._affected_sop_class_uid = value
+                self._unread &= ~AFFECTED_CLASS
+            elif name == "AffectedSOPInstanceUID":
+                self._affected_sop_instance_uid = value
+                self._unread &= ~AFFECTED_INSTANCE
+            elif name == "RequestedSOPClassUID":
+                self._requested_sop_class_uid = value
+                self._unread &= ~REQUESTED_CLASS
+            elif name == "RequestedSOPInstanceUID":
+                self._requested_sop_instance_uid = value
+                self._unread &= ~REQUESTED_INSTANCE
+            elif name == "ModificationList":
+                self._dataset = value
+            elif name == "ErrorComment":
+                self._error_comment = value
+                self._absent &= ~ERROR_COMMENT
+            elif name == "ErrorID":
+                self._error_id = value
+                self._absent &= ~ERROR_ID
+            elif name == "AttributeIdentifierList":
+                self._attribute_identifier_list = value
+                self._absent &= ~ATTRIBUTE_IDENTIFIER_LIST
+            elif name == "OffendingElement":
+                self._offending_element = value
+                self._absent &= ~OFFENDING_ELEMENT
+            elif name == "_context_id":
+                self._context = value
+                self._absent &= ~CONTEXT_ID
+            else:
+                return False
+        return True
+
+
+# The properties themselves, for a state that no subclass's override has a part in.
+cdef dict _fields = {keyword: getattr(Primitive, keyword) for keyword in _rules.STATE_KEYWORDS}

@@ -1,0 +1,79 @@
+"""The slow path for UIDs: whatever the twins' scan does not pass at once.
+
+Here are pydicom's warnings, the validators, and pynetdicom's log records and error texts, word for
+word. Clean text (PS3.5 Section 9.1) under the default validator never gets here: it can cause
+neither.
+"""
+
+import logging
+from typing import Any
+
+from pydicom.uid import UID
+
+from nset import config
+
+# pynetdicom's own logger: who filters or counts its records goes on doing so. Without a handler of
+# its own Python would print errors to stderr where the user has not configured logging.
+logging.getLogger("pynetdicom").addHandler(logging.NullHandler())
+_LOGGER = logging.getLogger("pynetdicom.utils")
+
+
+def accept_uid(value: Any, name: str) -> UID | None:
+    """Turn what a user or a peer gave into a UID, or refuse it.
+
+    Parameters
+    ----------
+    value : str, bytes, pydicom.uid.UID or None
+        The UID, at most 64 characters after blanks around it are taken off.
+    name : str
+        The element's name, for messages.
+
+    Returns
+    -------
+    pydicom.uid.UID or None
+        None for None and for an empty value.
+
+    Raises
+    ------
+    ValueError
+        If the bytes can't be decoded or the validator refuses the UID.
+    TypeError
+        If `value` is of another type.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        value = _decode(value)
+    if not isinstance(value, str):
+        raise TypeError(
+            f"'{name}' must be str, bytes, UID or None, not '{value.__class__.__name__}'"
+        )
+    uid = UID(value)
+    if not uid:
+        return None
+    conforms, reason = config.settings()["VALIDATORS"]["UI"](uid)
+    if not conforms:
+        text = f"Invalid '{name}' value '{uid}' - {reason}"
+        _LOGGER.error(text)
+        raise ValueError(text)
+    if not uid.is_valid:
+        _LOGGER.warning(f"Non-conformant '{name}' value '{uid}'")
+    return uid
+
+
+def _decode(value: bytes) -> str:
+    """ASCII first, then the codecs of the configuration with all that is not ASCII left out."""
+    try:
+        return value.decode("ascii")
+    except UnicodeDecodeError as exc:
+        _LOGGER.exception(exc)
+    codecs = [c for c in config.settings()["CODECS"] if c not in ("ascii", "646", "us-ascii")]
+    for codec in codecs:
+        try:
+            return value.decode(codec).encode("ascii", errors="ignore").decode("ascii")
+        except UnicodeError as exc:
+            _LOGGER.exception(exc)
+    raise ValueError(
+        f"Unable to decode '{value.hex(' ').upper()}' using the "
+        f"{', '.join(['ascii', *codecs])} codec(s)"
+    )
