@@ -3,10 +3,11 @@
 ``from nset import N_SET`` is a drop-in for ``pynetdicom.dimse_primitives.N_SET``.
 """
 
-from nset import config, status
+from nset import config, status, wire
+from nset._command_set import CommandSetError
 from nset._implementation import IMPLEMENTATION
 from nset.primitive import N_SET
 
 __version__ = "0.1.0"
 
-__all__ = ["IMPLEMENTATION", "N_SET", "__version__", "config", "status"]
+__all__ = ["IMPLEMENTATION", "N_SET", "CommandSetError", "__version__", "config", "status", "wire"]

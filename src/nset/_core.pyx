@@ -11,15 +11,15 @@ import sys
 from io import BytesIO
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.module cimport PyModule_CheckExact, PyModule_GetDict
 from cpython.object cimport PyObject, PyTypeObject
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from pydicom.uid import UID
 
-from nset import _rules
+from nset import _command_set, _rules
 from nset._uid import accept_uid
 from nset.config import _own as _own_settings
 
@@ -30,7 +30,9 @@ cdef extern from "Python.h":
     const unsigned char* PyUnicode_1BYTE_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     object PyUnicode_DecodeASCII(const char* text, Py_ssize_t size, const char* errors)
-    bint PyLong_Check(object value)
+    bint PyUnicode_Check(object value)
+    bint PyLong_CheckExact(object value)
+    long PyLong_AsLong(object value) except? -1
     long PyLong_AsLongAndOverflow(object value, int* overflow) except? -1
     PyTypeObject PyUnicode_Type
 
@@ -102,6 +104,7 @@ cdef enum:
     CONTEXT_ID = 16
 
 cdef type _UID = UID
+cdef type _BytesIO = BytesIO
 cdef dict _modules = sys.modules
 cdef tuple _REQUEST_KEYWORDS = _rules.REQUEST_KEYWORDS
 cdef tuple _RESPONSE_KEYWORDS = _rules.RESPONSE_KEYWORDS
@@ -165,7 +168,9 @@ cdef bint _default_validator_is_in_force() except -1:
     cdef dict settings = _own_settings
     cdef object module = _get(_modules, "pynetdicom._config")
     cdef object validators
-    if module is not None and PyModule_CheckExact(module):
+    if module is not None:
+        if not PyModule_CheckExact(module):
+            return False
         settings = <dict>PyModule_GetDict(module)
     validators = _get(settings, "VALIDATORS")
     # Not there while another thread is still importing pynetdicom: the slow path knows.
@@ -211,15 +216,22 @@ cdef object _new_uid(object text):
 
 # -- Integers -------------------------------------------------------------------------------------
 
-cdef inline bint _is_us(object value) except -1:
-    """Whether the int fits in a US element (2 bytes)."""
+cdef bint _is_us(object value) except -1:
+    """Whether the int, or what says that it is one, fits in a US element (2 bytes)."""
     cdef int overflow = 0
-    cdef long number = PyLong_AsLongAndOverflow(value, &overflow)
+    cdef long number
+    if not PyLong_CheckExact(value):
+        return 0 <= value <= MAX_US
+    number = PyLong_AsLongAndOverflow(value, &overflow)
     return overflow == 0 and 0 <= number <= MAX_US
 
 
+cdef inline bint _is_int(object value) except -1:
+    return PyLong_CheckExact(value) or isinstance(value, int)
+
+
 cdef inline bint _is_message_id(object value, str name) except -1:
-    if not PyLong_Check(value):
+    if not _is_int(value):
         if value is None:
             return True
         raise _rules.message_id_type(name)
@@ -249,12 +261,10 @@ def category(code):
     """
     cdef int overflow = 0
     cdef long number
-    if not PyLong_Check(code):
+    if not _is_int(code) or code < 0:
         raise _rules.status_code_type()
     number = PyLong_AsLongAndOverflow(code, &overflow)
-    if overflow < 0 or overflow == 0 and number < 0:
-        raise _rules.status_code_type()
-    if overflow > 0:
+    if overflow:
         return "Unknown"
     if number == 0x0000:
         return "Success"
@@ -267,6 +277,217 @@ def category(code):
     if number == 0xFF00 or number == 0xFF01:
         return "Pending"
     return "Unknown"
+
+
+# -- The command set (PS3.7 Sections 6.3.1 and 10.3.3) ----------------------------------------------
+
+cdef enum:
+    N_SET_RQ = 0x0120
+    N_SET_RSP = 0x8120
+    GROUP_LENGTH_SIZE = 12  # bytes of the element (0000,0000)
+    # Group length, two UIDs of 8 + 64 bytes, five US elements of 8 + 2.
+    MAX_CANONICAL = GROUP_LENGTH_SIZE + 2 * (8 + MAX_UID_LENGTH) + 5 * (8 + 2)
+
+# What a canonical command set has, as bits; and what an N-SET-RQ and an N-SET-RSP must have.
+cdef enum:
+    HAS_AFFECTED_CLASS = 1
+    HAS_REQUESTED_CLASS = 2
+    HAS_COMMAND_FIELD = 4
+    HAS_MESSAGE_ID = 8
+    HAS_RESPONDED_TO = 16
+    HAS_DATA_SET_TYPE = 32
+    HAS_STATUS = 64
+    HAS_AFFECTED_INSTANCE = 128
+    HAS_REQUESTED_INSTANCE = 256
+    REQUEST = (
+        HAS_REQUESTED_CLASS | HAS_COMMAND_FIELD | HAS_MESSAGE_ID | HAS_DATA_SET_TYPE
+        | HAS_REQUESTED_INSTANCE
+    )
+    RESPONSE = HAS_COMMAND_FIELD | HAS_RESPONDED_TO | HAS_DATA_SET_TYPE | HAS_STATUS
+    RESPONSE_MAY = HAS_AFFECTED_CLASS | HAS_AFFECTED_INSTANCE
+
+cdef struct Span:
+    const unsigned char* text
+    uint32_t length
+
+cdef struct Command:
+    uint32_t has
+    uint16_t command_field
+    uint16_t message_id  # or the one responded to
+    uint16_t data_set_type
+    uint16_t status
+    Span sop_class
+    Span instance
+
+cdef struct Cursor:
+    const unsigned char* at
+    size_t left
+
+
+cdef inline const unsigned char* _take(Cursor* cursor, size_t count) noexcept nogil:
+    """Step over bytes; NULL where there are fewer: the one place that looks at bounds."""
+    cdef const unsigned char* at = cursor.at
+    if count > cursor.left:
+        return NULL
+    cursor.at += count
+    cursor.left -= count
+    return at
+
+
+cdef inline uint16_t _us(const unsigned char* at) noexcept nogil:
+    return <uint16_t>(at[0] | at[1] << 8)
+
+
+cdef inline uint32_t _ul(const unsigned char* at) noexcept nogil:
+    return <uint32_t>at[0] | <uint32_t>at[1] << 8 | <uint32_t>at[2] << 16 | <uint32_t>at[3] << 24
+
+
+cdef inline bint _uid_span(Span* span, const unsigned char* value, uint32_t length) noexcept nogil:
+    """Take a clean UID that is padded as it should be."""
+    if length == 0 or length > MAX_UID_LENGTH or length & 1:
+        return False
+    span.text = value
+    span.length = length - (value[length - 1] == 0)
+    return _is_clean_uid(span.text, <Py_ssize_t>span.length)
+
+
+cdef bint _parse(const unsigned char* data, size_t length, Command* command) noexcept nogil:
+    """Read a command set that breaks no rule; False for any other, whatever its fault."""
+    cdef Cursor cursor
+    cdef const unsigned char* header
+    cdef const unsigned char* value
+    cdef uint32_t tag, size, bit
+    cdef uint32_t before = 0
+    cursor.at, cursor.left = data, length
+    memset(command, 0, sizeof(Command))
+    header = _take(&cursor, GROUP_LENGTH_SIZE)
+    if header == NULL or _ul(header) != 0 or _ul(header + 4) != 4:
+        return False
+    if _ul(header + 8) != cursor.left:
+        return False
+    while cursor.left > 0:
+        header = _take(&cursor, 8)
+        if header == NULL:
+            return False
+        size = _ul(header + 4)
+        value = _take(&cursor, size)
+        if value == NULL or _us(header) != 0:
+            return False
+        tag = _us(header + 2)
+        if tag <= before:
+            return False
+        before = tag
+        if tag == 0x0002 or tag == 0x0003:
+            bit = HAS_AFFECTED_CLASS if tag == 0x0002 else HAS_REQUESTED_CLASS
+            if not _uid_span(&command.sop_class, value, size):
+                return False
+        elif tag == 0x1000 or tag == 0x1001:
+            bit = HAS_AFFECTED_INSTANCE if tag == 0x1000 else HAS_REQUESTED_INSTANCE
+            if not _uid_span(&command.instance, value, size):
+                return False
+        elif size != 2:
+            return False
+        elif tag == 0x0100:
+            bit, command.command_field = HAS_COMMAND_FIELD, _us(value)
+        elif tag == 0x0110:
+            bit, command.message_id = HAS_MESSAGE_ID, _us(value)
+        elif tag == 0x0120:
+            bit, command.message_id = HAS_RESPONDED_TO, _us(value)
+        elif tag == 0x0800:
+            bit, command.data_set_type = HAS_DATA_SET_TYPE, _us(value)
+        elif tag == 0x0900:
+            bit, command.status = HAS_STATUS, _us(value)
+        else:
+            return False
+        command.has |= bit
+    if command.has == REQUEST:
+        return command.command_field == N_SET_RQ
+    return command.command_field == N_SET_RSP and command.has & ~RESPONSE_MAY == RESPONSE
+
+
+cdef inline unsigned char* _put_header(
+    unsigned char* at, uint32_t tag, uint32_t length
+) noexcept nogil:
+    at[0] = at[1] = 0
+    at[2], at[3] = <unsigned char>tag, <unsigned char>(tag >> 8)
+    at[4], at[5] = <unsigned char>length, <unsigned char>(length >> 8)
+    at[6] = at[7] = 0  # no canonical value is longer than 64 bytes
+    return at + 8
+
+
+cdef inline unsigned char* _put_us(unsigned char* at, uint32_t tag, long value) noexcept nogil:
+    at = _put_header(at, tag, 2)
+    at[0], at[1] = <unsigned char>value, <unsigned char>(value >> 8)
+    return at + 2
+
+
+cdef inline unsigned char* _put_uid(unsigned char* at, uint32_t tag, object uid) noexcept:
+    """Write a UID, or nothing for None; NULL for one that is not clean."""
+    cdef Py_ssize_t length
+    cdef const unsigned char* text
+    if uid is None:
+        return at
+    if not PyUnicode_Check(uid) or not PyUnicode_IS_ASCII(uid):
+        return NULL
+    length = PyUnicode_GET_LENGTH(uid)
+    text = PyUnicode_1BYTE_DATA(uid)
+    if not _is_clean_uid(text, length):
+        return NULL
+    at = _put_header(at, tag, <uint32_t>(length + (length & 1)))
+    memcpy(at, text, <size_t>length)
+    at += length
+    if length & 1:
+        at[0] = 0
+        at += 1
+    return at
+
+
+cdef bytes _write(Primitive primitive, bint has_data_set):
+    """Encode what needs no thought; None for any other."""
+    cdef unsigned char buffer[MAX_CANONICAL]
+    cdef unsigned char* at = buffer + GROUP_LENGTH_SIZE
+    cdef object responded_to = primitive._message_id_being_responded_to
+    cdef long data_set_type = 0x0001 if has_data_set else 0x0101
+    cdef size_t length
+    if responded_to is None:
+        if primitive._message_id is None:
+            return None
+        at = _put_uid(at, 0x0003, primitive._requested_sop_class_uid)
+        if at == NULL:
+            return None
+        at = _put_us(at, 0x0100, N_SET_RQ)
+        at = _put_us(at, 0x0110, PyLong_AsLong(primitive._message_id))
+        at = _put_us(at, 0x0800, data_set_type)
+        at = _put_uid(at, 0x1001, primitive._requested_sop_instance_uid)
+    else:
+        if (
+            primitive._status is None
+            or primitive._absent & ~CONTEXT_ID
+            or primitive._error_comment is not None
+            or primitive._error_id is not None
+            or primitive._attribute_identifier_list is not None
+            or primitive._offending_element is not None
+        ):
+            return None
+        at = _put_uid(at, 0x0002, primitive._affected_sop_class_uid)
+        if at == NULL:
+            return None
+        at = _put_us(at, 0x0100, N_SET_RSP)
+        at = _put_us(at, 0x0120, PyLong_AsLong(responded_to))
+        at = _put_us(at, 0x0800, data_set_type)
+        at = _put_us(at, 0x0900, PyLong_AsLong(primitive._status))
+        at = _put_uid(at, 0x1000, primitive._affected_sop_instance_uid)
+    if at == NULL:
+        return None
+    length = <size_t>(at - buffer)
+    _put_header(buffer, 0x0000, 4)
+    buffer[8], buffer[9] = <unsigned char>(length - 12), <unsigned char>((length - 12) >> 8)
+    buffer[10] = buffer[11] = 0
+    return PyBytes_FromStringAndSize(<const char*>buffer, <Py_ssize_t>length)
+
+
+cdef object _text(Span* span):
+    return PyUnicode_DecodeASCII(<const char*>span.text, <Py_ssize_t>span.length, NULL)
 
 
 # -- The public class -----------------------------------------------------------------------------
@@ -309,7 +530,7 @@ cdef bint _is_untouched(Primitive primitive) except -1:
 cdef bint _has_overrides(object cls) except -1:
     if cls.__getattribute__ is not object.__getattribute__ or hasattr(cls, "__getattr__"):
         return True
-    for keyword in _rules.VALIDITY_KEYWORDS:
+    for keyword in _rules.SHORT_WAY_KEYWORDS:
         if getattr(cls, keyword) is not getattr(Primitive, keyword):
             return True
     return False
@@ -351,7 +572,7 @@ cdef class Primitive:
         self._absent = ERROR_COMMENT | ERROR_ID | ATTRIBUTE_IDENTIFIER_LIST | OFFENDING_ELEMENT | CONTEXT_ID
 
     def __init__(self):
-        if Py_TYPE(self) != _adopted:
+        if not _is_untouched(self):
             for keyword in _rules.INIT_KEYWORDS:
                 setattr(self, keyword, None)
             return
@@ -403,7 +624,7 @@ cdef class Primitive:
 
     @Status.setter
     def Status(self, value):
-        if PyLong_Check(value):
+        if _is_int(value):
             if not _is_us(value):
                 raise _rules.us_out_of_range(_rules.STATUS)
         elif value is not None:
@@ -534,11 +755,11 @@ cdef class Primitive:
     @property
     def _AffectedSOPInstanceUID(self):
         """pynetdicom's other name of `AffectedSOPInstanceUID`."""
-        return self.AffectedSOPInstanceUID
+        return _fields["AffectedSOPInstanceUID"].__get__(self)
 
     @_AffectedSOPInstanceUID.setter
     def _AffectedSOPInstanceUID(self, value):
-        self.AffectedSOPInstanceUID = value
+        _fields["AffectedSOPInstanceUID"].__set__(self, value)
 
     @_AffectedSOPInstanceUID.deleter
     def _AffectedSOPInstanceUID(self):
@@ -547,11 +768,11 @@ cdef class Primitive:
     @property
     def _RequestedSOPClassUID(self):
         """pynetdicom's other name of `RequestedSOPClassUID`."""
-        return self.RequestedSOPClassUID
+        return _fields["RequestedSOPClassUID"].__get__(self)
 
     @_RequestedSOPClassUID.setter
     def _RequestedSOPClassUID(self, value):
-        self.RequestedSOPClassUID = value
+        _fields["RequestedSOPClassUID"].__set__(self, value)
 
     @_RequestedSOPClassUID.deleter
     def _RequestedSOPClassUID(self):
@@ -560,11 +781,11 @@ cdef class Primitive:
     @property
     def _RequestedSOPInstanceUID(self):
         """pynetdicom's other name of `RequestedSOPInstanceUID`."""
-        return self.RequestedSOPInstanceUID
+        return _fields["RequestedSOPInstanceUID"].__get__(self)
 
     @_RequestedSOPInstanceUID.setter
     def _RequestedSOPInstanceUID(self, value):
-        self.RequestedSOPInstanceUID = value
+        _fields["RequestedSOPInstanceUID"].__set__(self, value)
 
     @_RequestedSOPInstanceUID.deleter
     def _RequestedSOPInstanceUID(self):
@@ -578,7 +799,10 @@ cdef class Primitive:
 
     @_dataset_variant.setter
     def _dataset_variant(self, value):
-        self._put_list(value[0], value[1])
+        if value[0] is not None and not isinstance(value[0], _BytesIO):
+            raise _rules.list_type(value[1])
+        with cython.critical_section(self):
+            self._dataset = value[0]
 
     @_dataset_variant.deleter
     def _dataset_variant(self):
@@ -613,7 +837,7 @@ cdef class Primitive:
         raise _rules.no_deleter(self, "ModificationList")
 
     cdef int _put_list(self, object value, object name) except -1:
-        if value is not None and not isinstance(value, BytesIO):
+        if value is not None and not isinstance(value, _BytesIO):
             raise _rules.list_type(name)
         with cython.critical_section(self):
             self._dataset = value
@@ -790,6 +1014,91 @@ cdef class Primitive:
     def msg_type(self):
         raise _rules.no_deleter(self, "msg_type")
 
+    def to_command_set(self):
+        """Encode the command set (PS3.7 Section 10.3.3), Implicit VR Little Endian.
+
+        Returns
+        -------
+        bytes
+            That of an N-SET-RSP where `MessageIDBeingRespondedTo` is set, else of an N-SET-RQ.
+
+        Raises
+        ------
+        ValueError
+            If a value can't be sent; by the element's name.
+        TypeError
+            If a value is of a type that can't be sent; by the element's name.
+        """
+        cdef bytes encoded = None
+        cdef object stream
+        if _is_untouched(self):
+            with cython.critical_section(self):
+                stream = self._dataset
+            has_data_set = stream is not None and len(stream.getvalue()) > 0
+            with cython.critical_section(self):
+                encoded = _write(self, has_data_set)
+        return _command_set.encode(self) if encoded is None else encoded
+
+    @classmethod
+    def from_command_set(cls, data, *, bint strict=False):
+        """Decode the command set of an N-SET-RQ or N-SET-RSP (PS3.7 Section 10.3.3).
+
+        Parameters
+        ----------
+        data : bytes-like
+            The command set, Implicit VR Little Endian. What deviates from that but can be read is
+            accepted, each violation with a WARNING record of the logger ``nset``.
+        strict : bool
+            Accept only what PS3.7 Sections 6.3.1 and 10.3.3 allow.
+
+        Returns
+        -------
+        N_SET
+            With an empty `BytesIO` as its list. In a request, a Requested UID that is absent takes
+            the value of the Affected one.
+
+        Raises
+        ------
+        CommandSetError
+            If the bytes can't be such a command set.
+        TypeError
+            If `data` is not bytes-like.
+        """
+        cdef Command command
+        cdef Primitive primitive
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))
+        if not (
+            _parse(
+                <const unsigned char*>PyBytes_AS_STRING(data),
+                <size_t>PyBytes_GET_SIZE(data),
+                &command,
+            )
+            and _default_validator_is_in_force()
+        ):
+            fields = _command_set.decode(data, strict)
+            primitive = cls()
+            primitive.__setstate__(fields)
+            primitive._dataset = _BytesIO()
+            return primitive
+        primitive = cls()
+        primitive._dataset = _BytesIO()
+        if command.command_field == N_SET_RQ:
+            primitive._message_id = command.message_id
+            primitive._requested_sop_class_uid = _text(&command.sop_class)
+            primitive._requested_sop_instance_uid = _text(&command.instance)
+            primitive._unread = REQUESTED_CLASS | REQUESTED_INSTANCE
+            return primitive
+        primitive._message_id_being_responded_to = command.message_id
+        primitive._status = command.status
+        if command.has & HAS_AFFECTED_CLASS:
+            primitive._affected_sop_class_uid = _text(&command.sop_class)
+            primitive._unread |= AFFECTED_CLASS
+        if command.has & HAS_AFFECTED_INSTANCE:
+            primitive._affected_sop_instance_uid = _text(&command.instance)
+            primitive._unread |= AFFECTED_INSTANCE
+        return primitive
+
     def __getstate__(self):
         state = dict(getattr(self, "__dict__"))
         for keyword, field in _fields.items():
@@ -803,7 +1112,8 @@ cdef class Primitive:
 
     def __setstate__(self, state):
         for name, value in state.items():
-            if not self._restore(name, value):
+            # A pickle of pynetdicom's class, read while nset stands in its place, has these names.
+            if not self._restore(_rules.KEYWORDS.get(name, name), value):
                 getattr(self, "__dict__")[name] = value
 
     cdef bint _restore(self, object name, object value) except -1:

@@ -5,19 +5,19 @@ conversion on reading could overwrite what another thread has just set.
 """
 
 import re
+import struct
 from collections.abc import Mapping
-from functools import lru_cache
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydicom.uid import UID
 
-from nset import _rules
+from nset import _command_set, _rules
 from nset._rules import MAX_UID_LENGTH, MAX_US, REQUEST_KEYWORDS, RESPONSE_KEYWORDS
-from nset._uid import accept_uid
+from nset._uid import accept_uid, is_clean
 from nset.config import settings
 
-_UID_GRAMMAR: Final = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*").fullmatch
+_Self = TypeVar("_Self", bound="Primitive")
 
 _adopted: type | None = None
 _adopted_names: Mapping[str, Any] = {}
@@ -72,22 +72,169 @@ def category(code: int) -> str:
     return "Unknown"
 
 
-@lru_cache(maxsize=1024)
-def _is_clean(text: str) -> bool:
-    """Whether the text is a UID by PS3.5 Section 9.1. A server meets each several times."""
-    return _UID_GRAMMAR(text) is not None
-
-
 def _check_uid(value: Any, name: str) -> UID | None:
     """Convert and check a UID; clean text skips pydicom's and the default validator's checks."""
     text = value
     if type(value) is UID and not hasattr(value, "_PRIVATE_TS_ENCODING"):
         text = str(value)
-    if type(text) is str and len(text) <= MAX_UID_LENGTH and _is_clean(text):
+    if type(text) is str and len(text) <= MAX_UID_LENGTH and is_clean(text):
         now = settings()
         if now["VALIDATORS"]["UI"] is now.get("validate_ui"):
             return str.__new__(UID, text)
     return accept_uid(value, name)
+
+
+# A command set as PS3.7 Section 6.3.1 wants it; the lengths are still to be compared.
+_LENGTH: Final = rb"(..\x00\x00)"
+_US: Final = rb"\x02\x00\x00\x00(..)"
+_UID: Final = _LENGTH + rb"([0-9.]+\x00?)"
+_GROUP: Final = rb"\x00\x00\x00\x00\x04\x00\x00\x00" + _LENGTH
+_CANONICAL_RQ: Final = re.compile(
+    _GROUP
+    + rb"\x00\x00\x03\x00"
+    + _UID
+    + rb"\x00\x00\x00\x01\x02\x00\x00\x00\x20\x01"
+    + rb"\x00\x00\x10\x01"
+    + _US
+    + rb"\x00\x00\x00\x08"
+    + _US
+    + rb"\x00\x00\x01\x10"
+    + _UID,
+    re.DOTALL,
+).fullmatch
+_CANONICAL_RSP: Final = re.compile(
+    _GROUP
+    + rb"(?:\x00\x00\x02\x00"
+    + _UID
+    + rb")?\x00\x00\x00\x01\x02\x00\x00\x00\x20\x81"
+    + rb"\x00\x00\x20\x01"
+    + _US
+    + rb"\x00\x00\x00\x08"
+    + _US
+    + rb"\x00\x00\x00\x09"
+    + _US
+    + rb"(?:\x00\x00\x00\x10"
+    + _UID
+    + rb")?",
+    re.DOTALL,
+).fullmatch
+_HEADER: Final = struct.Struct("<HHI").pack
+_GROUP_LENGTH: Final = struct.Struct("<HHII").pack
+_RQ: Final = struct.Struct("<HHIHHHIHHHIH").pack
+_RSP: Final = struct.Struct("<HHIHHHIHHHIHHHIH").pack
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value, "little")
+
+
+def _read_uid(length: bytes | None, value: bytes | None) -> UID | None:
+    """Read a UID that is as long as is told, padded as it should be, and clean; else None."""
+    if length is None or value is None or _number(length) != len(value) or len(value) % 2:
+        return None
+    text = (value[:-1] if value[-1] == 0 else value).decode("ascii")
+    if len(text) <= MAX_UID_LENGTH and is_clean(text):
+        return str.__new__(UID, text)
+    return None
+
+
+def _read_canonical(data: bytes) -> dict[str, Any] | None:
+    """Read a command set that breaks no rule; None for any other."""
+    now = settings()
+    if now["VALIDATORS"].get("UI") is not now.get("validate_ui"):
+        return None
+    found = _CANONICAL_RQ(data)
+    if found is not None:
+        length, *sop_class, message_id, _, instance_length, instance = found.groups()
+        fields = {
+            "RequestedSOPClassUID": _read_uid(*sop_class),
+            "MessageID": _number(message_id),
+            "RequestedSOPInstanceUID": _read_uid(instance_length, instance),
+        }
+        if None in fields.values() or _number(length) != len(data) - 12:
+            return None
+        return fields
+    found = _CANONICAL_RSP(data)
+    if found is None:
+        return None
+    length, class_length, sop_class, message_id, _, status, instance_length, instance = (
+        found.groups()
+    )
+    fields = {
+        "AffectedSOPClassUID": _read_uid(class_length, sop_class),
+        "MessageIDBeingRespondedTo": _number(message_id),
+        "Status": _number(status),
+        "AffectedSOPInstanceUID": _read_uid(instance_length, instance),
+    }
+    if (
+        _number(length) != len(data) - 12
+        or (sop_class is not None and fields["AffectedSOPClassUID"] is None)
+        or (instance is not None and fields["AffectedSOPInstanceUID"] is None)
+    ):
+        return None
+    return fields
+
+
+def _uid_element(number: int, uid: str | None) -> bytes | None:
+    """Encode a clean UID with its header, nothing for None; None for any other."""
+    if uid is None:
+        return b""
+    if len(uid) > MAX_UID_LENGTH or not is_clean(uid):
+        return None
+    value = uid.encode("ascii")
+    if len(value) % 2:
+        value += b"\0"
+    return _HEADER(0, number, len(value)) + value
+
+
+def _write_canonical(primitive: "Primitive") -> bytes | None:
+    """Encode what needs no thought; None for any other."""
+    stream = primitive._dataset
+    if (
+        type(primitive) is not _adopted
+        or len(_adopted_names) != _adopted_size
+        or (stream is None and primitive._dataset_path)
+    ):
+        return None
+    data_set_type = 0x0001 if stream is not None and stream.getvalue() else 0x0101
+    message_id = primitive._message_id_being_responded_to
+    if message_id is None:
+        sop_class = _uid_element(0x0003, primitive._requested_sop_class_uid)
+        instance = _uid_element(0x1001, primitive._requested_sop_instance_uid)
+        message_id = primitive._message_id
+        if message_id is None or sop_class is None or instance is None:
+            return None
+        middle = _RQ(
+            *(0, 0x0100, 2, 0x0120),
+            *(0, 0x0110, 2, message_id),
+            *(0, 0x0800, 2, data_set_type),
+        )
+    else:
+        sop_class = _uid_element(0x0002, primitive._affected_sop_class_uid)
+        instance = _uid_element(0x1000, primitive._affected_sop_instance_uid)
+        status = primitive._status
+        optional = primitive.__dict__.get
+        if (
+            status is None
+            or sop_class is None
+            or instance is None
+            or not (
+                optional("ErrorComment", 0)
+                is optional("ErrorID", 0)
+                is optional("AttributeIdentifierList", 0)
+                is optional("OffendingElement", 0)
+                is None
+            )
+        ):
+            return None
+        middle = _RSP(
+            *(0, 0x0100, 2, 0x8120),
+            *(0, 0x0120, 2, message_id),
+            *(0, 0x0800, 2, data_set_type),
+            *(0, 0x0900, 2, status),
+        )
+    length = len(sop_class) + len(middle) + len(instance)
+    return _GROUP_LENGTH(0, 0, 4, length) + sop_class + middle + instance
 
 
 class Primitive:
@@ -118,7 +265,7 @@ class Primitive:
     OffendingElement: Any
 
     def __init__(self) -> None:
-        if type(self) is _adopted:
+        if type(self) is _adopted and len(_adopted_names) == _adopted_size:
             self._dataset = self.ErrorComment = self.ErrorID = None
             self.AttributeIdentifierList = self.OffendingElement = None
         else:
@@ -206,29 +353,29 @@ class Primitive:
     @property
     def _AffectedSOPInstanceUID(self) -> UID | None:
         """pynetdicom's other name of `AffectedSOPInstanceUID`."""
-        return self.AffectedSOPInstanceUID
+        return self._affected_sop_instance_uid
 
     @_AffectedSOPInstanceUID.setter
     def _AffectedSOPInstanceUID(self, value: str | bytes | UID | None) -> None:
-        self.AffectedSOPInstanceUID = value
+        self._affected_sop_instance_uid = _check_uid(value, _rules.UID_NAMES["AffectedSOPInstanceUID"])
 
     @property
     def _RequestedSOPClassUID(self) -> UID | None:
         """pynetdicom's other name of `RequestedSOPClassUID`."""
-        return self.RequestedSOPClassUID
+        return self._requested_sop_class_uid
 
     @_RequestedSOPClassUID.setter
     def _RequestedSOPClassUID(self, value: str | bytes | UID | None) -> None:
-        self.RequestedSOPClassUID = value
+        self._requested_sop_class_uid = _check_uid(value, _rules.UID_NAMES["RequestedSOPClassUID"])
 
     @property
     def _RequestedSOPInstanceUID(self) -> UID | None:
         """pynetdicom's other name of `RequestedSOPInstanceUID`."""
-        return self.RequestedSOPInstanceUID
+        return self._requested_sop_instance_uid
 
     @_RequestedSOPInstanceUID.setter
     def _RequestedSOPInstanceUID(self, value: str | bytes | UID | None) -> None:
-        self.RequestedSOPInstanceUID = value
+        self._requested_sop_instance_uid = _check_uid(value, _rules.UID_NAMES["RequestedSOPInstanceUID"])
 
     @property
     def _dataset_variant(self) -> BytesIO | None:
@@ -295,8 +442,62 @@ class Primitive:
         """The name of the class with hyphens: ``"N-SET"``."""
         return self.__class__.__name__.replace("_", "-")
 
+    def to_command_set(self) -> bytes:
+        """Encode the command set (PS3.7 Section 10.3.3), Implicit VR Little Endian.
+
+        Returns
+        -------
+        bytes
+            That of an N-SET-RSP where `MessageIDBeingRespondedTo` is set, else of an N-SET-RQ.
+
+        Raises
+        ------
+        ValueError
+            If a value can't be sent; by the element's name.
+        TypeError
+            If a value is of a type that can't be sent; by the element's name.
+        """
+        return _write_canonical(self) or _command_set.encode(self)
+
+    @classmethod
+    def from_command_set(
+        cls: type[_Self], data: bytes | bytearray | memoryview, *, strict: bool = False
+    ) -> _Self:
+        """Decode the command set of an N-SET-RQ or N-SET-RSP (PS3.7 Section 10.3.3).
+
+        Parameters
+        ----------
+        data : bytes-like
+            The command set, Implicit VR Little Endian. What deviates from that but can be read is
+            accepted, each violation with a WARNING record of the logger ``nset``.
+        strict : bool
+            Accept only what PS3.7 Sections 6.3.1 and 10.3.3 allow.
+
+        Returns
+        -------
+        N_SET
+            With an empty `BytesIO` as its list. In a request, a Requested UID that is absent takes
+            the value of the Affected one.
+
+        Raises
+        ------
+        CommandSetError
+            If the bytes can't be such a command set.
+        TypeError
+            If `data` is not bytes-like.
+        """
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))
+        fields = _read_canonical(data)
+        if fields is None:
+            fields = _command_set.decode(data, strict)
+        primitive = cls()
+        primitive.__setstate__(fields)
+        primitive._dataset = BytesIO()
+        return primitive
+
     def __getstate__(self) -> dict[str, Any]:
-        return {_KEYWORDS.get(name, name): value for name, value in self.__dict__.items()}
+        return {_rules.KEYWORDS.get(name, name): value for name, value in self.__dict__.items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
@@ -304,14 +505,4 @@ class Primitive:
 
 
 # Pickles hold keywords, not the names of one twin's attributes: either twin reads the other's.
-_ATTRIBUTES: Final = {
-    "MessageID": "_message_id",
-    "MessageIDBeingRespondedTo": "_message_id_being_responded_to",
-    "Status": "_status",
-    "AffectedSOPClassUID": "_affected_sop_class_uid",
-    "AffectedSOPInstanceUID": "_affected_sop_instance_uid",
-    "RequestedSOPClassUID": "_requested_sop_class_uid",
-    "RequestedSOPInstanceUID": "_requested_sop_instance_uid",
-    "ModificationList": "_dataset",
-}
-_KEYWORDS: Final = {attribute: keyword for keyword, attribute in _ATTRIBUTES.items()}
+_ATTRIBUTES: Final = {keyword: attribute for attribute, keyword in _rules.KEYWORDS.items()}

@@ -11,6 +11,23 @@ MAX_US = 0xFFFF
 MAX_UID_LENGTH = 64
 """Most characters a UID may have (PS3.5 Section 9.1)."""
 
+MAX_COMMENT_LENGTH = 64
+"""Most characters an Error Comment may have, an LO (PS3.5 Section 6.2)."""
+
+MAX_COMMAND_SET_LENGTH = 0x10000
+"""Most bytes that are collected of a command set; the longest of real ones has a few hundred."""
+
+N_SET_FIELDS = (0x0120, 0x8120)
+"""Command Fields of N-SET-RQ and N-SET-RSP (PS3.7 Tables 10.3-5 and 10.3-6)."""
+
+# Statuses to answer a faulty request with (PS3.7 Annex C).
+PROCESSING_FAILURE = 0x0110
+INVALID_SOP_INSTANCE = 0x0117
+NO_SUCH_SOP_CLASS = 0x0118
+UNRECOGNIZED_OPERATION = 0x0211
+MISTYPED_ARGUMENT = 0x0212
+RESOURCE_LIMITATION = 0x0213
+
 REQUEST_KEYWORDS = (
     "MessageID",
     "RequestedSOPClassUID",
@@ -45,13 +62,27 @@ REPR_KEYWORDS = (*STATE_KEYWORDS[:8], *STATUS_OPTIONAL_KEYWORDS)
 INIT_KEYWORDS = ("ModificationList", "AttributeList", *STATUS_OPTIONAL_KEYWORDS)
 """What ``N_SET()`` sets to None by name, so that a subclass may step in between."""
 
-VALIDITY_KEYWORDS = (
-    "REQUEST_KEYWORDS",
-    "RESPONSE_KEYWORDS",
-    *REQUEST_KEYWORDS,
-    *RESPONSE_KEYWORDS,
+SHORT_WAY_KEYWORDS = tuple(
+    {
+        "REQUEST_KEYWORDS",
+        "RESPONSE_KEYWORDS",
+        *STATE_KEYWORDS,
+        *INIT_KEYWORDS,
+    }
 )
-"""What a validity check reads; a class that overrides none of them takes the short way."""
+"""What the twins read and set without a look-up, in a class that overrides none of them."""
+
+KEYWORDS = {
+    "_message_id": "MessageID",
+    "_message_id_being_responded_to": "MessageIDBeingRespondedTo",
+    "_status": "Status",
+    "_affected_sop_class_uid": "AffectedSOPClassUID",
+    "_affected_sop_instance_uid": "AffectedSOPInstanceUID",
+    "_requested_sop_class_uid": "RequestedSOPClassUID",
+    "_requested_sop_instance_uid": "RequestedSOPInstanceUID",
+    "_dataset": "ModificationList",
+}
+"""By the names of pynetdicom's own attributes, and of the pure twin's."""
 
 MESSAGE_ID = "Message ID"
 MESSAGE_ID_BEING_RESPONDED_TO = "Message ID Being Responded To"
@@ -61,6 +92,20 @@ AFFECTED_SOP_CLASS_UID = "Affected SOP Class UID"
 AFFECTED_SOP_INSTANCE_UID = "Affected SOP Instance UID"
 REQUESTED_SOP_CLASS_UID = "Requested SOP Class UID"
 REQUESTED_SOP_INSTANCE_UID = "Requested SOP Instance UID"
+
+UID_NAMES = {
+    "AffectedSOPClassUID": AFFECTED_SOP_CLASS_UID,
+    "AffectedSOPInstanceUID": AFFECTED_SOP_INSTANCE_UID,
+    "RequestedSOPClassUID": REQUESTED_SOP_CLASS_UID,
+    "RequestedSOPInstanceUID": REQUESTED_SOP_INSTANCE_UID,
+}
+
+TAGS = {
+    "MessageID": 0x00000110,
+    "RequestedSOPClassUID": 0x00000003,
+    "RequestedSOPInstanceUID": 0x00001001,
+}
+"""Of the elements without which a request can't be served."""
 
 
 def us_out_of_range(name: str) -> ValueError:

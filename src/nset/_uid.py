@@ -6,7 +6,9 @@ neither.
 """
 
 import logging
-from typing import Any
+import re
+from functools import lru_cache
+from typing import Any, Final
 
 from pydicom.uid import UID
 
@@ -16,6 +18,17 @@ from nset import config
 # its own Python would print errors to stderr where the user has not configured logging.
 logging.getLogger("pynetdicom").addHandler(logging.NullHandler())
 _LOGGER = logging.getLogger("pynetdicom.utils")
+
+_GRAMMAR: Final = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*").fullmatch
+
+
+def _is_clean(text: str) -> bool:
+    return _GRAMMAR(text) is not None
+
+
+# Whether text is a UID by the grammar of PS3.5 Section 9.1. Its length, at most 64 characters, is
+# for the caller to see to, so that the cache stays small. A server meets each UID several times.
+is_clean: Final = lru_cache(maxsize=1024)(_is_clean)
 
 
 def accept_uid(value: Any, name: str) -> UID | None:

@@ -31,7 +31,7 @@ CODECS: tuple[str, ...]
 _NAMES = frozenset({"ENFORCE_UID_CONFORMANCE", "VALIDATORS", "CODECS"})
 
 
-def validate_ui(value: UID) -> tuple[bool, str]:
+def validate_ui(value: Any) -> tuple[bool, str]:
     """Check a UID by `ENFORCE_UID_CONFORMANCE`: the default of ``VALIDATORS["UI"]``.
 
     Parameters
@@ -83,7 +83,7 @@ def settings() -> dict[str, Any]:
 
 
 class _Config(ModuleType):
-    """This module, with the settings as attributes that reach through."""
+    """The module itself, with the settings as attributes that reach through."""
 
     def __getattr__(self, name: str) -> Any:
         if name in _NAMES:

@@ -1,6 +1,7 @@
 """`N_SET`, the N-SET request and response as Python programs see them."""
 
 import sys
+from inspect import Signature
 from io import BytesIO
 from typing import Any
 
@@ -8,7 +9,17 @@ from nset import _rules
 from nset._implementation import Primitive, adopt
 
 
-class N_SET(Primitive):  # noqa: N801 - pynetdicom's name, from which `msg_type` is made
+class _SignatureOfInit:
+    """`inspect.signature` can't look into a compiled `__init__`; a subclass's own it can."""
+
+    def __get__(self, instance: object, owner: Any) -> Signature:
+        ours = Primitive.__init__, Primitive.__new__, type.__call__
+        if instance is None and (owner.__init__, owner.__new__, type(owner).__call__) == ours:
+            return Signature(return_annotation=None)
+        raise AttributeError("__signature__")
+
+
+class N_SET(Primitive):
     """An N-SET request or response (PS3.7 Section 10.1.3).
 
     Takes the place of ``pynetdicom.dimse_primitives.N_SET``: the same attributes, the same checks
@@ -47,6 +58,7 @@ class N_SET(Primitive):  # noqa: N801 - pynetdicom's name, from which `msg_type`
     """
 
     __slots__ = ()
+    __signature__ = _SignatureOfInit()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By a function of this module, so that either twin can read what the other has pickled;
@@ -62,6 +74,10 @@ class N_SET(Primitive):  # noqa: N801 - pynetdicom's name, from which `msg_type`
             elif value is not None:
                 fields.append(f"{keyword}={value!r}")
         return f"{type(self).__name__}({', '.join(fields)})"
+
+    def __dir__(self) -> list[str]:
+        # object's would list what is in the class that `__class__` answers with.
+        return [*dir(type(self)), *vars(self)]
 
     def response(self, status: int = 0x0000) -> "N_SET":
         """Make the response to this request.
@@ -103,13 +119,15 @@ class N_SET(Primitive):  # noqa: N801 - pynetdicom's name, from which `msg_type`
 
     # pynetdicom looks its messages up by `primitive.__class__` and asks `isinstance`. Both are
     # answered as by its own class; `type()` tells the truth.
-    @property  # type: ignore[misc]
+    @property
     def __class__(self) -> type:
         cls = type(self)
         return pynetdicom_class() or cls if cls is N_SET else cls
 
     @__class__.setter
     def __class__(self, cls: type) -> None:
+        if cls is pynetdicom_class():
+            cls = N_SET
         object.__dict__["__class__"].__set__(self, cls)
 
 

@@ -1,0 +1,672 @@
+"""The slow path for command sets: whatever the twins' quick codec leaves alone.
+
+`decode` reads anything that a peer may send and names what is wrong with it, `encode` writes
+anything that a primitive may hold. Canonical command sets (PS3.7 Section 6.3.1, Tables 10.3-5 and
+10.3-6) never get here: the twins write and read those themselves.
+"""
+
+import logging
+import struct
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pydicom.datadict import dictionary_description, dictionary_VR
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
+from pydicom.values import convert_text
+
+from nset import _rules
+from nset._rules import MAX_UID_LENGTH, MAX_US
+from nset._uid import accept_uid, is_clean
+
+if TYPE_CHECKING:
+    from nset._pure import Primitive
+
+_LOGGER = logging.getLogger("nset")
+_LOGGER.addHandler(logging.NullHandler())
+
+N_SET_RQ: Final = 0x0120
+N_SET_RSP: Final = 0x8120
+NO_DATA_SET: Final = 0x0101
+
+
+class CommandElement(NamedTuple):
+    """An element that N-SET defines (PS3.7 Tables 10.3-5, 10.3-6 and E.1-1, Annex C)."""
+
+    keyword: str
+    vr: str
+    in_request: bool
+    in_response: bool
+    required: bool
+
+
+COMMAND_ELEMENTS: Final = {
+    0x00000000: CommandElement("CommandGroupLength", "UL", True, True, True),
+    0x00000002: CommandElement("AffectedSOPClassUID", "UI", False, True, False),
+    0x00000003: CommandElement("RequestedSOPClassUID", "UI", True, False, True),
+    0x00000100: CommandElement("CommandField", "US", True, True, True),
+    0x00000110: CommandElement("MessageID", "US", True, False, True),
+    0x00000120: CommandElement("MessageIDBeingRespondedTo", "US", False, True, True),
+    0x00000800: CommandElement("CommandDataSetType", "US", True, True, True),
+    0x00000900: CommandElement("Status", "US", False, True, True),
+    0x00000901: CommandElement("OffendingElement", "AT", False, True, False),
+    0x00000902: CommandElement("ErrorComment", "LO", False, True, False),
+    0x00000903: CommandElement("ErrorID", "US", False, True, False),
+    0x00001000: CommandElement("AffectedSOPInstanceUID", "UI", False, True, False),
+    0x00001001: CommandElement("RequestedSOPInstanceUID", "UI", True, False, True),
+    0x00001005: CommandElement("AttributeIdentifierList", "AT", False, True, False),
+}
+_TAGS: Final = {element.keyword: tag for tag, element in COMMAND_ELEMENTS.items()}
+_NO_UID: Final = "no UID by PS3.5 Section 9.1"
+_ITEM_LENGTHS: Final = {"US": 2, "UL": 4, "AT": 4}
+
+# With explicit VR these have 2 reserved bytes and a length of 4 (PS3.5 Section 7.1.2).
+_LONG_VRS: Final = (
+    *(b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV"),
+    *(b"UC", b"UN", b"UR", b"UT", b"UV"),
+)
+
+
+class CommandSetError(ValueError):
+    """Bytes that can't be an N-SET command set, or a message that breaks the rules of its PDVs.
+
+    Parameters
+    ----------
+    reason : str
+        What is wrong, in a sentence.
+    tag : int, optional
+        The element that is at fault.
+    offset : int, optional
+        Bytes from the start of the command set to that element's tag.
+    status : int
+        The Status (0000,0900) that a server should answer with.
+
+    Attributes
+    ----------
+    reason : str
+        As given.
+    tag : pydicom.tag.BaseTag or None
+        As given.
+    offset : int or None
+        As given.
+    status : int
+        As given.
+    message_id : int or None
+        The Message ID (0000,0110) of the request, where it could be read: what a server needs to
+        answer.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        tag: int | None = None,
+        offset: int | None = None,
+        status: int = _rules.PROCESSING_FAILURE,
+    ) -> None:
+        super().__init__(reason, tag, offset, status)
+        self.reason = reason
+        self.tag = None if tag is None else BaseTag(tag)
+        self.offset = offset
+        self.status = status
+        self.message_id: int | None = None
+
+    def __str__(self) -> str:
+        return describe(self.reason, self.tag, self.offset)
+
+
+class Element(NamedTuple):
+    """An element as it stands in a command set."""
+
+    tag: int
+    vr: str
+    """By PS3.7 Annex E, or as sent with explicit VR."""
+    offset: int
+    """Bytes from the start of the command set to the tag."""
+    value: bytes
+
+
+class Violation(NamedTuple):
+    """Something that PS3.7 does not allow."""
+
+    reason: str
+    tag: int | None
+    offset: int | None
+    status: int
+    is_error: bool
+    """Whether even a lenient reader can't go on."""
+
+
+def describe(reason: str, tag: int | None, offset: int | None) -> str:
+    """Put a fault in the words of a field engineer: the element, the place, what is wrong.
+
+    Returns
+    -------
+    str
+        Such as ``Message ID (0000,0110) at byte 50: 1 byte long, not 2``.
+    """
+    if tag is None:
+        return reason
+    place = "" if offset is None else f" at byte {offset}"
+    return f"{_name(tag)}{place}: {reason}"
+
+
+def _name(tag: int) -> str:
+    number = f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+    try:
+        return f"{dictionary_description(tag)} {number}"
+    except KeyError:
+        return number
+
+
+# -- Decoding -------------------------------------------------------------------------------------
+
+
+def decode(data: bytes, strict: bool) -> dict[str, Any]:
+    """Read any command set that can be an N-SET request or response.
+
+    Parameters
+    ----------
+    data : bytes
+        The command set.
+    strict : bool
+        Accept only what PS3.7 Sections 6.3.1 and 10.3.3 allow.
+
+    Returns
+    -------
+    dict
+        Values by the keywords of the primitive's fields.
+
+    Raises
+    ------
+    CommandSetError
+        For the first thing that can't be accepted.
+    """
+    elements, violations = examine(data)
+    for violation in violations:
+        if violation.is_error or strict:
+            raise _error(violation, elements)
+    for violation in violations:
+        if violation.reason != _NO_UID:  # accept_uid says so, in pynetdicom's words
+            _LOGGER.warning(
+                "N-SET command set: %s",
+                describe(violation.reason, violation.tag, violation.offset),
+            )
+    fields: dict[str, Any] = {}
+    for element in {element.tag: element for element in elements}.values():
+        known = COMMAND_ELEMENTS.get(element.tag)
+        if known is not None:
+            fields[known.keyword] = _value(known, element, elements)
+    is_request = fields.pop("CommandField") == N_SET_RQ
+    fields.pop("CommandGroupLength", None)
+    fields.pop("CommandDataSetType", None)
+    if is_request:
+        # PS3.4 Section 5.4.2.3 names the Affected UIDs where PS3.7 has the Requested ones.
+        for which in ("SOPClassUID", "SOPInstanceUID"):
+            if fields.get(f"Requested{which}") is None:
+                fields[f"Requested{which}"] = fields.get(f"Affected{which}")
+    return fields
+
+
+def examine(data: bytes) -> tuple[list[Element], list[Violation]]:
+    """Take a command set apart and list what is wrong with it.
+
+    Parameters
+    ----------
+    data : bytes
+        The command set, of N-SET or not.
+
+    Returns
+    -------
+    list of Element
+        As far as the bytes can be read, in their order.
+    list of Violation
+        Every violation of PS3.7 Sections 6.3.1 and 10.3.3, in the order of the bytes, and last
+        those that concern the whole.
+    """
+    elements, violations = _split(data)
+    judged: list[Violation] = []
+    seen: set[int] = set()
+    before = -1
+    for element in elements:
+        if element.tag in seen:
+            judged.append(_violation("there twice, the last one counts", element.tag, element.offset))
+        elif element.tag < before:
+            judged.append(_violation("out of order: tags ascend", element.tag, element.offset))
+        judged += _element_violations(element)
+        seen.add(element.tag)
+        before = element.tag
+    return elements, judged + violations + _message_violations(data, elements)
+
+
+def command_field(elements: list[Element]) -> int | None:
+    """Give the Command Field (0000,0100), the last where there are several.
+
+    Returns
+    -------
+    int or None
+        None where it is missing, empty or of a wrong length.
+    """
+    return _us(elements, 0x00000100)
+
+
+def data_set_type(elements: list[Element]) -> int | None:
+    """Give the Command Data Set Type (0000,0800), as `command_field` does."""
+    return _us(elements, 0x00000800)
+
+
+def announces_data_set(field: int, data_set_type: int | None) -> bool:
+    """Tell whether a data set follows, by the Command Field where there is no type.
+
+    Returns
+    -------
+    bool
+        A request is taken to announce one, a response (bit 15 of the field) not to.
+    """
+    return not field & 0x8000 if data_set_type is None else data_set_type != NO_DATA_SET
+
+
+def peek(data: bytes) -> tuple[int, int | None]:
+    """Give Command Field and Command Data Set Type of any message's command set.
+
+    Parameters
+    ----------
+    data : bytes
+        The command set.
+
+    Returns
+    -------
+    int
+        Command Field (0000,0100).
+    int or None
+        Command Data Set Type (0000,0800).
+
+    Raises
+    ------
+    CommandSetError
+        If there is no Command Field, or the bytes can't be read.
+    """
+    elements, violations = _split(data)
+    for violation in violations:
+        if violation.is_error:
+            raise _error(violation, elements)
+    field = command_field(elements)
+    if field is None:
+        raise CommandSetError("missing", 0x100, None, _rules.UNRECOGNIZED_OPERATION)
+    return field, data_set_type(elements)
+
+
+def _us(elements: list[Element], tag: int) -> int | None:
+    for element in reversed(elements):
+        if element.tag == tag:
+            value = element.value
+            return None if not value or len(value) % 2 else int.from_bytes(value[:2], "little")
+    return None
+
+
+def _split(data: bytes) -> tuple[list[Element], list[Violation]]:
+    """Cut the bytes into elements, up to where they can't be cut."""
+    elements: list[Element] = []
+    # As pydicom tells it: two capital letters where the length would stand.
+    explicit = data[4:6].isalpha() and data[4:6].isupper() and data[4:6].isascii()
+    violations = [_violation("explicit VR, not Implicit VR Little Endian")] if explicit else []
+    at, end, content_end = 0, len(data), len(data.rstrip(b"\0"))
+    while at < end:
+        if at >= content_end and (end - at) % 8 == 0:
+            violations.append(_violation(f"{end - at} bytes of zeros after the last element"))
+            break
+        header = 8
+        if explicit and data[at + 4 : at + 6] in _LONG_VRS:
+            header = 12
+        if end - at < header:
+            violations.append(
+                Violation(
+                    f"{end - at} bytes at byte {at} are no header of an element, "
+                    f"which takes {header}",
+                    *(None, at, _rules.PROCESSING_FAILURE, True),
+                )
+            )
+            break
+        group, number = struct.unpack_from("<HH", data, at)
+        tag = group << 16 | number
+        if not explicit:
+            length = int.from_bytes(data[at + 4 : at + 8], "little")
+            vr = _vr(tag)
+        elif header == 12:
+            length = int.from_bytes(data[at + 8 : at + 12], "little")
+            vr = data[at + 4 : at + 6].decode("latin-1")
+        else:
+            length = int.from_bytes(data[at + 6 : at + 8], "little")
+            vr = data[at + 4 : at + 6].decode("latin-1")
+        left = end - at - header
+        if length > left:
+            violations.append(
+                Violation(
+                    f"the value of {length} bytes runs past the end, {left} are left",
+                    *(tag, at, _rules.PROCESSING_FAILURE, True),
+                )
+            )
+            break
+        value = data[at + header : at + header + length]
+        elements.append(Element(tag, vr, at, value))
+        at += header + length
+    return elements, violations
+
+
+def _vr(tag: int) -> str:
+    known = COMMAND_ELEMENTS.get(tag)
+    if known is not None:
+        return known.vr
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return "UN"
+
+
+def _element_violations(element: Element) -> list[Violation]:
+    """Judge one element by PS3.7 Section 6.3.1 and by its VR."""
+    tag, offset, value = element.tag, element.offset, element.value
+    reasons: list[str] = []
+    known = COMMAND_ELEMENTS.get(tag)
+    if known is None:
+        reasons.append("no element of an N-SET command set, skipped")
+    if len(value) % 2:
+        reasons.append(f"{_bytes(len(value))} long, an odd number")
+    if known is None:
+        return [_violation(reason, tag, offset) for reason in reasons]
+    item = _ITEM_LENGTHS.get(known.vr)
+    if item is not None:
+        if len(value) % item or (not value and known.vr == "UL"):
+            return [
+                Violation(
+                    f"{_bytes(len(value))} long, not {item}",
+                    *(tag, offset, _rules.MISTYPED_ARGUMENT, True),
+                )
+            ]
+        if not value and known.vr == "US":
+            reasons.append("without a value")
+        elif len(value) > item and known.vr != "AT":
+            reasons.append(f"{len(value) // item} values, the first is taken")
+    elif known.vr == "UI":
+        reasons += _uid_violations(value)
+    else:
+        reasons += _comment_violations(value)
+    return [_violation(reason, tag, offset) for reason in reasons]
+
+
+def _bytes(length: int) -> str:
+    return "1 byte" if length == 1 else f"{length} bytes"
+
+
+def _uid_violations(value: bytes) -> list[str]:
+    """Judge a UID by PS3.5 Sections 6.2 and 9.1."""
+    if not value:
+        return ["without a value"]
+    if b"\\" in value:
+        return [f"{value.count(92) + 1} values, the first is taken"]
+    text = value.rstrip(b"\0 ").decode("latin-1")
+    reasons = []
+    if value not in (text.encode("latin-1"), text.encode("latin-1") + b"\0") or (
+        value.endswith(b"\0") and len(text) % 2 == 0
+    ):
+        reasons.append("padded otherwise than with one NUL to an even length")
+    stripped = text.strip()
+    if stripped != text:
+        reasons.append("blanks around the UID")
+    if len(stripped) > MAX_UID_LENGTH or not is_clean(stripped):
+        reasons.append(_NO_UID)
+    return reasons
+
+
+def _comment_violations(value: bytes) -> list[str]:
+    """Judge an Error Comment, an LO of the default character repertoire (PS3.5 Section 6.2)."""
+    text = value.rstrip(b"\0 ")
+    reasons = []
+    if b"\\" in value:
+        reasons.append(f"{value.count(92) + 1} values, the first is taken")
+    if len(text) > _rules.MAX_COMMENT_LENGTH:
+        reasons.append(f"{len(text)} characters, more than {_rules.MAX_COMMENT_LENGTH}")
+    if not text.isascii() or any(byte < 0x20 or byte == 0x7F for byte in text):
+        reasons.append("characters outside the default character repertoire")
+    if value.endswith(b"\0"):
+        reasons.append("padded with NUL, not with a space")
+    return reasons
+
+
+def _message_violations(data: bytes, elements: list[Element]) -> list[Violation]:
+    """Judge the whole by PS3.7 Tables 10.3-5 and 10.3-6."""
+    present = {element.tag: element for element in elements}
+    violations = []
+    length = present.get(0)
+    if length is not None and len(length.value) == 4:
+        told = int.from_bytes(length.value, "little")
+        follow = len(data) - 12
+        if length.offset != 0 or told != follow:
+            violations.append(
+                _violation(f"tells {told} bytes, {follow} follow", 0, length.offset)
+            )
+    field = command_field(elements)
+    if field not in (N_SET_RQ, N_SET_RSP):
+        offset = present[0x100].offset if 0x100 in present else None
+        reason = "missing" if field is None else f"{field:04X}H is no N-SET (0120H or 8120H)"
+        violations.append(
+            Violation(reason, 0x100, offset, _rules.UNRECOGNIZED_OPERATION, True)
+        )
+        return violations
+    kind = "N-SET-RQ" if field == N_SET_RQ else "N-SET-RSP"
+    for tag, known in COMMAND_ELEMENTS.items():
+        belongs = known.in_request if field == N_SET_RQ else known.in_response
+        if tag in present and not belongs:
+            violations.append(_violation(f"no element of an {kind}", tag, present[tag].offset))
+        if tag not in present and belongs and known.required:
+            violations.append(
+                Violation(f"missing in an {kind}", tag, None, missing_status(known.keyword), False)
+            )
+    return violations
+
+
+def _violation(reason: str, tag: int | None = None, offset: int | None = None) -> Violation:
+    keyword = COMMAND_ELEMENTS[tag].keyword if tag in COMMAND_ELEMENTS else ""
+    status = missing_status(keyword) if keyword.endswith("UID") else _rules.MISTYPED_ARGUMENT
+    return Violation(reason, tag, offset, status, False)
+
+
+def missing_status(keyword: str) -> int:
+    """Give the Status to answer with where an element is missing or no good.
+
+    Returns
+    -------
+    int
+        Invalid SOP Instance, No such SOP Class, or Mistyped Argument (PS3.7 Annex C).
+    """
+    if keyword.endswith("SOPInstanceUID"):
+        return _rules.INVALID_SOP_INSTANCE
+    if keyword.endswith("SOPClassUID"):
+        return _rules.NO_SUCH_SOP_CLASS
+    return _rules.MISTYPED_ARGUMENT
+
+
+def _value(known: CommandElement, element: Element, elements: list[Element]) -> Any:
+    """Convert a value as pydicom does; the last to refuse it are the validators."""
+    value = element.value
+    if known.vr in ("US", "UL"):
+        item = _ITEM_LENGTHS[known.vr]
+        return int.from_bytes(value[:item], "little") if value else None
+    if known.vr == "AT":
+        numbers = struct.unpack(f"<{len(value) // 2}H", value)
+        tags = [
+            BaseTag(group << 16 | number)
+            for group, number in zip(numbers[::2], numbers[1::2], strict=True)
+        ]
+        if len(tags) < 2:
+            return tags[0] if tags else None
+        return MultiValue(Tag, tags)
+    if known.vr == "LO":
+        text = convert_text(value)
+        return text if isinstance(text, str) else text[0]
+    text = value.decode("latin-1").rstrip("\0 ").split("\\")[0]
+    try:
+        return accept_uid(text, _rules.UID_NAMES[known.keyword])
+    except ValueError as exc:
+        violation = Violation(
+            str(exc), element.tag, element.offset, missing_status(known.keyword), True
+        )
+        raise _error(violation, elements) from exc
+
+
+def _error(violation: Violation, elements: list[Element]) -> CommandSetError:
+    error = CommandSetError(*violation[:4])
+    if command_field(elements) == N_SET_RQ:
+        error.message_id = _us(elements, 0x00000110)
+    return error
+
+
+# -- Encoding -------------------------------------------------------------------------------------
+
+
+def encode(primitive: "Primitive") -> bytes:
+    """Write the command set of any primitive.
+
+    Parameters
+    ----------
+    primitive : N_SET
+        A response where it has a Message ID Being Responded To, else a request.
+
+    Returns
+    -------
+    bytes
+        What pynetdicom would send.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a value that can't be sent, by the element's name.
+    """
+    is_response = primitive.MessageIDBeingRespondedTo is not None
+    parts = []
+    for tag, known in COMMAND_ELEMENTS.items():
+        value: bytes | None
+        if known.keyword == "CommandGroupLength":
+            continue
+        if known.keyword == "CommandField":
+            value = struct.pack("<H", N_SET_RSP if is_response else N_SET_RQ)
+        elif known.keyword == "CommandDataSetType":
+            value = struct.pack("<H", 0x0001 if _has_data_set(primitive) else NO_DATA_SET)
+        elif known.in_response if is_response else known.in_request:
+            value = _encode_field(primitive, known)
+        else:
+            value = None
+        if value is not None:
+            parts.append(struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(value)) + value)
+    body = b"".join(parts)
+    return struct.pack("<HHII", 0, 0, 4, len(body)) + body
+
+
+def _has_data_set(primitive: "Primitive") -> bool:
+    """Whether bytes of a data set will follow: an empty list is none."""
+    stream = primitive.ModificationList
+    if stream is None:
+        return bool(primitive._dataset_path)  # pynetdicom sends the data set from a file then
+    return len(stream.getvalue()) > 0
+
+
+def _encode_field(primitive: "Primitive", known: CommandElement) -> bytes | None:
+    """Give the value's bytes, padded; None where the element is not to be sent."""
+    keyword = known.keyword
+    if known.keyword in _rules.STATUS_OPTIONAL_KEYWORDS and not hasattr(primitive, keyword):
+        # pynetdicom sends its three without a value once they have been deleted.
+        return None if keyword == "OffendingElement" else b""
+    value = getattr(primitive, keyword)
+    if value is None:
+        return None
+    if known.vr == "UI":
+        return encode_uid(value, keyword)
+    if keyword not in _rules.STATUS_OPTIONAL_KEYWORDS:
+        return struct.pack("<H", value)
+    if isinstance(value, str | bytes | list | tuple | MultiValue) and len(value) == 0:
+        return b""
+    if known.vr == "AT":
+        return _encode_tags(value, keyword)
+    if known.vr == "US":
+        if not isinstance(value, int):
+            raise TypeError(f"{_named(keyword)} must be an int, not {value!r}")
+        if not 0 <= value <= MAX_US:
+            raise ValueError(
+                f"{_named(keyword)} must be between 0 and {MAX_US}, inclusive, not {value!r}"
+            )
+        return struct.pack("<H", value)
+    return _encode_comment(value, keyword)
+
+
+def _named(keyword: str) -> str:
+    tag = _TAGS[keyword]
+    return f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def encode_uid(uid: Any, keyword: str) -> bytes:
+    """Write a UID, padded with a NUL to an even length (PS3.5 Section 9.1).
+
+    Parameters
+    ----------
+    uid : pydicom.uid.UID
+        The UID.
+    keyword : str
+        Of the element.
+
+    Returns
+    -------
+    bytes
+        The value.
+
+    Raises
+    ------
+    ValueError
+        If the UID has characters that can't be sent.
+    """
+    if len(uid) <= MAX_UID_LENGTH and is_clean(uid):
+        value = uid.encode("ascii")
+        return value + b"\0" if len(value) % 2 else value  # type: ignore[no-any-return]
+    # What pydicom would make of a UID that is none: no rule says it, so no rule is written here.
+    dataset = Dataset()
+    stream = DicomBytesIO()
+    stream.is_implicit_VR = stream.is_little_endian = True
+    try:
+        setattr(dataset, keyword, uid)
+        write_dataset(stream, dataset)
+    except (ValueError, AttributeError, TypeError) as exc:
+        raise ValueError(f"{_named(keyword)} can't be sent as {str(uid)!r}: {exc}") from exc
+    return stream.getvalue()[8:]
+
+
+def _encode_tags(value: Any, keyword: str) -> bytes:
+    """Write one tag or a list of tags as AT, 4 bytes each (PS3.5 Section 6.2)."""
+    items = value if isinstance(value, list | MultiValue) else [value]
+    encoded = []
+    for item in items:
+        try:
+            tag = Tag(item)
+        except (TypeError, ValueError, OverflowError) as exc:
+            kind = TypeError if isinstance(exc, TypeError) else ValueError
+            raise kind(f"{_named(keyword)} can't be sent as {value!r}: {exc}") from exc
+        encoded.append(struct.pack("<HH", tag.group, tag.element))
+    return b"".join(encoded)
+
+
+def _encode_comment(value: Any, keyword: str) -> bytes:
+    """Write an LO of the default character repertoire, padded with a space (PS3.5 Section 6.2)."""
+    if not isinstance(value, str | bytes):
+        raise TypeError(f"{_named(keyword)} must be str or bytes, not {value!r}")
+    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    if len(text) > _rules.MAX_COMMENT_LENGTH:
+        raise ValueError(
+            f"{_named(keyword)} must have at most {_rules.MAX_COMMENT_LENGTH} characters, "
+            f"not {len(text)}: {value!r}"
+        )
+    if not text.isascii() or not text.isprintable() or "\\" in text:
+        raise ValueError(
+            f"{_named(keyword)} must be ASCII without backslash and control characters, "
+            f"not {value!r}"
+        )
+    encoded = text.encode("ascii")
+    return encoded + b" " if len(encoded) % 2 else encoded

@@ -1,0 +1,264 @@
+"""Messages to and from PDVs (PS3.8 Section 9.3.5, Annex E), without any I/O.
+
+A PDV is taken here as the bytes behind the presentation context ID: the message control header,
+one byte whose bit 0 tells a command fragment from a data set fragment and whose bit 1 tells the
+last one, and the fragment.
+"""
+
+import logging
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Final, NamedTuple
+
+from nset import _rules
+from nset._command_set import CommandSetError, announces_data_set, peek
+from nset.primitive import N_SET
+
+__all__ = ["Message", "MessageAssembler", "data_set_follows", "encode_pdus"]
+
+_LOGGER = logging.getLogger("nset")
+
+IS_COMMAND: Final = 0x01
+IS_LAST: Final = 0x02
+
+# Of a PDU-length: the PDV's own length field, the context ID and the message control header.
+_PDV_HEADER: Final = 6
+_MIN_PDU_LENGTH: Final = _PDV_HEADER + 2
+_MAX_PDU_LENGTH: Final = 0xFFFFFFFF
+
+
+class Message(NamedTuple):
+    """A message of another kind than N-SET, undecoded.
+
+    Attributes
+    ----------
+    context_id : int
+        ID of the presentation context it came in.
+    command_set : bytes
+        The encoded command set.
+    data_set : io.BytesIO or None
+        The encoded data set; None where none was announced.
+    """
+
+    context_id: int
+    command_set: bytes
+    data_set: BytesIO | None
+
+
+def data_set_follows(command_set: bytes | bytearray | memoryview) -> bool:
+    """Tell whether a command set announces a data set (PS3.7 Section E.1, (0000,0800)).
+
+    Parameters
+    ----------
+    command_set : bytes-like
+        The command set of any message, Implicit VR Little Endian.
+
+    Returns
+    -------
+    bool
+        Whether the Command Data Set Type is there and is not 0101H. Where it is missing: True for
+        a request, False for a response.
+
+    Raises
+    ------
+    CommandSetError
+        If the bytes can't be read, or have no Command Field (0000,0100).
+    TypeError
+        If `command_set` is not bytes-like.
+    """
+    return announces_data_set(*peek(bytes(memoryview(command_set))))
+
+
+class MessageAssembler:
+    """Puts the messages of one association together from their PDVs.
+
+    Not to be shared between threads: the fragments of one association have an order.
+
+    Parameters
+    ----------
+    max_dataset_bytes : int, optional
+        Most bytes that a data set may have; None (the default) is no limit.
+    """
+
+    def __init__(self, max_dataset_bytes: int | None = None) -> None:
+        self._max_dataset_bytes = max_dataset_bytes
+        self._reset()
+
+    def _reset(self) -> None:
+        self._context_id: int | None = None
+        self._command = bytearray()
+        self._message: N_SET | Message | None = None
+        self._data_set = BytesIO()
+
+    def feed(self, context_id: int, pdv: bytes | bytearray | memoryview) -> "N_SET | Message | None":
+        """Take the next PDV.
+
+        Parameters
+        ----------
+        context_id : int
+            ID of the presentation context of the PDV.
+        pdv : bytes-like
+            The message control header byte and the fragment.
+
+        Returns
+        -------
+        N_SET or Message or None
+            A message that this PDV completes: for an N-SET the primitive with its list and its
+            ``_context_id``. None while there is more to come.
+
+        Raises
+        ------
+        CommandSetError
+            If a fragment is out of place, the context changes within a message, a limit is
+            exceeded, or the command set can't be read. What had come of the message is dropped.
+        """
+        try:
+            return self._feed(context_id, memoryview(pdv))
+        except BaseException:
+            self._reset()
+            raise
+
+    def _feed(self, context_id: int, pdv: memoryview) -> "N_SET | Message | None":
+        if len(pdv) == 0:
+            raise CommandSetError("a PDV without a message control header")
+        header, fragment = pdv[0], pdv[1:]
+        if self._context_id is None:
+            self._context_id = context_id
+        elif context_id != self._context_id:
+            raise CommandSetError(
+                f"presentation context {context_id} within a message of context {self._context_id}"
+            )
+        if len(fragment) % 2:
+            _LOGGER.warning("PDV with a fragment of odd length, %d bytes", len(fragment))
+        if not header & IS_COMMAND:
+            if self._message is None:
+                raise CommandSetError("a fragment of a data set before the last of the command set")
+            return self._feed_data_set(fragment, bool(header & IS_LAST))
+        if self._message is not None:
+            raise CommandSetError("a fragment of a command set among those of a data set")
+        if len(self._command) + len(fragment) > _rules.MAX_COMMAND_SET_LENGTH:
+            raise CommandSetError(
+                f"a command set of more than {_rules.MAX_COMMAND_SET_LENGTH} bytes",
+                status=_rules.RESOURCE_LIMITATION,
+            )
+        self._command += fragment
+        return self._start(bytes(self._command)) if header & IS_LAST else None
+
+    def _start(self, command_set: bytes) -> "N_SET | Message | None":
+        """Read a command set that is complete."""
+        assert self._context_id is not None
+        field, data_set_type = peek(command_set)
+        follows = announces_data_set(field, data_set_type)
+        if field in _rules.N_SET_FIELDS:
+            message: N_SET | Message = N_SET.from_command_set(command_set)
+            message._context_id = self._context_id  # type: ignore[union-attr]
+        else:
+            message = Message(self._context_id, command_set, self._data_set if follows else None)
+        if follows:
+            self._message = message
+            return None
+        self._reset()
+        return message
+
+    def _feed_data_set(self, fragment: memoryview, is_last: bool) -> "N_SET | Message | None":
+        limit = self._max_dataset_bytes
+        if limit is not None and self._data_set.tell() + len(fragment) > limit:
+            raise CommandSetError(
+                f"a data set of more than {limit} bytes", status=_rules.RESOURCE_LIMITATION
+            )
+        self._data_set.write(fragment)
+        if not is_last:
+            return None
+        message = self._message
+        if isinstance(message, N_SET):
+            message.ModificationList = self._data_set
+        self._reset()
+        return message
+
+
+def fragments(data: bytes | memoryview, max_pdu_length: int) -> Iterator[memoryview]:
+    """Cut a command set or data set into what one PDV can hold.
+
+    Parameters
+    ----------
+    data : bytes-like
+        The whole, at least one byte.
+    max_pdu_length : int
+        Most bytes behind the PDU-length field of a P-DATA-TF PDU with one PDV (PS3.8 Section D.1);
+        0 is unlimited.
+
+    Yields
+    ------
+    memoryview
+        The fragments, all but the last of an even length (PS3.8 Section E.1).
+
+    Raises
+    ------
+    ValueError
+        If `max_pdu_length` is negative or between 1 and 7.
+    """
+    if max_pdu_length != 0 and max_pdu_length < _MIN_PDU_LENGTH:
+        raise ValueError(f"max_pdu_length must be 0 or at least 8, not {max_pdu_length}")
+    length = (min(max_pdu_length or _MAX_PDU_LENGTH, _MAX_PDU_LENGTH) - _PDV_HEADER) & ~1
+    view = memoryview(data)
+    for at in range(0, len(view), length):
+        yield view[at : at + length]
+
+
+def encode_pdus(primitive: N_SET, context_id: int, max_pdu_length: int = 0) -> bytes:
+    """Encode a message as P-DATA-TF PDUs (PS3.8 Section 9.3.5), one PDV each.
+
+    Parameters
+    ----------
+    primitive : N_SET
+        The request or response. A list of an odd length is sent with a 00H behind it.
+    context_id : int
+        ID of the presentation context, odd, 1 to 255.
+    max_pdu_length : int
+        The peer's maximum length: of what comes behind the PDU-length field, in bytes; 0 is
+        unlimited.
+
+    Returns
+    -------
+    bytes
+        All PDUs, for one ``send``.
+
+    Raises
+    ------
+    ValueError
+        If `context_id` or `max_pdu_length` is out of range, or a value can't be sent.
+    TypeError
+        If a value is of a type that can't be sent.
+    """
+    if not 1 <= context_id <= 255 or context_id % 2 == 0:
+        raise ValueError(f"context_id must be odd and between 1 and 255, not {context_id!r}")
+    data_set = b"" if primitive.ModificationList is None else primitive.ModificationList.getvalue()
+    parts: list[bytes | memoryview] = []
+    for kind, data in ((IS_COMMAND, primitive.to_command_set()), (0, padded(data_set))):
+        cut = list(fragments(data, max_pdu_length))
+        for index, fragment in enumerate(cut, start=1):
+            length = len(fragment) + 2
+            parts.append(
+                b"\x04\x00"
+                + (length + 4).to_bytes(4, "big")
+                + length.to_bytes(4, "big")
+                + bytes((context_id, kind | (IS_LAST if index == len(cut) else 0)))
+            )
+            parts.append(fragment)
+    return b"".join(parts)
+
+
+def padded(data_set: bytes) -> bytes:
+    """Give a data set an even length, as a fragment must have (PS3.8 Section E.1).
+
+    Parameters
+    ----------
+    data_set : bytes
+        The encoded data set.
+
+    Returns
+    -------
+    bytes
+        With one 00H behind it where its length is odd.
+    """
+    return data_set + b"\x00" if len(data_set) % 2 else data_set
