@@ -9,12 +9,10 @@ import logging
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pydicom.datadict import dictionary_description, dictionary_VR
-from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
+from pydicom.datadict import dictionary_description, dictionary_has_tag, dictionary_VR
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID
 from pydicom.values import convert_text
 
 from nset import _rules
@@ -61,6 +59,7 @@ COMMAND_ELEMENTS: Final = {
 _TAGS: Final = {element.keyword: tag for tag, element in COMMAND_ELEMENTS.items()}
 _NO_UID: Final = "no UID by PS3.5 Section 9.1"
 _ITEM_LENGTHS: Final = {"US": 2, "UL": 4, "AT": 4}
+_US: Final = struct.Struct("<H")
 
 # With explicit VR these have 2 reserved bytes and a length of 4 (PS3.5 Section 7.1.2).
 _LONG_VRS: Final = (
@@ -154,10 +153,7 @@ def describe(reason: str, tag: int | None, offset: int | None) -> str:
 
 def _name(tag: int) -> str:
     number = f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
-    try:
-        return f"{dictionary_description(tag)} {number}"
-    except KeyError:
-        return number
+    return f"{dictionary_description(tag)} {number}" if dictionary_has_tag(tag) else number
 
 
 # -- Decoding -------------------------------------------------------------------------------------
@@ -184,20 +180,20 @@ def decode(data: bytes, strict: bool) -> dict[str, Any]:
         For the first thing that can't be accepted.
     """
     elements, violations = examine(data)
-    for violation in violations:
-        if violation.is_error or strict:
-            raise _error(violation, elements)
-    for violation in violations:
-        if violation.reason != _NO_UID:  # accept_uid says so, in pynetdicom's words
-            _LOGGER.warning(
-                "N-SET command set: %s",
-                describe(violation.reason, violation.tag, violation.offset),
-            )
+    errors = [violation for violation in violations if violation.is_error]
+    if errors or (strict and violations):
+        raise _error((errors or violations)[0], elements)
     fields: dict[str, Any] = {}
     for element in {element.tag: element for element in elements}.values():
         known = COMMAND_ELEMENTS.get(element.tag)
         if known is not None:
             fields[known.keyword] = _value(known, element, elements)
+    for violation in violations:
+        if violation.reason != _NO_UID:  # accept_uid has said so, in pynetdicom's words
+            _LOGGER.warning(
+                "N-SET command set: %s",
+                describe(violation.reason, violation.tag, violation.offset),
+            )
     is_request = fields.pop("CommandField") == N_SET_RQ
     fields.pop("CommandGroupLength", None)
     fields.pop("CommandDataSetType", None)
@@ -231,7 +227,9 @@ def examine(data: bytes) -> tuple[list[Element], list[Violation]]:
     before = -1
     for element in elements:
         if element.tag in seen:
-            judged.append(_violation("there twice, the last one counts", element.tag, element.offset))
+            judged.append(
+                _violation("there again, the last one counts", element.tag, element.offset)
+            )
         elif element.tag < before:
             judged.append(_violation("out of order: tags ascend", element.tag, element.offset))
         judged += _element_violations(element)
@@ -308,21 +306,19 @@ def _us(elements: list[Element], tag: int) -> int | None:
 def _split(data: bytes) -> tuple[list[Element], list[Violation]]:
     """Cut the bytes into elements, up to where they can't be cut."""
     elements: list[Element] = []
-    # As pydicom tells it: two capital letters where the length would stand.
-    explicit = data[4:6].isalpha() and data[4:6].isupper() and data[4:6].isascii()
+    explicit = _is_vr(data[4:6])  # by the first element, as pydicom tells it
     violations = [_violation("explicit VR, not Implicit VR Little Endian")] if explicit else []
     at, end, content_end = 0, len(data), len(data.rstrip(b"\0"))
     while at < end:
         if at >= content_end and (end - at) % 8 == 0:
             violations.append(_violation(f"{end - at} bytes of zeros after the last element"))
             break
-        header = 8
-        if explicit and data[at + 4 : at + 6] in _LONG_VRS:
-            header = 12
-        if end - at < header:
+        header, vr, length = _header(data, at, explicit)
+        left = end - at - header
+        if left < 0:
             violations.append(
                 Violation(
-                    f"{end - at} bytes at byte {at} are no header of an element, "
+                    f"{_bytes(end - at)} at byte {at}, too few for the header of an element, "
                     f"which takes {header}",
                     *(None, at, _rules.PROCESSING_FAILURE, True),
                 )
@@ -330,16 +326,6 @@ def _split(data: bytes) -> tuple[list[Element], list[Violation]]:
             break
         group, number = struct.unpack_from("<HH", data, at)
         tag = group << 16 | number
-        if not explicit:
-            length = int.from_bytes(data[at + 4 : at + 8], "little")
-            vr = _vr(tag)
-        elif header == 12:
-            length = int.from_bytes(data[at + 8 : at + 12], "little")
-            vr = data[at + 4 : at + 6].decode("latin-1")
-        else:
-            length = int.from_bytes(data[at + 6 : at + 8], "little")
-            vr = data[at + 4 : at + 6].decode("latin-1")
-        left = end - at - header
         if length > left:
             violations.append(
                 Violation(
@@ -349,19 +335,32 @@ def _split(data: bytes) -> tuple[list[Element], list[Violation]]:
             )
             break
         value = data[at + header : at + header + length]
-        elements.append(Element(tag, vr, at, value))
+        elements.append(Element(tag, vr or _vr(tag), at, value))
         at += header + length
     return elements, violations
+
+
+def _is_vr(text: bytes) -> bool:
+    """Whether these are two capital letters: no length of a command element looks like that."""
+    return len(text) == 2 and text.isalpha() and text.isupper()
+
+
+def _header(data: bytes, at: int, explicit: bool) -> tuple[int, str | None, int]:
+    """Give the header's length, the VR if it has one, and the value's length."""
+    vr = data[at + 4 : at + 6]
+    # Elements with implicit VR may stand among those with explicit VR.
+    if not explicit or not _is_vr(vr):
+        return 8, None, int.from_bytes(data[at + 4 : at + 8], "little")
+    if vr in _LONG_VRS:
+        return 12, vr.decode("ascii"), int.from_bytes(data[at + 8 : at + 12], "little")
+    return 8, vr.decode("ascii"), int.from_bytes(data[at + 6 : at + 8], "little")
 
 
 def _vr(tag: int) -> str:
     known = COMMAND_ELEMENTS.get(tag)
     if known is not None:
         return known.vr
-    try:
-        return dictionary_VR(tag)
-    except KeyError:
-        return "UN"
+    return dictionary_VR(tag) if dictionary_has_tag(tag) else "UN"
 
 
 def _element_violations(element: Element) -> list[Violation]:
@@ -375,6 +374,8 @@ def _element_violations(element: Element) -> list[Violation]:
         reasons.append(f"{_bytes(len(value))} long, an odd number")
     if known is None:
         return [_violation(reason, tag, offset) for reason in reasons]
+    if element.vr != known.vr:
+        reasons.append(f"VR {element.vr}, not {known.vr}")
     item = _ITEM_LENGTHS.get(known.vr)
     if item is not None:
         if len(value) % item or (not value and known.vr == "UL"):
@@ -401,20 +402,18 @@ def _bytes(length: int) -> str:
 
 def _uid_violations(value: bytes) -> list[str]:
     """Judge a UID by PS3.5 Sections 6.2 and 9.1."""
-    if not value:
-        return ["without a value"]
     if b"\\" in value:
         return [f"{value.count(92) + 1} values, the first is taken"]
-    text = value.rstrip(b"\0 ").decode("latin-1")
+    text = value.decode("latin-1").rstrip("\0 ")
+    uid = text.strip()
+    if not uid:
+        return ["without a value"]
     reasons = []
-    if value not in (text.encode("latin-1"), text.encode("latin-1") + b"\0") or (
-        value.endswith(b"\0") and len(text) % 2 == 0
-    ):
+    if value[len(text) :] not in (b"", b"\0" if len(text) % 2 else b""):
         reasons.append("padded otherwise than with one NUL to an even length")
-    stripped = text.strip()
-    if stripped != text:
+    if uid != text:
         reasons.append("blanks around the UID")
-    if len(stripped) > MAX_UID_LENGTH or not is_clean(stripped):
+    if len(uid) > MAX_UID_LENGTH or not is_clean(uid):
         reasons.append(_NO_UID)
     return reasons
 
@@ -441,18 +440,14 @@ def _message_violations(data: bytes, elements: list[Element]) -> list[Violation]
     length = present.get(0)
     if length is not None and len(length.value) == 4:
         told = int.from_bytes(length.value, "little")
-        follow = len(data) - 12
-        if length.offset != 0 or told != follow:
-            violations.append(
-                _violation(f"tells {told} bytes, {follow} follow", 0, length.offset)
-            )
+        follow = len(data) - length.offset - 12
+        if told != follow:
+            violations.append(_violation(f"tells {told} bytes, {follow} follow", 0, length.offset))
     field = command_field(elements)
     if field not in (N_SET_RQ, N_SET_RSP):
         offset = present[0x100].offset if 0x100 in present else None
         reason = "missing" if field is None else f"{field:04X}H is no N-SET (0120H or 8120H)"
-        violations.append(
-            Violation(reason, 0x100, offset, _rules.UNRECOGNIZED_OPERATION, True)
-        )
+        violations.append(Violation(reason, 0x100, offset, _rules.UNRECOGNIZED_OPERATION, True))
         return violations
     kind = "N-SET-RQ" if field == N_SET_RQ else "N-SET-RSP"
     for tag, known in COMMAND_ELEMENTS.items():
@@ -463,6 +458,10 @@ def _message_violations(data: bytes, elements: list[Element]) -> list[Violation]
             violations.append(
                 Violation(f"missing in an {kind}", tag, None, missing_status(known.keyword), False)
             )
+    if field == N_SET_RQ and data_set_type(elements) == NO_DATA_SET:
+        violations.append(
+            _violation("0101H: a request without a data set", 0x800, present[0x800].offset)
+        )
     return violations
 
 
@@ -546,26 +545,23 @@ def encode(primitive: "Primitive") -> bytes:
     is_response = primitive.MessageIDBeingRespondedTo is not None
     parts = []
     for tag, known in COMMAND_ELEMENTS.items():
-        value: bytes | None
-        if known.keyword == "CommandGroupLength":
+        if tag == 0 or not (known.in_response if is_response else known.in_request):
             continue
         if known.keyword == "CommandField":
-            value = struct.pack("<H", N_SET_RSP if is_response else N_SET_RQ)
+            value: bytes | None = _US.pack(N_SET_RSP if is_response else N_SET_RQ)
         elif known.keyword == "CommandDataSetType":
-            value = struct.pack("<H", 0x0001 if _has_data_set(primitive) else NO_DATA_SET)
-        elif known.in_response if is_response else known.in_request:
-            value = _encode_field(primitive, known)
+            value = _US.pack(0x0001 if _has_data_set(primitive, is_response) else NO_DATA_SET)
         else:
-            value = None
+            value = _encode_field(primitive, known)
         if value is not None:
             parts.append(struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(value)) + value)
     body = b"".join(parts)
     return struct.pack("<HHII", 0, 0, 4, len(body)) + body
 
 
-def _has_data_set(primitive: "Primitive") -> bool:
+def _has_data_set(primitive: "Primitive", is_response: bool) -> bool:
     """Whether bytes of a data set will follow: an empty list is none."""
-    stream = primitive.ModificationList
+    stream = primitive.AttributeList if is_response else primitive.ModificationList
     if stream is None:
         return bool(primitive._dataset_path)  # pynetdicom sends the data set from a file then
     return len(stream.getvalue()) > 0
@@ -574,28 +570,21 @@ def _has_data_set(primitive: "Primitive") -> bool:
 def _encode_field(primitive: "Primitive", known: CommandElement) -> bytes | None:
     """Give the value's bytes, padded; None where the element is not to be sent."""
     keyword = known.keyword
-    if known.keyword in _rules.STATUS_OPTIONAL_KEYWORDS and not hasattr(primitive, keyword):
+    optional = keyword in _rules.STATUS_OPTIONAL_KEYWORDS
+    if optional and not hasattr(primitive, keyword):
         # pynetdicom sends its three without a value once they have been deleted.
         return None if keyword == "OffendingElement" else b""
     value = getattr(primitive, keyword)
     if value is None:
         return None
     if known.vr == "UI":
-        return encode_uid(value, keyword)
-    if keyword not in _rules.STATUS_OPTIONAL_KEYWORDS:
-        return struct.pack("<H", value)
-    if isinstance(value, str | bytes | list | tuple | MultiValue) and len(value) == 0:
+        return _encode_uid(value, keyword)
+    if optional and isinstance(value, str | bytes | list | tuple | MultiValue) and not value:
         return b""
     if known.vr == "AT":
         return _encode_tags(value, keyword)
     if known.vr == "US":
-        if not isinstance(value, int):
-            raise TypeError(f"{_named(keyword)} must be an int, not {value!r}")
-        if not 0 <= value <= MAX_US:
-            raise ValueError(
-                f"{_named(keyword)} must be between 0 and {MAX_US}, inclusive, not {value!r}"
-            )
-        return struct.pack("<H", value)
+        return _encode_number(value, keyword)
     return _encode_comment(value, keyword)
 
 
@@ -604,64 +593,55 @@ def _named(keyword: str) -> str:
     return f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
-def encode_uid(uid: Any, keyword: str) -> bytes:
-    """Write a UID, padded with a NUL to an even length (PS3.5 Section 9.1).
-
-    Parameters
-    ----------
-    uid : pydicom.uid.UID
-        The UID.
-    keyword : str
-        Of the element.
-
-    Returns
-    -------
-    bytes
-        The value.
-
-    Raises
-    ------
-    ValueError
-        If the UID has characters that can't be sent.
-    """
-    if len(uid) <= MAX_UID_LENGTH and is_clean(uid):
-        value = uid.encode("ascii")
-        return value + b"\0" if len(value) % 2 else value  # type: ignore[no-any-return]
-    # What pydicom would make of a UID that is none: no rule says it, so no rule is written here.
-    dataset = Dataset()
-    stream = DicomBytesIO()
-    stream.is_implicit_VR = stream.is_little_endian = True
+def _encode_number(value: Any, keyword: str) -> bytes:
+    """Write a US, 2 bytes (PS3.5 Section 6.2)."""
+    if not issubclass(type(value), int):  # isinstance() would believe what only poses as one
+        raise TypeError(f"{_named(keyword)} must be an int, not {type(value).__name__}")
     try:
-        setattr(dataset, keyword, uid)
-        write_dataset(stream, dataset)
-    except (ValueError, AttributeError, TypeError) as exc:
-        raise ValueError(f"{_named(keyword)} can't be sent as {str(uid)!r}: {exc}") from exc
-    return stream.getvalue()[8:]
+        return _US.pack(value)
+    except struct.error:
+        raise ValueError(f"{_named(keyword)} must be between 0 and {MAX_US}, inclusive") from None
+
+
+def _encode_uid(uid: Any, keyword: str) -> bytes:
+    """Write a UID, padded with a NUL to an even length (PS3.5 Section 9.1)."""
+    if len(uid) > MAX_UID_LENGTH or not is_clean(uid):
+        # Sent as it is, with pydicom's warning.
+        try:
+            uid = "\\".join([UID(part) for part in uid.split("\\")])
+        except ValueError as exc:
+            raise ValueError(f"{_named(keyword)} can't be sent: {exc}") from exc
+    try:
+        value: bytes = uid.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{_named(keyword)} has characters that can't be sent: {str(uid)!r}"
+        ) from None
+    return value + b"\0" if len(value) % 2 else value
 
 
 def _encode_tags(value: Any, keyword: str) -> bytes:
     """Write one tag or a list of tags as AT, 4 bytes each (PS3.5 Section 6.2)."""
-    items = value if isinstance(value, list | MultiValue) else [value]
     encoded = []
-    for item in items:
+    for item in value if isinstance(value, list | MultiValue) else [value]:
         try:
             tag = Tag(item)
-        except (TypeError, ValueError, OverflowError) as exc:
+            encoded.append(struct.pack("<HH", tag.group, tag.element))
+        except (TypeError, ValueError, OverflowError, struct.error) as exc:
             kind = TypeError if isinstance(exc, TypeError) else ValueError
-            raise kind(f"{_named(keyword)} can't be sent as {value!r}: {exc}") from exc
-        encoded.append(struct.pack("<HH", tag.group, tag.element))
+            raise kind(f"{_named(keyword)} can't be sent as {item!r}: {exc}") from exc
     return b"".join(encoded)
 
 
 def _encode_comment(value: Any, keyword: str) -> bytes:
     """Write an LO of the default character repertoire, padded with a space (PS3.5 Section 6.2)."""
     if not isinstance(value, str | bytes):
-        raise TypeError(f"{_named(keyword)} must be str or bytes, not {value!r}")
-    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        raise TypeError(f"{_named(keyword)} must be str or bytes, not {type(value).__name__}")
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
     if len(text) > _rules.MAX_COMMENT_LENGTH:
         raise ValueError(
             f"{_named(keyword)} must have at most {_rules.MAX_COMMENT_LENGTH} characters, "
-            f"not {len(text)}: {value!r}"
+            f"not {len(text)}"
         )
     if not text.isascii() or not text.isprintable() or "\\" in text:
         raise ValueError(

@@ -31,8 +31,8 @@ cdef extern from "Python.h":
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     object PyUnicode_DecodeASCII(const char* text, Py_ssize_t size, const char* errors)
     bint PyUnicode_Check(object value)
+    bint PyLong_Check(object value)
     bint PyLong_CheckExact(object value)
-    long PyLong_AsLong(object value) except? -1
     long PyLong_AsLongAndOverflow(object value, int* overflow) except? -1
     PyTypeObject PyUnicode_Type
 
@@ -104,7 +104,9 @@ cdef enum:
     CONTEXT_ID = 16
 
 cdef type _UID = UID
-cdef type _BytesIO = BytesIO
+# Asked by isinstance, so not as types of C: an object may say by __class__ that it is one.
+cdef object _BytesIO = BytesIO
+cdef object _int = int
 cdef dict _modules = sys.modules
 cdef tuple _REQUEST_KEYWORDS = _rules.REQUEST_KEYWORDS
 cdef tuple _RESPONSE_KEYWORDS = _rules.RESPONSE_KEYWORDS
@@ -227,7 +229,7 @@ cdef bint _is_us(object value) except -1:
 
 
 cdef inline bint _is_int(object value) except -1:
-    return PyLong_CheckExact(value) or isinstance(value, int)
+    return PyLong_CheckExact(value) or isinstance(value, _int)
 
 
 cdef inline bint _is_message_id(object value, str name) except -1:
@@ -284,6 +286,7 @@ def category(code):
 cdef enum:
     N_SET_RQ = 0x0120
     N_SET_RSP = 0x8120
+    NO_DATA_SET = 0x0101
     GROUP_LENGTH_SIZE = 12  # bytes of the element (0000,0000)
     # Group length, two UIDs of 8 + 64 bytes, five US elements of 8 + 2.
     MAX_CANONICAL = GROUP_LENGTH_SIZE + 2 * (8 + MAX_UID_LENGTH) + 5 * (8 + 2)
@@ -401,7 +404,7 @@ cdef bint _parse(const unsigned char* data, size_t length, Command* command) noe
             return False
         command.has |= bit
     if command.has == REQUEST:
-        return command.command_field == N_SET_RQ
+        return command.command_field == N_SET_RQ and command.data_set_type != NO_DATA_SET
     return command.command_field == N_SET_RSP and command.has & ~RESPONSE_MAY == RESPONSE
 
 
@@ -442,26 +445,40 @@ cdef inline unsigned char* _put_uid(unsigned char* at, uint32_t tag, object uid)
     return at
 
 
+cdef inline long _number(object value) except -2:
+    """Give the int if a US element can hold it; else -1."""
+    cdef int overflow = 0
+    cdef long number
+    if not PyLong_Check(value):
+        return -1
+    number = PyLong_AsLongAndOverflow(value, &overflow)
+    return number if overflow == 0 and 0 <= number <= MAX_US else -1
+
+
 cdef bytes _write(Primitive primitive, bint has_data_set):
     """Encode what needs no thought; None for any other."""
     cdef unsigned char buffer[MAX_CANONICAL]
     cdef unsigned char* at = buffer + GROUP_LENGTH_SIZE
-    cdef object responded_to = primitive._message_id_being_responded_to
-    cdef long data_set_type = 0x0001 if has_data_set else 0x0101
+    cdef long data_set_type = 0x0001 if has_data_set else NO_DATA_SET
+    cdef long message_id, status
     cdef size_t length
-    if responded_to is None:
-        if primitive._message_id is None:
+    if primitive._message_id_being_responded_to is None:
+        message_id = _number(primitive._message_id)
+        if message_id < 0:
             return None
         at = _put_uid(at, 0x0003, primitive._requested_sop_class_uid)
         if at == NULL:
             return None
         at = _put_us(at, 0x0100, N_SET_RQ)
-        at = _put_us(at, 0x0110, PyLong_AsLong(primitive._message_id))
+        at = _put_us(at, 0x0110, message_id)
         at = _put_us(at, 0x0800, data_set_type)
         at = _put_uid(at, 0x1001, primitive._requested_sop_instance_uid)
     else:
+        message_id = _number(primitive._message_id_being_responded_to)
+        status = _number(primitive._status)
         if (
-            primitive._status is None
+            message_id < 0
+            or status < 0
             or primitive._absent & ~CONTEXT_ID
             or primitive._error_comment is not None
             or primitive._error_id is not None
@@ -473,9 +490,9 @@ cdef bytes _write(Primitive primitive, bint has_data_set):
         if at == NULL:
             return None
         at = _put_us(at, 0x0100, N_SET_RSP)
-        at = _put_us(at, 0x0120, PyLong_AsLong(responded_to))
+        at = _put_us(at, 0x0120, message_id)
         at = _put_us(at, 0x0800, data_set_type)
-        at = _put_us(at, 0x0900, PyLong_AsLong(primitive._status))
+        at = _put_us(at, 0x0900, status)
         at = _put_uid(at, 0x1000, primitive._affected_sop_instance_uid)
     if at == NULL:
         return None
@@ -528,12 +545,7 @@ cdef bint _is_untouched(Primitive primitive) except -1:
 
 
 cdef bint _has_overrides(object cls) except -1:
-    if cls.__getattribute__ is not object.__getattribute__ or hasattr(cls, "__getattr__"):
-        return True
-    for keyword in _rules.SHORT_WAY_KEYWORDS:
-        if getattr(cls, keyword) is not getattr(Primitive, keyword):
-            return True
-    return False
+    return not _rules.SHORT_WAY_KEYWORDS.isdisjoint(cls.__dict__)
 
 
 cdef class Primitive:
@@ -571,7 +583,9 @@ cdef class Primitive:
         _drop_instance_dict(self)
         self._absent = ERROR_COMMENT | ERROR_ID | ATTRIBUTE_IDENTIFIER_LIST | OFFENDING_ELEMENT | CONTEXT_ID
 
-    def __init__(self):
+    def __init__(self, *args):
+        if args:
+            raise _rules.takes_no_arguments(len(args))
         if not _is_untouched(self):
             for keyword in _rules.INIT_KEYWORDS:
                 setattr(self, keyword, None)
@@ -1078,7 +1092,7 @@ cdef class Primitive:
         ):
             fields = _command_set.decode(data, strict)
             primitive = cls()
-            primitive.__setstate__(fields)
+            Primitive.__setstate__(primitive, fields)
             primitive._dataset = _BytesIO()
             return primitive
         primitive = cls()

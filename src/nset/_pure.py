@@ -145,13 +145,17 @@ def _read_canonical(data: bytes) -> dict[str, Any] | None:
         return None
     found = _CANONICAL_RQ(data)
     if found is not None:
-        length, *sop_class, message_id, _, instance_length, instance = found.groups()
+        length, *sop_class, message_id, data_set_type, instance_length, instance = found.groups()
         fields = {
             "RequestedSOPClassUID": _read_uid(*sop_class),
             "MessageID": _number(message_id),
             "RequestedSOPInstanceUID": _read_uid(instance_length, instance),
         }
-        if None in fields.values() or _number(length) != len(data) - 12:
+        if (
+            None in fields.values()
+            or _number(length) != len(data) - 12
+            or _number(data_set_type) == _command_set.NO_DATA_SET
+        ):
             return None
         return fields
     found = _CANONICAL_RSP(data)
@@ -272,6 +276,8 @@ class Primitive:
             for keyword in _rules.INIT_KEYWORDS:
                 setattr(self, keyword, None)
 
+    __init__.__qualname__ = "N_SET.__init__"  # the name in its error texts
+
     @property
     def MessageID(self) -> int | None:
         """Message ID (0000,0110): int in 0..65535, or None."""
@@ -357,7 +363,9 @@ class Primitive:
 
     @_AffectedSOPInstanceUID.setter
     def _AffectedSOPInstanceUID(self, value: str | bytes | UID | None) -> None:
-        self._affected_sop_instance_uid = _check_uid(value, _rules.UID_NAMES["AffectedSOPInstanceUID"])
+        self._affected_sop_instance_uid = _check_uid(
+            value, _rules.UID_NAMES["AffectedSOPInstanceUID"]
+        )
 
     @property
     def _RequestedSOPClassUID(self) -> UID | None:
@@ -375,7 +383,9 @@ class Primitive:
 
     @_RequestedSOPInstanceUID.setter
     def _RequestedSOPInstanceUID(self, value: str | bytes | UID | None) -> None:
-        self._requested_sop_instance_uid = _check_uid(value, _rules.UID_NAMES["RequestedSOPInstanceUID"])
+        self._requested_sop_instance_uid = _check_uid(
+            value, _rules.UID_NAMES["RequestedSOPInstanceUID"]
+        )
 
     @property
     def _dataset_variant(self) -> BytesIO | None:
@@ -414,7 +424,11 @@ class Primitive:
     def is_valid_request(self) -> bool:
         """Whether all of ``REQUEST_KEYWORDS`` are set (PS3.7 Table 10.1-3)."""
         keywords = self.REQUEST_KEYWORDS
-        if keywords is REQUEST_KEYWORDS and type(self) is _adopted and len(_adopted_names) == _adopted_size:
+        if (
+            keywords is REQUEST_KEYWORDS
+            and type(self) is _adopted
+            and len(_adopted_names) == _adopted_size
+        ):
             return (
                 self._message_id is not None
                 and self._requested_sop_class_uid is not None
@@ -430,7 +444,11 @@ class Primitive:
     def is_valid_response(self) -> bool:
         """Whether all of ``RESPONSE_KEYWORDS`` are set (PS3.7 Table 10.1-3)."""
         keywords = self.RESPONSE_KEYWORDS
-        if keywords is RESPONSE_KEYWORDS and type(self) is _adopted and len(_adopted_names) == _adopted_size:
+        if (
+            keywords is RESPONSE_KEYWORDS
+            and type(self) is _adopted
+            and len(_adopted_names) == _adopted_size
+        ):
             return self._message_id_being_responded_to is not None and self._status is not None
         for keyword in keywords:  # noqa: SIM110 - all() takes twice the time
             if getattr(self, keyword) is None:
@@ -457,7 +475,11 @@ class Primitive:
         TypeError
             If a value is of a type that can't be sent; by the element's name.
         """
-        return _write_canonical(self) or _command_set.encode(self)
+        try:
+            encoded = _write_canonical(self)
+        except struct.error:  # no number, though it gave itself out as one when it was set
+            encoded = None
+        return encoded or _command_set.encode(self)
 
     @classmethod
     def from_command_set(
@@ -492,7 +514,7 @@ class Primitive:
         if fields is None:
             fields = _command_set.decode(data, strict)
         primitive = cls()
-        primitive.__setstate__(fields)
+        Primitive.__setstate__(primitive, fields)
         primitive._dataset = BytesIO()
         return primitive
 

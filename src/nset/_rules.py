@@ -62,10 +62,12 @@ REPR_KEYWORDS = (*STATE_KEYWORDS[:8], *STATUS_OPTIONAL_KEYWORDS)
 INIT_KEYWORDS = ("ModificationList", "AttributeList", *STATUS_OPTIONAL_KEYWORDS)
 """What ``N_SET()`` sets to None by name, so that a subclass may step in between."""
 
-SHORT_WAY_KEYWORDS = tuple(
+SHORT_WAY_KEYWORDS = frozenset(
     {
         "REQUEST_KEYWORDS",
         "RESPONSE_KEYWORDS",
+        "__getattr__",
+        "__getattribute__",
         *STATE_KEYWORDS,
         *INIT_KEYWORDS,
     }
@@ -131,6 +133,11 @@ def list_type(name: str) -> TypeError:
 def status_code_type() -> ValueError:
     """For a status code that is negative or no int."""
     return ValueError("'code' must be a positive integer.")
+
+
+def takes_no_arguments(count: int) -> TypeError:
+    """For arguments to ``N_SET()``, in the words of Python for a method that takes only self."""
+    return TypeError(f"N_SET.__init__() takes 1 positional argument but {count + 1} were given")
 
 
 def no_message_id() -> ValueError:

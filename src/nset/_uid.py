@@ -14,10 +14,10 @@ from pydicom.uid import UID
 
 from nset import config
 
-# pynetdicom's own logger: who filters or counts its records goes on doing so. Without a handler of
-# its own Python would print errors to stderr where the user has not configured logging.
-logging.getLogger("pynetdicom").addHandler(logging.NullHandler())
+# pynetdicom's own logger: who filters or counts its records goes on doing so. Without a handler
+# Python would print errors to stderr where the user has not configured logging.
 _LOGGER = logging.getLogger("pynetdicom.utils")
+_LOGGER.addHandler(logging.NullHandler())
 
 _GRAMMAR: Final = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*").fullmatch
 

@@ -90,7 +90,9 @@ class MessageAssembler:
         self._message: N_SET | Message | None = None
         self._data_set = BytesIO()
 
-    def feed(self, context_id: int, pdv: bytes | bytearray | memoryview) -> "N_SET | Message | None":
+    def feed(
+        self, context_id: int, pdv: bytes | bytearray | memoryview
+    ) -> "N_SET | Message | None":
         """Take the next PDV.
 
         Parameters

@@ -218,7 +218,7 @@ def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> int | None:
         message.encoded_command_set = BytesIO(encoded)
         message._nset_encoded = encoded
         message.__class__ = getattr(dimse_messages, name)
-        del vars(message)["command_set"]
+        vars(message).pop("command_set", None)
         return index + 1
     return None
 
@@ -252,6 +252,8 @@ def message_to_primitive(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
             primitive._nset_refusal = error  # type: ignore[attr-defined]
         primitive.ModificationList = self.data_set
         primitive._context_id = self.context_id
+        # What send_n_set copies to the status it returns; its users know these three.
+        primitive.STATUS_OPTIONAL_KEYWORDS = _rules.STATUS_OPTIONAL_KEYWORDS[:3]
         return primitive
 
     return message_to_primitive

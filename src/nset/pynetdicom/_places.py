@@ -127,9 +127,7 @@ def _places_of_the_codec() -> Iterator[Place]:
         yield _Attribute(cls, "__init__", _messages.init)
         for method in ("primitive_to_message", "encode_msg", "message_to_primitive"):
             yield _method("dimse_messages", name, method, getattr(_messages, method))
-    yield _method(
-        "dimse", "DIMSEServiceProvider", "receive_primitive", _provider.receive_primitive
-    )
+    yield _method("dimse", "DIMSEServiceProvider", "receive_primitive", _provider.receive_primitive)
     yield _method("association", "Association", "_serve_request", _provider.serve_request)
     handlers = _module("_handlers")
     for name in ("_recv_n_set_rq", "_recv_n_set_rsp", "_send_n_set_rq", "_send_n_set_rsp"):

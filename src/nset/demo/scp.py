@@ -1,0 +1,126 @@
+"""The server: a Modality Performed Procedure Step SCP (PS3.4 Annex F) by pynetdicom with nset."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from pydicom import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.events import Event
+
+from nset.demo import MPPS
+from nset.pynetdicom import installed
+
+FINAL = ("COMPLETED", "DISCONTINUED")
+
+
+class Received(NamedTuple):
+    """A request as the server had it.
+
+    Attributes
+    ----------
+    request : object
+        The N-CREATE or N-SET primitive.
+    data_set : pydicom.Dataset
+        Its Attribute or Modification List.
+    """
+
+    request: Any
+    data_set: Dataset
+
+
+class Steps:
+    """The performed procedure steps that were reported, and the handlers that keep them.
+
+    Attributes
+    ----------
+    stored : dict of str to pydicom.Dataset
+        Each step by its SOP Instance UID.
+    received : list of Received
+        The requests in the order they came.
+    """
+
+    def __init__(self) -> None:
+        self.stored: dict[str, Dataset] = {}
+        self.received: list[Received] = []
+
+    def create(self, event: Event) -> tuple[int, None]:
+        """Handle an N-CREATE: a step begins (PS3.4 F.7.2.1).
+
+        Parameters
+        ----------
+        event : pynetdicom.events.Event
+            The EVT_N_CREATE.
+
+        Returns
+        -------
+        tuple of (int, None)
+            The Status, and no Attribute List.
+        """
+        request: Any = event.request
+        step = event.attribute_list
+        self.received.append(Received(request, step))
+        uid = request.AffectedSOPInstanceUID
+        if uid is None or step.get("PerformedProcedureStepStatus") != "IN PROGRESS":
+            return 0x0106, None
+        if uid in self.stored:
+            return 0x0111, None
+        self.stored[uid] = Dataset(step)
+        return 0x0000, None
+
+    def update(self, event: Event) -> tuple[int | Dataset, None]:
+        """Handle an N-SET: a step goes on or ends (PS3.4 F.7.2.2).
+
+        Parameters
+        ----------
+        event : pynetdicom.events.Event
+            The EVT_N_SET.
+
+        Returns
+        -------
+        tuple of (int or pydicom.Dataset, None)
+            The Status, alone or with the elements that explain it, and no Attribute List.
+        """
+        request: Any = event.request
+        modifications = event.modification_list
+        self.received.append(Received(request, modifications))
+        step = self.stored.get(request.RequestedSOPInstanceUID)
+        if step is None:
+            return 0x0112, None
+        if step.PerformedProcedureStepStatus in FINAL:
+            refusal = Dataset()
+            refusal.Status = 0x0110
+            refusal.ErrorID = 0xA710
+            refusal.ErrorComment = "Performed Procedure Step Object may no longer be updated"
+            return refusal, None
+        step.update(modifications)
+        return 0x0000, None
+
+
+@contextmanager
+def serve(steps: Steps) -> Iterator[int]:
+    """Run the server, with nset installed in pynetdicom, for the length of a ``with`` block.
+
+    Parameters
+    ----------
+    steps : Steps
+        Where the steps are kept.
+
+    Yields
+    ------
+    int
+        The port on 127.0.0.1.
+    """
+    ae = AE("NSET_DEMO")
+    ae.add_supported_context(MPPS)
+    with installed():
+        server = ae.start_server(
+            ("127.0.0.1", 0),
+            block=False,
+            evt_handlers=[(evt.EVT_N_CREATE, steps.create), (evt.EVT_N_SET, steps.update)],
+        )
+        assert server is not None  # it would be with block=True
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()

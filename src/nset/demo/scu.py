@@ -1,0 +1,155 @@
+"""The modality, in a process of its own: ``python -m nset.demo.scu PORT``.
+
+Prints one JSON object for each response. Plain pynetdicom: nset is not installed in it.
+"""
+
+import json
+import sys
+from datetime import datetime, timedelta
+
+from pydicom import Dataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, generate_uid
+from pynetdicom import AE
+
+from nset.demo import MPPS
+
+
+def in_progress(start: datetime) -> Dataset:
+    """Make the Attribute List of the N-CREATE (PS3.4 Table F.7.2-1).
+
+    Parameters
+    ----------
+    start : datetime.datetime
+        When the step began.
+
+    Returns
+    -------
+    pydicom.Dataset
+        A chest X-ray that is in progress.
+    """
+    scheduled = Dataset()
+    scheduled.StudyInstanceUID = generate_uid()
+    scheduled.AccessionNumber = "A2024-0815"
+    scheduled.RequestedProcedureID = "RP1"
+    scheduled.RequestedProcedureDescription = "Chest PA and lateral"
+    scheduled.ScheduledProcedureStepID = "SPS1"
+    scheduled.ScheduledProcedureStepDescription = "Chest two views"
+    scheduled.ReferencedStudySequence = []
+    scheduled.ScheduledProtocolCodeSequence = []
+
+    step = Dataset()
+    step.SpecificCharacterSet = "ISO_IR 192"
+    step.ScheduledStepAttributesSequence = [scheduled]
+    step.PatientName = "Müller^Anna"
+    step.PatientID = "P-4711"
+    step.PatientBirthDate = "19710402"
+    step.PatientSex = "F"
+    step.ReferencedPatientSequence = []
+    step.PerformedProcedureStepID = "PPS1"
+    step.PerformedStationAETitle = "XRAY_2"
+    step.PerformedStationName = "Room 2"
+    step.PerformedLocation = "Radiology"
+    step.PerformedProcedureStepStartDate = start.strftime("%Y%m%d")
+    step.PerformedProcedureStepStartTime = start.strftime("%H%M%S")
+    step.PerformedProcedureStepStatus = "IN PROGRESS"
+    step.PerformedProcedureStepDescription = "Chest two views"
+    step.PerformedProcedureTypeDescription = ""
+    step.ProcedureCodeSequence = []
+    step.PerformedProcedureStepEndDate = ""
+    step.PerformedProcedureStepEndTime = ""
+    step.Modality = "DX"
+    step.StudyID = "S1"
+    step.PerformedProtocolCodeSequence = []
+    step.PerformedSeriesSequence = []
+    return step
+
+
+def completed(end: datetime) -> Dataset:
+    """Make the Modification List of the N-SET that completes the step.
+
+    Parameters
+    ----------
+    end : datetime.datetime
+        When the step ended.
+
+    Returns
+    -------
+    pydicom.Dataset
+        The end, and a series of two images.
+    """
+    images = []
+    for _ in range(2):
+        image = Dataset()
+        image.ReferencedSOPClassUID = DigitalXRayImageStorageForPresentation
+        image.ReferencedSOPInstanceUID = generate_uid()
+        images.append(image)
+
+    series = Dataset()
+    series.PerformingPhysicianName = "Roentgen^Wilhelm"
+    series.ProtocolName = "CHEST"
+    series.OperatorsName = "Curie^Marie"
+    series.SeriesInstanceUID = generate_uid()
+    series.SeriesDescription = "Chest PA, lateral"
+    series.RetrieveAETitle = "ARCHIVE"
+    series.ReferencedImageSequence = images
+    series.ReferencedNonImageCompositeSOPInstanceSequence = []
+
+    step = Dataset()
+    step.PerformedProcedureStepStatus = "COMPLETED"
+    step.PerformedProcedureStepEndDate = end.strftime("%Y%m%d")
+    step.PerformedProcedureStepEndTime = end.strftime("%H%M%S")
+    step.PerformedSeriesSequence = [series]
+    return step
+
+
+def discontinued() -> Dataset:
+    """Make a Modification List that comes too late for a completed step.
+
+    Returns
+    -------
+    pydicom.Dataset
+        The one attribute.
+    """
+    step = Dataset()
+    step.PerformedProcedureStepStatus = "DISCONTINUED"
+    return step
+
+
+def report(port: int) -> None:
+    """Report a step from begin to end, then try to change it once more.
+
+    Parameters
+    ----------
+    port : int
+        That of the server on 127.0.0.1.
+
+    Raises
+    ------
+    SystemExit
+        If there is no association, or a request is not answered.
+    """
+    end = datetime.now()
+    uid = generate_uid()
+    ae = AE("XRAY_2")
+    ae.add_requested_context(MPPS)
+    association = ae.associate("127.0.0.1", port)
+    if not association.is_established:
+        sys.exit(f"no association with 127.0.0.1:{port}")
+    start = end - timedelta(minutes=6)
+    answer, _ = association.send_n_create(in_progress(start), MPPS, uid, msg_id=1)
+    _show(answer)
+    answer, _ = association.send_n_set(completed(end), MPPS, uid, msg_id=2)
+    _show(answer)
+    answer, _ = association.send_n_set(discontinued(), MPPS, uid, msg_id=3)
+    _show(answer)
+    association.release()
+
+
+def _show(status: Dataset) -> None:
+    if "Status" not in status:
+        sys.exit("the server did not answer")
+    print(json.dumps({element.keyword: element.value for element in status}), flush=True)
+
+
+if __name__ == "__main__":
+    report(int(sys.argv[1]))

@@ -1,0 +1,189 @@
+"""Runs the demo and prints it."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import warnings
+from statistics import median
+from typing import Any, NoReturn
+
+from pydicom import DataElement
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import nset
+from nset import N_SET, status
+from nset.demo import timing
+from nset.demo.scp import Steps, serve
+
+REQUESTS = (
+    "N-CREATE, the step is IN PROGRESS",
+    "N-SET, the step is COMPLETED",
+    "N-SET, the same step is DISCONTINUED",
+)
+EXPECTED = (0x0000, 0x0000, 0x0110)
+TIMEOUT = 60  # seconds
+LABELS = {"pynetdicom": "pynetdicom", "python": "nset, pure", "compiled": "nset, compiled"}
+SHOWN = (
+    "PatientName",
+    "PerformedStationAETitle",
+    "PerformedProcedureStepStatus",
+    "PerformedProcedureStepStartDate",
+    "PerformedProcedureStepStartTime",
+    "PerformedProcedureStepEndDate",
+    "PerformedProcedureStepEndTime",
+    "PerformedSeriesSequence",
+)
+
+_console = Console(highlight=False)
+
+
+def run() -> None:
+    """Run it: serve, let the modality report, show what came of it, time the twins.
+
+    Raises
+    ------
+    SystemExit
+        If the exchange went wrong.
+    """
+    _heading(timing.software())
+    _show_twin()
+    steps = Steps()
+    with serve(steps) as port:
+        _heading(f"A modality reports to a pynetdicom server with nset, 127.0.0.1:{port}")
+        answers = _report(port)
+    _show_exchange(steps, answers)
+    _show_stored(steps)
+    _show_refused()
+    _show_times()
+
+
+def _report(port: int) -> list[dict[str, Any]]:
+    """Let the modality do its part in a second process, and give the answers that it got."""
+    command = [sys.executable, "-m", "nset.demo.scu", str(port)]
+    try:
+        scu = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        _fail(f"the modality was not done after {TIMEOUT} s")
+    if scu.returncode != 0:
+        _fail(f"the modality says: {scu.stderr.strip()}")
+    answers = [json.loads(line) for line in scu.stdout.splitlines()]
+    if [answer["Status"] for answer in answers] != list(EXPECTED):
+        _fail(f"the answers should have been {EXPECTED}, and were {answers}")
+    return answers
+
+
+def _show_twin() -> None:
+    if nset.IMPLEMENTATION == "compiled":
+        _print("[green]The compiled core is live[/]: nset._core, made from Cython.")
+        return
+    _print("[yellow]The pure Python twin is live[/], not the compiled core.")
+    if importlib.util.find_spec("nset._core") is None:
+        _print(
+            "nset was installed without its core, as happens without a C compiler. All works the "
+            "same, only slower;\nthe last table tells how much. With a compiler: "
+            "NSET_IMPLEMENTATION=compiled make demo"
+        )
+    else:
+        _print(f"NSET_IMPLEMENTATION={os.environ.get('NSET_IMPLEMENTATION')} says so.")
+
+
+def _show_exchange(steps: Steps, answers: list[dict[str, Any]]) -> None:
+    """Show each request as the server had it, and the answer as the modality got it."""
+    for text, (request, _), answer in zip(REQUESTS, steps.received, answers, strict=True):
+        _print(f"\n[bold]{text}[/]")
+        if text.startswith("N-SET"):
+            if type(request) is not N_SET:
+                _fail(f"the server was given a {type(request)} instead of nset's N_SET")
+            core = type(request).__base__
+            _print(f"  received  {escape(repr(request))}")
+            _print(f"            an nset.N_SET on {core.__module__}")
+        code = answer["Status"]
+        colour = "green" if code == 0x0000 else "yellow"
+        _print(f"  answered  [{colour}]0x{code:04X} {status.category(code)}[/]")
+        if "ErrorID" in answer:
+            _print(f"            Error ID 0x{answer['ErrorID']:04X}: {answer['ErrorComment']}")
+
+
+def _show_stored(steps: Steps) -> None:
+    """Show the one step that the server holds now."""
+    (step,) = steps.stored.values()
+    if step.PerformedProcedureStepStatus != "COMPLETED":
+        _fail(f"the stored step is {step.PerformedProcedureStepStatus}")
+    _heading("What the server has stored")
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in ("attribute", "value", "came with"):
+        table.add_column(column)
+    for element in step:
+        if element.keyword in SHOWN:
+            message = "N-SET" if element.tag in steps.received[1].data_set else "N-CREATE"
+            table.add_row(element.keyword, escape(_describe(element)), message)
+    _console.print(table)
+
+
+def _describe(element: DataElement) -> str:
+    if element.VR != "SQ":
+        return str(element.value)
+    return "; ".join(
+        f"{series.SeriesDescription}: {len(series.ReferencedImageSequence)} images"
+        for series in element.value
+    )
+
+
+def _show_refused() -> None:
+    """Show what the primitive itself says to values that no N-SET can hold."""
+    _heading("What N_SET refuses at assignment")
+    for attribute, value in (
+        ("RequestedSOPInstanceUID", "1.2.840.10008." + 51 * "9"),
+        ("Status", 0x10000),
+    ):
+        _print(f"  {attribute} = {value!r}")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # pydicom warns of the UID beforehand
+                setattr(N_SET(), attribute, value)
+        except ValueError as exc:
+            _print(f"  [yellow]ValueError: {escape(str(exc))}[/]")
+        else:
+            _fail(f"N_SET took {value!r} for its {attribute}")
+
+
+def _show_times() -> None:
+    """Show how long it takes to build and validate a request."""
+    _heading("The time to build and validate a request, median of turns in this process")
+    classes, missing = {}, []
+    for implementation in timing.IMPLEMENTATIONS:
+        try:
+            classes[implementation] = timing.load(implementation)
+        except ImportError:
+            missing.append(implementation)
+    times = timing.measure(timing.BUILD, classes)
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    table.add_column("")
+    table.add_column("one request", justify="right")
+    table.add_column("", justify="right")
+    for implementation, nanoseconds in times.items():
+        faster = timing.ratio(times, implementation)
+        table.add_row(
+            LABELS[implementation],
+            f"{median(nanoseconds) / 1000:.2f} µs",
+            "" if implementation == "pynetdicom" else f"{faster:.1f} times as fast",
+        )
+    for implementation in missing:
+        table.add_row(LABELS[implementation], "not built", "")
+    _console.print(table)
+
+
+def _heading(text: str) -> None:
+    _console.print(f"\n[bold cyan]{text}[/]", soft_wrap=True)
+
+
+def _print(text: str) -> None:
+    _console.print(text, soft_wrap=True)
+
+
+def _fail(reason: str) -> NoReturn:
+    sys.exit(f"The exchange went wrong: {reason}")

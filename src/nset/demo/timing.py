@@ -1,0 +1,244 @@
+"""Times a statement on pynetdicom and on both twins, in one process and by turns.
+
+The statement stands in the timed code itself, many times over and with its operands in local
+variables, so that no call and no loop is timed with it. The implementations take turns of a few
+milliseconds: what slows the machine down for a while slows all of them.
+"""
+
+import gc
+import importlib
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from io import BytesIO
+from itertools import count
+from statistics import median
+from time import perf_counter_ns
+from types import ModuleType
+from typing import Any
+
+from pydicom.uid import UID
+
+import nset
+
+IMPLEMENTATIONS = ("pynetdicom", "python", "compiled")
+
+_COPIES = 100
+_TURN_NS = 1_000_000
+
+_serial = count(1)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A statement to be timed.
+
+    Attributes
+    ----------
+    name : str
+        What a table calls it.
+    statement : str
+        Python code on one line. It may use the names of `operands`, and ``unseen``: a UID of 54
+        characters, another one at each execution.
+    check : str
+        An expression that is true after the statement was executed.
+    pynetdicom : str, optional
+        The statement for pynetdicom, where it is another one.
+    setup : str
+        Python code that is executed once beforehand, and gives the statement more names.
+    """
+
+    name: str
+    statement: str
+    check: str
+    pynetdicom: str | None = None
+    setup: str = ""
+
+
+BUILD = Operation(
+    "build and validate a request",
+    "request = N_SET(); request.MessageID = 7; request.RequestedSOPClassUID = sop_class; "
+    "request.RequestedSOPInstanceUID = unseen; request.ModificationList = stream; "
+    "request.is_valid_request",
+    "request.RequestedSOPInstanceUID == unseen and request.is_valid_request",
+)
+
+
+def load(implementation: str) -> Any:
+    """Give ``N_SET`` as one implementation has it, beside those that are loaded already.
+
+    Parameters
+    ----------
+    implementation : str
+        One of `IMPLEMENTATIONS`.
+
+    Returns
+    -------
+    type
+        The class.
+
+    Raises
+    ------
+    ImportError
+        If it is not there: nset was installed without its core.
+    """
+    if implementation == "pynetdicom":
+        return importlib.import_module("pynetdicom.dimse_primitives").N_SET
+    if implementation == nset.IMPLEMENTATION:
+        return nset.N_SET
+    modules = _take_modules()
+    choice = os.environ.get("NSET_IMPLEMENTATION")
+    os.environ["NSET_IMPLEMENTATION"] = implementation
+    try:
+        return importlib.import_module("nset").N_SET
+    finally:
+        _take_modules()
+        sys.modules.update(modules)
+        if choice is None:
+            del os.environ["NSET_IMPLEMENTATION"]
+        else:
+            os.environ["NSET_IMPLEMENTATION"] = choice
+
+
+def operands(cls: Any) -> dict[str, Any]:
+    """Give the names that a statement may use.
+
+    Parameters
+    ----------
+    cls : type
+        The ``N_SET`` of the implementation that the statement is for.
+
+    Returns
+    -------
+    dict
+        The class as ``N_SET``, a valid request as ``primitive``, and values to set: ``sop_class``
+        (str), ``uid`` (UID), ``stream`` (BytesIO).
+    """
+    primitive = cls()
+    primitive.MessageID = 1
+    primitive.RequestedSOPClassUID = "1.2.840.10008.3.1.2.3.3"
+    primitive.RequestedSOPInstanceUID = _unseen_uid()
+    primitive.ModificationList = BytesIO(bytes(64))
+    return {
+        "N_SET": cls,
+        "primitive": primitive,
+        "sop_class": "1.2.840.10008.3.1.2.3.3",
+        "uid": UID("1.2.840.10008.3.1.2.3.3"),
+        "stream": BytesIO(bytes(64)),
+    }
+
+
+def measure(
+    operation: Operation, classes: Mapping[str, Any], rounds: int = 25
+) -> dict[str, list[float]]:
+    """Time an operation, the implementations taking turns.
+
+    Parameters
+    ----------
+    operation : Operation
+        What to time.
+    classes : mapping of str to type
+        The ``N_SET`` of each implementation.
+    rounds : int
+        How many turns each of them has, of 1 ms or more.
+
+    Returns
+    -------
+    dict of str to list of float
+        For each implementation the nanoseconds that one statement took, turn by turn.
+    """
+    turns = {name: _turn(operation, name, cls) for name, cls in classes.items()}
+    times: dict[str, list[float]] = {name: [] for name in classes}
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            for name, turn in turns.items():
+                times[name].append(turn())
+    finally:
+        if collecting:
+            gc.enable()
+    return times
+
+
+def ratio(times: Mapping[str, list[float]], implementation: str) -> float:
+    """Tell how many times faster than pynetdicom an implementation is.
+
+    Parameters
+    ----------
+    times : mapping of str to list of float
+        From `measure`.
+    implementation : str
+        Which.
+
+    Returns
+    -------
+    float
+        The median of the ratios, round by round.
+    """
+    pairs = zip(times["pynetdicom"], times[implementation], strict=True)
+    return median(stock / ours for stock, ours in pairs)
+
+
+def software() -> str:
+    """Give the versions that a figure depends on, in one line.
+
+    Returns
+    -------
+    str
+        nset, pynetdicom, pydicom, Python.
+    """
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    peers = [f"{name} {version(name)}" for name in ("pynetdicom", "pydicom")]
+    return ", ".join([f"nset {nset.__version__}", *peers, python])
+
+
+def _take_modules() -> dict[str, ModuleType]:
+    names = [name for name in sys.modules if name.partition(".")[0] == "nset"]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+def _unseen_uid() -> str:
+    return f"1.2.826.0.1.3680043.8.498.1{next(_serial):027d}"
+
+
+def _turn(operation: Operation, implementation: str, cls: Any) -> Callable[[], float]:
+    """Make the function that times a turn and gives the nanoseconds that one statement took."""
+    statement = operation.statement
+    if implementation == "pynetdicom" and operation.pynetdicom is not None:
+        statement = operation.pynetdicom
+    names = operands(cls)
+    exec(operation.setup, {}, names)
+    trial = {**names, "unseen": _unseen_uid()}
+    exec(statement, trial)
+    if not eval(operation.check, trial):
+        raise AssertionError(f"{operation.name} by {implementation}: not {operation.check}")
+
+    run = _block(statement, [*names])
+    make_uid = _unseen_uid if "unseen" in statement else str
+
+    def block() -> int:
+        return int(run(**names, unseen=[make_uid() for _ in range(_COPIES)]))
+
+    block(), block()  # CPython adapts code to its operands
+    blocks = 1 + _TURN_NS // block()
+    return lambda: sum(block() for _ in range(blocks)) / (blocks * _COPIES)
+
+
+def _block(statement: str, names: list[str]) -> Any:
+    """Make a function that executes the statement `_COPIES` times and gives the nanoseconds."""
+    uids = [f"unseen_{number}" for number in range(_COPIES)]
+    lines = [
+        f"def block({', '.join(names)}, unseen):",
+        f"    {', '.join(uids)} = unseen",
+        "    start = clock()",
+        *("    " + re.sub(r"\bunseen\b", uid, statement) for uid in uids),
+        "    return clock() - start",
+    ]
+    namespace: dict[str, Any] = {"clock": perf_counter_ns}
+    exec("\n".join(lines), namespace)
+    return namespace["block"]
