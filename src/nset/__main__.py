@@ -2,11 +2,17 @@
 
 import sys
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run the command line, or say what is missing for it."""
     try:
-        from nset.cli import main
+        from nset import cli
     except ModuleNotFoundError as exc:
         if exc.name not in ("click", "rich"):
             raise
         sys.exit(f"python -m nset needs {exc.name}: pip install 'nset[cli]'")
-    main(prog_name="python -m nset")
+    cli.main(prog_name="python -m nset")
+
+
+if __name__ == "__main__":
+    main()

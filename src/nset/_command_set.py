@@ -13,7 +13,6 @@ from pydicom.datadict import dictionary_description, dictionary_has_tag, diction
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
-from pydicom.values import convert_text
 
 from nset import _rules
 from nset._rules import MAX_UID_LENGTH, MAX_US
@@ -219,23 +218,24 @@ def examine(data: bytes) -> tuple[list[Element], list[Violation]]:
         As far as the bytes can be read, in their order.
     list of Violation
         Every violation of PS3.7 Sections 6.3.1 and 10.3.3, in the order of the bytes, and last
-        those that concern the whole.
+        what is missing.
     """
     elements, violations = _split(data)
-    judged: list[Violation] = []
     seen: set[int] = set()
     before = -1
     for element in elements:
         if element.tag in seen:
-            judged.append(
+            violations.append(
                 _violation("there again, the last one counts", element.tag, element.offset)
             )
         elif element.tag < before:
-            judged.append(_violation("out of order: tags ascend", element.tag, element.offset))
-        judged += _element_violations(element)
+            violations.append(_violation("out of order: tags ascend", element.tag, element.offset))
+        violations += _element_violations(element)
         seen.add(element.tag)
         before = element.tag
-    return elements, judged + violations + _message_violations(data, elements)
+    violations += _message_violations(data, elements)
+    violations.sort(key=lambda found: len(data) if found.offset is None else found.offset)
+    return elements, violations
 
 
 def command_field(elements: list[Element]) -> int | None:
@@ -307,11 +307,13 @@ def _split(data: bytes) -> tuple[list[Element], list[Violation]]:
     """Cut the bytes into elements, up to where they can't be cut."""
     elements: list[Element] = []
     explicit = _is_vr(data[4:6])  # by the first element, as pydicom tells it
-    violations = [_violation("explicit VR, not Implicit VR Little Endian")] if explicit else []
+    violations = []
+    if explicit:
+        violations.append(_violation("explicit VR, not Implicit VR Little Endian", None, 0))
     at, end, content_end = 0, len(data), len(data.rstrip(b"\0"))
     while at < end:
         if at >= content_end and (end - at) % 8 == 0:
-            violations.append(_violation(f"{end - at} bytes of zeros after the last element"))
+            violations.append(_violation(f"{end - at} bytes of zeros at byte {at}", None, at))
             break
         header, vr, length = _header(data, at, explicit)
         left = end - at - header
@@ -493,18 +495,13 @@ def _value(known: CommandElement, element: Element, elements: list[Element]) -> 
         item = _ITEM_LENGTHS[known.vr]
         return int.from_bytes(value[:item], "little") if value else None
     if known.vr == "AT":
-        numbers = struct.unpack(f"<{len(value) // 2}H", value)
-        tags = [
-            BaseTag(group << 16 | number)
-            for group, number in zip(numbers[::2], numbers[1::2], strict=True)
-        ]
+        tags = [BaseTag(high << 16 | low) for high, low in struct.iter_unpack("<HH", value)]
         if len(tags) < 2:
             return tags[0] if tags else None
         return MultiValue(Tag, tags)
+    text = value.decode("latin-1").partition("\\")[0].rstrip("\0 ")
     if known.vr == "LO":
-        text = convert_text(value)
-        return text if isinstance(text, str) else text[0]
-    text = value.decode("latin-1").rstrip("\0 ").split("\\")[0]
+        return text
     try:
         return accept_uid(text, _rules.UID_NAMES[known.keyword])
     except ValueError as exc:
@@ -626,8 +623,10 @@ def _encode_tags(value: Any, keyword: str) -> bytes:
     for item in value if isinstance(value, list | MultiValue) else [value]:
         try:
             tag = Tag(item)
+            if not 0 <= tag <= 0xFFFFFFFF:  # Tag() takes any BaseTag for good
+                raise ValueError("a tag has 4 bytes")
             encoded.append(struct.pack("<HH", tag.group, tag.element))
-        except (TypeError, ValueError, OverflowError, struct.error) as exc:
+        except (TypeError, ValueError, OverflowError) as exc:
             kind = TypeError if isinstance(exc, TypeError) else ValueError
             raise kind(f"{_named(keyword)} can't be sent as {item!r}: {exc}") from exc
     return b"".join(encoded)

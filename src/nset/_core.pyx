@@ -15,7 +15,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.module cimport PyModule_CheckExact, PyModule_GetDict
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from pydicom.uid import UID
 
@@ -27,7 +27,8 @@ cdef class Primitive
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text)
-    const unsigned char* PyUnicode_1BYTE_DATA(object text)
+    unsigned char* PyUnicode_1BYTE_DATA(object text)
+    object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     object PyUnicode_DecodeASCII(const char* text, Py_ssize_t size, const char* errors)
     bint PyUnicode_Check(object value)
@@ -38,6 +39,7 @@ cdef extern from "Python.h":
 
     ctypedef struct VersionedType "PyTypeObject":
         unsigned int tp_version_tag
+        object (*tp_new)(VersionedType* cls, PyObject* args, PyObject* keywords)
 
     VersionedType* Py_TYPE(object instance)
 
@@ -72,14 +74,6 @@ cdef extern from *:
     """
     uint64_t _version "nset_dict_version"(void* mapping) noexcept
 
-cdef extern from *:
-    """
-    #define NSET_INSTANCE_DICT(primitive) ((void *)(primitive)->__dict__)
-    #define NSET_DROP_INSTANCE_DICT(primitive) Py_CLEAR((primitive)->__dict__)
-    """
-    void* _instance_dict "NSET_INSTANCE_DICT"(Primitive) noexcept
-    void _drop_instance_dict "NSET_DROP_INSTANCE_DICT"(Primitive)
-
 
 cdef enum:
     MAX_UID_LENGTH = 64
@@ -88,12 +82,15 @@ cdef enum:
 assert MAX_UID_LENGTH == _rules.MAX_UID_LENGTH
 assert MAX_US == _rules.MAX_US
 
-# Which of the four UIDs are still the text that was set: a UID object is made on first reading.
+# Which of the fields are still to become objects, on first reading: the four UIDs are text so far.
 cdef enum:
     AFFECTED_CLASS = 1
     AFFECTED_INSTANCE = 2
     REQUESTED_CLASS = 4
     REQUESTED_INSTANCE = 8
+    LIST = 16  # an empty one, of a message that has been decoded
+
+# Of the UIDs, `_clean` tells by the same bits which need no scan when they are sent.
 
 # Which of the four plain attributes are absent: deleted, or not yet set by __init__.
 cdef enum:
@@ -101,6 +98,7 @@ cdef enum:
     ERROR_ID = 2
     ATTRIBUTE_IDENTIFIER_LIST = 4
     OFFENDING_ELEMENT = 8
+    STATUS_OPTIONAL = 15
     CONTEXT_ID = 16
 
 cdef type _UID = UID
@@ -281,12 +279,14 @@ def category(code):
     return "Unknown"
 
 
-# -- The command set (PS3.7 Sections 6.3.1 and 10.3.3) ----------------------------------------------
+# -- The command set (PS3.7 Sections 6.3.1 and 10.3.3) --------------------------------------------
 
 cdef enum:
     N_SET_RQ = 0x0120
     N_SET_RSP = 0x8120
     NO_DATA_SET = 0x0101
+    RQ_MIDDLE_SIZE = 30
+    RSP_MIDDLE_SIZE = 40
     GROUP_LENGTH_SIZE = 12  # bytes of the element (0000,0000)
     # Group length, two UIDs of 8 + 64 bytes, five US elements of 8 + 2.
     MAX_CANONICAL = GROUP_LENGTH_SIZE + 2 * (8 + MAX_UID_LENGTH) + 5 * (8 + 2)
@@ -418,23 +418,37 @@ cdef inline unsigned char* _put_header(
     return at + 8
 
 
-cdef inline unsigned char* _put_us(unsigned char* at, uint32_t tag, long value) noexcept nogil:
-    at = _put_header(at, tag, 2)
+# The elements between the two UIDs, to be filled in from byte 18 on.
+cdef const unsigned char* RQ_MIDDLE = (
+    b"\x00\x00\x00\x01\x02\x00\x00\x00\x20\x01"  # Command Field
+    b"\x00\x00\x10\x01\x02\x00\x00\x00\x00\x00"  # Message ID
+    b"\x00\x00\x00\x08\x02\x00\x00\x00\x00\x00"  # Command Data Set Type
+)
+cdef const unsigned char* RSP_MIDDLE = (
+    b"\x00\x00\x00\x01\x02\x00\x00\x00\x20\x81"  # Command Field
+    b"\x00\x00\x20\x01\x02\x00\x00\x00\x00\x00"  # Message ID Being Responded To
+    b"\x00\x00\x00\x08\x02\x00\x00\x00\x00\x00"  # Command Data Set Type
+    b"\x00\x00\x00\x09\x02\x00\x00\x00\x00\x00"  # Status
+)
+
+
+cdef inline void _fill_us(unsigned char* at, long value) noexcept nogil:
     at[0], at[1] = <unsigned char>value, <unsigned char>(value >> 8)
-    return at + 2
 
 
-cdef inline unsigned char* _put_uid(unsigned char* at, uint32_t tag, object uid) noexcept:
+cdef inline unsigned char* _put_uid(
+    unsigned char* at, uint32_t tag, object uid, bint is_clean
+) noexcept:
     """Write a UID, or nothing for None; NULL for one that is not clean."""
     cdef Py_ssize_t length
     cdef const unsigned char* text
     if uid is None:
         return at
-    if not PyUnicode_Check(uid) or not PyUnicode_IS_ASCII(uid):
+    if not is_clean and not (PyUnicode_Check(uid) and PyUnicode_IS_ASCII(uid)):
         return NULL
     length = PyUnicode_GET_LENGTH(uid)
     text = PyUnicode_1BYTE_DATA(uid)
-    if not _is_clean_uid(text, length):
+    if not is_clean and not _is_clean_uid(text, length):
         return NULL
     at = _put_header(at, tag, <uint32_t>(length + (length & 1)))
     memcpy(at, text, <size_t>length)
@@ -461,18 +475,20 @@ cdef bytes _write(Primitive primitive, bint has_data_set):
     cdef unsigned char* at = buffer + GROUP_LENGTH_SIZE
     cdef long data_set_type = 0x0001 if has_data_set else NO_DATA_SET
     cdef long message_id, status
+    cdef unsigned char clean = primitive._clean
     cdef size_t length
     if primitive._message_id_being_responded_to is None:
         message_id = _number(primitive._message_id)
         if message_id < 0:
             return None
-        at = _put_uid(at, 0x0003, primitive._requested_sop_class_uid)
+        at = _put_uid(at, 0x0003, primitive._requested_sop_class_uid, clean & REQUESTED_CLASS)
         if at == NULL:
             return None
-        at = _put_us(at, 0x0100, N_SET_RQ)
-        at = _put_us(at, 0x0110, message_id)
-        at = _put_us(at, 0x0800, data_set_type)
-        at = _put_uid(at, 0x1001, primitive._requested_sop_instance_uid)
+        memcpy(at, RQ_MIDDLE, RQ_MIDDLE_SIZE)
+        _fill_us(at + 18, message_id)
+        _fill_us(at + 28, data_set_type)
+        at += RQ_MIDDLE_SIZE
+        at = _put_uid(at, 0x1001, primitive._requested_sop_instance_uid, clean & REQUESTED_INSTANCE)
     else:
         message_id = _number(primitive._message_id_being_responded_to)
         status = _number(primitive._status)
@@ -486,14 +502,15 @@ cdef bytes _write(Primitive primitive, bint has_data_set):
             or primitive._offending_element is not None
         ):
             return None
-        at = _put_uid(at, 0x0002, primitive._affected_sop_class_uid)
+        at = _put_uid(at, 0x0002, primitive._affected_sop_class_uid, clean & AFFECTED_CLASS)
         if at == NULL:
             return None
-        at = _put_us(at, 0x0100, N_SET_RSP)
-        at = _put_us(at, 0x0120, message_id)
-        at = _put_us(at, 0x0800, data_set_type)
-        at = _put_us(at, 0x0900, status)
-        at = _put_uid(at, 0x1000, primitive._affected_sop_instance_uid)
+        memcpy(at, RSP_MIDDLE, RSP_MIDDLE_SIZE)
+        _fill_us(at + 18, message_id)
+        _fill_us(at + 28, data_set_type)
+        _fill_us(at + 38, status)
+        at += RSP_MIDDLE_SIZE
+        at = _put_uid(at, 0x1000, primitive._affected_sop_instance_uid, clean & AFFECTED_INSTANCE)
     if at == NULL:
         return None
     length = <size_t>(at - buffer)
@@ -503,8 +520,26 @@ cdef bytes _write(Primitive primitive, bint has_data_set):
     return PyBytes_FromStringAndSize(<const char*>buffer, <Py_ssize_t>length)
 
 
+# Made once: a server meets the same SOP Class in each request. Never changed, so safe to share.
+cdef tuple _sop_classes = tuple([UID(text) for text in _rules.SOP_CLASSES])
+
+
+cdef object _known_sop_class(Span* span):
+    """Give the UID of an SOP Class that N-SET is defined for; None for any other."""
+    cdef object uid
+    for uid in _sop_classes:
+        if (
+            <size_t>PyUnicode_GET_LENGTH(uid) == span.length
+            and memcmp(PyUnicode_1BYTE_DATA(uid), span.text, span.length) == 0
+        ):
+            return uid
+    return None
+
+
 cdef object _text(Span* span):
-    return PyUnicode_DecodeASCII(<const char*>span.text, <Py_ssize_t>span.length, NULL)
+    cdef object text = PyUnicode_New(<Py_ssize_t>span.length, 127)
+    memcpy(PyUnicode_1BYTE_DATA(text), span.text, span.length)
+    return text
 
 
 # -- The public class -----------------------------------------------------------------------------
@@ -533,9 +568,13 @@ cdef bint _is_untouched(Primitive primitive) except -1:
     True only for the adopted class itself, as long as its version is one that was looked through;
     CPython gives a class a new version whenever it or a base is changed.
     """
-    global _adopted_version
-    if Py_TYPE(primitive) != _adopted or _instance_dict(primitive) != NULL:
+    if Py_TYPE(primitive) != _adopted or primitive._has_own_keywords:
         return False
+    return _is_as_adopted()
+
+
+cdef bint _is_as_adopted() except -1:
+    global _adopted_version
     if _adopted.tp_version_tag != 0 and _adopted.tp_version_tag == _adopted_version:
         return True
     if _has_overrides(_adopted_class):
@@ -544,8 +583,49 @@ cdef bint _is_untouched(Primitive primitive) except -1:
     return True
 
 
+cdef Primitive _new(object cls):
+    """Call a class without arguments; the adopted one without the detour of a call."""
+    cdef Primitive primitive
+    cdef tuple nothing = ()
+    if <VersionedType*><PyObject*>cls != _adopted or not _is_as_adopted():
+        return cls()
+    primitive = _adopted.tp_new(_adopted, <PyObject*>nothing, NULL)
+    primitive._absent = CONTEXT_ID
+    return primitive
+
+
 cdef bint _has_overrides(object cls) except -1:
     return not _rules.SHORT_WAY_KEYWORDS.isdisjoint(cls.__dict__)
+
+
+cdef class Keywords:
+    """A class's tuple of keywords that an instance may replace by one of its own.
+
+    To readers a plain attribute. It notes on the instance that there is a replacement, which the
+    validity checks could else only learn by a look-up that takes as long as they do.
+    """
+
+    cdef object _name
+    cdef object _keywords
+
+    def __init__(self, name, keywords):
+        self._name = name
+        self._keywords = keywords
+
+    def __get__(self, instance, owner):
+        if instance is None or not (<Primitive?>instance)._has_own_keywords:
+            return self._keywords
+        return instance.__dict__.get(self._name, self._keywords)
+
+    def __set__(self, instance, value):
+        (<Primitive?>instance)._has_own_keywords = True
+        instance.__dict__[self._name] = value
+
+    def __delete__(self, instance):
+        try:
+            del instance.__dict__[self._name]
+        except KeyError:
+            raise _rules.no_attribute(instance, self._name) from None
 
 
 cdef class Primitive:
@@ -554,15 +634,13 @@ cdef class Primitive:
     Instances are safe to share between threads: each attribute is read and written whole.
     """
 
-    REQUEST_KEYWORDS = _rules.REQUEST_KEYWORDS
-    RESPONSE_KEYWORDS = _rules.RESPONSE_KEYWORDS
+    REQUEST_KEYWORDS = Keywords("REQUEST_KEYWORDS", _rules.REQUEST_KEYWORDS)
+    RESPONSE_KEYWORDS = Keywords("RESPONSE_KEYWORDS", _rules.RESPONSE_KEYWORDS)
     STATUS_OPTIONAL_KEYWORDS = _rules.STATUS_OPTIONAL_KEYWORDS
 
     _dataset_path = None
     _dataset_file = None
 
-    cdef dict __dict__
-    cdef object __weakref__
     cdef object _message_id
     cdef object _message_id_being_responded_to
     cdef object _affected_sop_class_uid
@@ -577,11 +655,12 @@ cdef class Primitive:
     cdef object _offending_element
     cdef object _context
     cdef unsigned char _unread
+    cdef unsigned char _clean
     cdef unsigned char _absent
+    cdef bint _has_own_keywords
 
     def __cinit__(self):
-        _drop_instance_dict(self)
-        self._absent = ERROR_COMMENT | ERROR_ID | ATTRIBUTE_IDENTIFIER_LIST | OFFENDING_ELEMENT | CONTEXT_ID
+        self._absent = STATUS_OPTIONAL | CONTEXT_ID
 
     def __init__(self, *args):
         if args:
@@ -592,6 +671,7 @@ cdef class Primitive:
             return
         with cython.critical_section(self):
             self._dataset = None
+            self._unread &= ~LIST
             self._error_comment = None
             self._error_id = None
             self._attribute_identifier_list = None
@@ -670,10 +750,7 @@ cdef class Primitive:
         value = _check_uid(value, _AFFECTED_SOP_CLASS_UID, &unread)
         with cython.critical_section(self):
             self._affected_sop_class_uid = value
-            if unread:
-                self._unread |= AFFECTED_CLASS
-            else:
-                self._unread &= ~AFFECTED_CLASS
+            self._mark(AFFECTED_CLASS, unread)
 
     @AffectedSOPClassUID.deleter
     def AffectedSOPClassUID(self):
@@ -699,10 +776,7 @@ cdef class Primitive:
         value = _check_uid(value, _AFFECTED_SOP_INSTANCE_UID, &unread)
         with cython.critical_section(self):
             self._affected_sop_instance_uid = value
-            if unread:
-                self._unread |= AFFECTED_INSTANCE
-            else:
-                self._unread &= ~AFFECTED_INSTANCE
+            self._mark(AFFECTED_INSTANCE, unread)
 
     @AffectedSOPInstanceUID.deleter
     def AffectedSOPInstanceUID(self):
@@ -728,10 +802,7 @@ cdef class Primitive:
         value = _check_uid(value, _REQUESTED_SOP_CLASS_UID, &unread)
         with cython.critical_section(self):
             self._requested_sop_class_uid = value
-            if unread:
-                self._unread |= REQUESTED_CLASS
-            else:
-                self._unread &= ~REQUESTED_CLASS
+            self._mark(REQUESTED_CLASS, unread)
 
     @RequestedSOPClassUID.deleter
     def RequestedSOPClassUID(self):
@@ -757,10 +828,7 @@ cdef class Primitive:
         value = _check_uid(value, _REQUESTED_SOP_INSTANCE_UID, &unread)
         with cython.critical_section(self):
             self._requested_sop_instance_uid = value
-            if unread:
-                self._unread |= REQUESTED_INSTANCE
-            else:
-                self._unread &= ~REQUESTED_INSTANCE
+            self._mark(REQUESTED_INSTANCE, unread)
 
     @RequestedSOPInstanceUID.deleter
     def RequestedSOPInstanceUID(self):
@@ -808,8 +876,7 @@ cdef class Primitive:
     @property
     def _dataset_variant(self):
         """The one list under both its names; set as a tuple of the list and the name."""
-        with cython.critical_section(self):
-            return self._dataset
+        return self._read_list()
 
     @_dataset_variant.setter
     def _dataset_variant(self, value):
@@ -817,6 +884,7 @@ cdef class Primitive:
             raise _rules.list_type(value[1])
         with cython.critical_section(self):
             self._dataset = value[0]
+            self._unread &= ~LIST
 
     @_dataset_variant.deleter
     def _dataset_variant(self):
@@ -825,8 +893,7 @@ cdef class Primitive:
     @property
     def AttributeList(self):
         """Encoded Attribute List of a response: BytesIO or None; one with ModificationList."""
-        with cython.critical_section(self):
-            return self._dataset
+        return self._read_list()
 
     @AttributeList.setter
     def AttributeList(self, value):
@@ -839,8 +906,7 @@ cdef class Primitive:
     @property
     def ModificationList(self):
         """Encoded Modification List of a request: BytesIO or None; one with AttributeList."""
-        with cython.critical_section(self):
-            return self._dataset
+        return self._read_list()
 
     @ModificationList.setter
     def ModificationList(self, value):
@@ -855,7 +921,28 @@ cdef class Primitive:
             raise _rules.list_type(name)
         with cython.critical_section(self):
             self._dataset = value
+            self._unread &= ~LIST
         return 0
+
+    cdef inline void _mark(self, unsigned char uid, bint is_clean) noexcept:
+        """Note of a UID that was set whether it is clean text, not yet read."""
+        if is_clean:
+            self._unread |= uid
+            self._clean |= uid
+        else:
+            self._unread &= ~uid
+            self._clean &= ~uid
+
+    cdef object _read_list(self):
+        cdef object stream
+        with cython.critical_section(self):
+            if self._unread & LIST:
+                stream = _BytesIO()
+                # Making it may have run the garbage collector, and that anything.
+                if self._unread & LIST:
+                    self._dataset = stream
+                    self._unread &= ~LIST
+            return self._dataset
 
     @property
     def ErrorComment(self):
@@ -979,7 +1066,7 @@ cdef class Primitive:
                     self._message_id is not None
                     and self._requested_sop_class_uid is not None
                     and self._requested_sop_instance_uid is not None
-                    and self._dataset is not None
+                    and (self._dataset is not None or self._unread & LIST != 0)
                 )
         for keyword in self.REQUEST_KEYWORDS:
             if getattr(self, keyword) is None:
@@ -1046,11 +1133,12 @@ cdef class Primitive:
         cdef bytes encoded = None
         cdef object stream
         if _is_untouched(self):
-            with cython.critical_section(self):
-                stream = self._dataset
-            has_data_set = stream is not None and len(stream.getvalue()) > 0
-            with cython.critical_section(self):
-                encoded = _write(self, has_data_set)
+            stream = self._read_list()
+            # Without a list pynetdicom may have a file to send: the slow path knows.
+            if stream is not None or not self._dataset_path:
+                has_data_set = stream is not None and len(stream.getvalue()) > 0
+                with cython.critical_section(self):
+                    encoded = _write(self, has_data_set)
         return _command_set.encode(self) if encoded is None else encoded
 
     @classmethod
@@ -1091,30 +1179,37 @@ cdef class Primitive:
             and _default_validator_is_in_force()
         ):
             fields = _command_set.decode(data, strict)
-            primitive = cls()
+            primitive = _new(cls)
             Primitive.__setstate__(primitive, fields)
-            primitive._dataset = _BytesIO()
+            primitive._unread |= LIST
             return primitive
-        primitive = cls()
-        primitive._dataset = _BytesIO()
+        primitive = _new(cls)
+        primitive._unread |= LIST
         if command.command_field == N_SET_RQ:
             primitive._message_id = command.message_id
-            primitive._requested_sop_class_uid = _text(&command.sop_class)
+            primitive._requested_sop_class_uid = _known_sop_class(&command.sop_class)
+            primitive._clean |= REQUESTED_CLASS
+            if primitive._requested_sop_class_uid is None:
+                primitive._requested_sop_class_uid = _text(&command.sop_class)
+                primitive._mark(REQUESTED_CLASS, True)
             primitive._requested_sop_instance_uid = _text(&command.instance)
-            primitive._unread = REQUESTED_CLASS | REQUESTED_INSTANCE
+            primitive._mark(REQUESTED_INSTANCE, True)
             return primitive
         primitive._message_id_being_responded_to = command.message_id
         primitive._status = command.status
         if command.has & HAS_AFFECTED_CLASS:
-            primitive._affected_sop_class_uid = _text(&command.sop_class)
-            primitive._unread |= AFFECTED_CLASS
+            primitive._affected_sop_class_uid = _known_sop_class(&command.sop_class)
+            primitive._clean |= AFFECTED_CLASS
+            if primitive._affected_sop_class_uid is None:
+                primitive._affected_sop_class_uid = _text(&command.sop_class)
+                primitive._mark(AFFECTED_CLASS, True)
         if command.has & HAS_AFFECTED_INSTANCE:
             primitive._affected_sop_instance_uid = _text(&command.instance)
-            primitive._unread |= AFFECTED_INSTANCE
+            primitive._mark(AFFECTED_INSTANCE, True)
         return primitive
 
     def __getstate__(self):
-        state = dict(getattr(self, "__dict__"))
+        state = dict(self.__dict__)
         for keyword, field in _fields.items():
             try:
                 value = field.__get__(self)
@@ -1128,7 +1223,7 @@ cdef class Primitive:
         for name, value in state.items():
             # A pickle of pynetdicom's class, read while nset stands in its place, has these names.
             if not self._restore(_rules.KEYWORDS.get(name, name), value):
-                getattr(self, "__dict__")[name] = value
+                setattr(self, name, value)
 
     cdef bint _restore(self, object name, object value) except -1:
         """Put a field as it was, unchecked; False for what is no field."""
@@ -1141,18 +1236,19 @@ cdef class Primitive:
                 self._status = value
             elif name == "AffectedSOPClassUID":
                 self._affected_sop_class_uid = value
-                self._unread &= ~AFFECTED_CLASS
+                self._mark(AFFECTED_CLASS, False)
             elif name == "AffectedSOPInstanceUID":
                 self._affected_sop_instance_uid = value
-                self._unread &= ~AFFECTED_INSTANCE
+                self._mark(AFFECTED_INSTANCE, False)
             elif name == "RequestedSOPClassUID":
                 self._requested_sop_class_uid = value
-                self._unread &= ~REQUESTED_CLASS
+                self._mark(REQUESTED_CLASS, False)
             elif name == "RequestedSOPInstanceUID":
                 self._requested_sop_instance_uid = value
-                self._unread &= ~REQUESTED_INSTANCE
+                self._mark(REQUESTED_INSTANCE, False)
             elif name == "ModificationList":
                 self._dataset = value
+                self._unread &= ~LIST
             elif name == "ErrorComment":
                 self._error_comment = value
                 self._absent &= ~ERROR_COMMENT

@@ -30,7 +30,7 @@ else:
             raise
         if _choice == "compiled":
             raise ImportError(
-                "NSET_IMPLEMENTATION=compiled, but nset was installed without its extension nset._core"
+                "NSET_IMPLEMENTATION=compiled, but nset was installed without its extension _core"
             ) from exc
         from nset._pure import Primitive, adopt, category
 

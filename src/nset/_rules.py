@@ -20,6 +20,30 @@ MAX_COMMAND_SET_LENGTH = 0x10000
 N_SET_FIELDS = (0x0120, 0x8120)
 """Command Fields of N-SET-RQ and N-SET-RSP (PS3.7 Tables 10.3-5 and 10.3-6)."""
 
+# The SOP Classes whose instances an N-SET changes, as its Requested SOP Class. UPS is always UPS
+# Push, whichever of the UPS SOP Classes was negotiated (PS3.4 CC.3.1.1); print is never a Meta SOP
+# Class.
+MPPS = "1.2.840.10008.3.1.2.3.3"
+UPS_PUSH = "1.2.840.10008.5.1.4.34.6.1"
+FILM_SESSION = "1.2.840.10008.5.1.1.1"
+FILM_BOX = "1.2.840.10008.5.1.1.2"
+GRAYSCALE_IMAGE_BOX = "1.2.840.10008.5.1.1.4"
+COLOR_IMAGE_BOX = "1.2.840.10008.5.1.1.4.1"
+ANNOTATION_BOX = "1.2.840.10008.5.1.1.15"
+RT_CONVENTIONAL = "1.2.840.10008.5.1.4.34.8"
+RT_ION = "1.2.840.10008.5.1.4.34.9"
+SOP_CLASSES = (
+    MPPS,
+    UPS_PUSH,
+    FILM_SESSION,
+    FILM_BOX,
+    GRAYSCALE_IMAGE_BOX,
+    COLOR_IMAGE_BOX,
+    ANNOTATION_BOX,
+    RT_CONVENTIONAL,
+    RT_ION,
+)
+
 # Statuses to answer a faulty request with (PS3.7 Annex C).
 PROCESSING_FAILURE = 0x0110
 INVALID_SOP_INSTANCE = 0x0117

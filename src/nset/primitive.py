@@ -57,8 +57,7 @@ class N_SET(Primitive):
         ``"N-SET"``.
     """
 
-    __slots__ = ()
-    __signature__ = _SignatureOfInit()
+    __signature__: Any = _SignatureOfInit()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By a function of this module, so that either twin can read what the other has pickled;

@@ -6,6 +6,7 @@ row of it; `category` knows every code, listed or not, by the ranges of PS3.7 An
 
 from typing import NamedTuple
 
+from nset import _rules
 from nset._implementation import category
 
 __all__ = ["STATUS_CODES", "StatusCode", "category", "lookup"]
@@ -34,19 +35,8 @@ class StatusCode(NamedTuple):
     sop_classes: tuple[str, ...] = ()
 
 
-# An N-SET request names these as its Requested SOP Class. UPS is always UPS Push, whichever of the
-# UPS SOP Classes was negotiated (PS3.4 CC.3.1.1); print is never a Meta SOP Class.
-_MPPS = "1.2.840.10008.3.1.2.3.3"
-_UPS_PUSH = "1.2.840.10008.5.1.4.34.6.1"
-_FILM_SESSION = "1.2.840.10008.5.1.1.1"
-_FILM_BOX = "1.2.840.10008.5.1.1.2"
-_GRAYSCALE_IMAGE_BOX = "1.2.840.10008.5.1.1.4"
-_COLOR_IMAGE_BOX = "1.2.840.10008.5.1.1.4.1"
-_RT_CONVENTIONAL = "1.2.840.10008.5.1.4.34.8"
-_RT_ION = "1.2.840.10008.5.1.4.34.9"
-
-_IMAGE_BOXES = (_GRAYSCALE_IMAGE_BOX, _COLOR_IMAGE_BOX)
-_MACHINE_VERIFICATION = (_RT_CONVENTIONAL, _RT_ION)
+_IMAGE_BOXES = (_rules.GRAYSCALE_IMAGE_BOX, _rules.COLOR_IMAGE_BOX)
+_MACHINE_VERIFICATION = (_rules.RT_CONVENTIONAL, _rules.RT_ION)
 
 STATUS_CODES: tuple[StatusCode, ...] = (
     # Every SOP Class: PS3.7 10.1.3.1.9
@@ -69,32 +59,32 @@ STATUS_CODES: tuple[StatusCode, ...] = (
     StatusCode(0x0212, "Failure", "Mistyped argument: not agreed for the association"),
     StatusCode(0x0213, "Failure", "Resource limitation"),
     # Modality Performed Procedure Step: PS3.4 F.7.2.2.3, F.7.2.2.4
-    StatusCode(0x0106, "Failure", "Invalid attribute value or character set", (_MPPS,)),
-    StatusCode(0x0110, "Failure", "Processing failure; Error ID A710H: step is final", (_MPPS,)),
+    StatusCode(0x0106, "Failure", "Invalid attribute value or character set", (_rules.MPPS,)),
+    StatusCode(0x0110, "Failure", "Processing failure; Error ID A710H: step is final", (_rules.MPPS,)),
     # Unified Procedure Step: PS3.4 CC.2.6.4
-    StatusCode(0x0001, "Warning", "Optional attributes are not supported", (_UPS_PUSH,)),
-    StatusCode(0xB305, "Warning", "Invalid values were coerced to valid ones", (_UPS_PUSH,)),
-    StatusCode(0xC300, "Failure", "The UPS may no longer be updated", (_UPS_PUSH,)),
-    StatusCode(0xC301, "Failure", "Wrong or missing Transaction UID", (_UPS_PUSH,)),
-    StatusCode(0xC307, "Failure", "No UPS with that SOP Instance UID here", (_UPS_PUSH,)),
-    StatusCode(0xC310, "Failure", "The UPS is not IN PROGRESS", (_UPS_PUSH,)),
+    StatusCode(0x0001, "Warning", "Optional attributes are not supported", (_rules.UPS_PUSH,)),
+    StatusCode(0xB305, "Warning", "Invalid values were coerced to valid ones", (_rules.UPS_PUSH,)),
+    StatusCode(0xC300, "Failure", "The UPS may no longer be updated", (_rules.UPS_PUSH,)),
+    StatusCode(0xC301, "Failure", "Wrong or missing Transaction UID", (_rules.UPS_PUSH,)),
+    StatusCode(0xC307, "Failure", "No UPS with that SOP Instance UID here", (_rules.UPS_PUSH,)),
+    StatusCode(0xC310, "Failure", "The UPS is not IN PROGRESS", (_rules.UPS_PUSH,)),
     # Print: PS3.4 H.4.1.2.1.2, H.4.2.2.1.2, H.4.3.1.2.1.2, H.4.3.2.2.1.2
-    StatusCode(0x0106, "Failure", "Invalid attribute value, or too much memory", (_FILM_SESSION,)),
-    StatusCode(0x0213, "Failure", "Resource limitation: no memory at present", (_FILM_SESSION,)),
-    StatusCode(0xB600, "Warning", "Memory allocation is not supported", (_FILM_SESSION,)),
+    StatusCode(0x0106, "Failure", "Invalid attribute value, or too much memory", (_rules.FILM_SESSION,)),
+    StatusCode(0x0213, "Failure", "Resource limitation: no memory at present", (_rules.FILM_SESSION,)),
+    StatusCode(0xB600, "Warning", "Memory allocation is not supported", (_rules.FILM_SESSION,)),
     StatusCode(0xB604, "Warning", "Image was too large and is demagnified", _IMAGE_BOXES),
     StatusCode(
         0xB605,
         "Warning",
         "Min or Max Density is beyond the printer, which uses its own",
-        (_FILM_BOX, _GRAYSCALE_IMAGE_BOX),
+        (_rules.FILM_BOX, _rules.GRAYSCALE_IMAGE_BOX),
     ),
     StatusCode(0xB609, "Warning", "Image was too large and is cropped", _IMAGE_BOXES),
     StatusCode(0xB60A, "Warning", "Image was too large and is decimated", _IMAGE_BOXES),
     StatusCode(0xC603, "Failure", "Image is larger than the image box", _IMAGE_BOXES),
     StatusCode(0xC605, "Failure", "Printer memory can't hold the image", _IMAGE_BOXES),
     StatusCode(0xC613, "Failure", "Combined image is larger than the image box", _IMAGE_BOXES),
-    StatusCode(0xC616, "Failure", "The film box before is not printed yet", (_FILM_BOX,)),
+    StatusCode(0xC616, "Failure", "The film box before is not printed yet", (_rules.FILM_BOX,)),
     # RT Machine Verification: PS3.4 DD.3.2.1.2
     StatusCode(0xC224, "Failure", "No such beam in the fraction group", _MACHINE_VERIFICATION),
     StatusCode(0xC225, "Failure", "Device or accessory is not supported", _MACHINE_VERIFICATION),

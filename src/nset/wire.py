@@ -37,7 +37,7 @@ class Message(NamedTuple):
     command_set : bytes
         The encoded command set.
     data_set : io.BytesIO or None
-        The encoded data set; None where none was announced.
+        The encoded data set, read to its end; None where none was announced.
     """
 
     context_id: int
@@ -82,6 +82,7 @@ class MessageAssembler:
 
     def __init__(self, max_dataset_bytes: int | None = None) -> None:
         self._max_dataset_bytes = max_dataset_bytes
+        self._refused: int | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -89,6 +90,7 @@ class MessageAssembler:
         self._command = bytearray()
         self._message: N_SET | Message | None = None
         self._data_set = BytesIO()
+        self._is_odd = False
 
     def feed(
         self, context_id: int, pdv: bytes | bytearray | memoryview
@@ -105,32 +107,45 @@ class MessageAssembler:
         Returns
         -------
         N_SET or Message or None
-            A message that this PDV completes: for an N-SET the primitive with its list and its
-            ``_context_id``. None while there is more to come.
+            A message that this PDV completes: for an N-SET the primitive with its list, read to
+            its end, and its ``_context_id``. None while there is more to come.
 
         Raises
         ------
         CommandSetError
             If a fragment is out of place, the context changes within a message, a limit is
             exceeded, or the command set can't be read. What had come of the message is dropped.
+            Where the error has a ``message_id`` the request can be answered and the association
+            can go on: what is still to come of its data set is passed over.
+        TypeError
+            If `pdv` is not bytes-like.
         """
         try:
             return self._feed(context_id, memoryview(pdv))
-        except BaseException:
+        except BaseException as exc:
             self._reset()
+            if isinstance(exc, CommandSetError) and exc.message_id is not None:
+                is_end = pdv[0] & (IS_COMMAND | IS_LAST) == IS_LAST
+                self._refused = None if is_end else context_id
             raise
 
     def _feed(self, context_id: int, pdv: memoryview) -> "N_SET | Message | None":
         if len(pdv) == 0:
             raise CommandSetError("a PDV without a message control header")
         header, fragment = pdv[0], pdv[1:]
+        if self._refused == context_id and not header & IS_COMMAND:
+            if header & IS_LAST:
+                self._refused = None
+            return None
+        self._refused = None
         if self._context_id is None:
             self._context_id = context_id
         elif context_id != self._context_id:
             raise CommandSetError(
                 f"presentation context {context_id} within a message of context {self._context_id}"
             )
-        if len(fragment) % 2:
+        if len(fragment) % 2 and not self._is_odd:
+            self._is_odd = True  # one record for the message, however many such fragments it has
             _LOGGER.warning("PDV with a fragment of odd length, %d bytes", len(fragment))
         if not header & IS_COMMAND:
             if self._message is None:
@@ -163,15 +178,17 @@ class MessageAssembler:
         return message
 
     def _feed_data_set(self, fragment: memoryview, is_last: bool) -> "N_SET | Message | None":
-        limit = self._max_dataset_bytes
+        limit, message = self._max_dataset_bytes, self._message
         if limit is not None and self._data_set.tell() + len(fragment) > limit:
-            raise CommandSetError(
+            error = CommandSetError(
                 f"a data set of more than {limit} bytes", status=_rules.RESOURCE_LIMITATION
             )
+            if isinstance(message, N_SET) and message.MessageIDBeingRespondedTo is None:
+                error.message_id = message.MessageID
+            raise error
         self._data_set.write(fragment)
         if not is_last:
             return None
-        message = self._message
         if isinstance(message, N_SET):
             message.ModificationList = self._data_set
         self._reset()
@@ -228,13 +245,17 @@ def encode_pdus(primitive: N_SET, context_id: int, max_pdu_length: int = 0) -> b
     Raises
     ------
     ValueError
-        If `context_id` or `max_pdu_length` is out of range, or a value can't be sent.
+        If `context_id` or `max_pdu_length` is out of range, or a value can't be sent. Also for a
+        primitive that has no list but a file with its data set, as pynetdicom's may.
     TypeError
         If a value is of a type that can't be sent.
     """
     if not 1 <= context_id <= 255 or context_id % 2 == 0:
         raise ValueError(f"context_id must be odd and between 1 and 255, not {context_id!r}")
-    data_set = b"" if primitive.ModificationList is None else primitive.ModificationList.getvalue()
+    stream = primitive.ModificationList
+    if stream is None and primitive._dataset_path:
+        raise ValueError("a data set in a file can't be sent by encode_pdus")
+    data_set = b"" if stream is None else stream.getvalue()
     parts: list[bytes | memoryview] = []
     for kind, data in ((IS_COMMAND, primitive.to_command_set()), (0, padded(data_set))):
         cut = list(fragments(data, max_pdu_length))

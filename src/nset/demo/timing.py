@@ -219,7 +219,7 @@ def _turn(operation: Operation, implementation: str, cls: Any) -> Callable[[], f
         raise AssertionError(f"{operation.name} by {implementation}: not {operation.check}")
 
     run = _block(statement, [*names])
-    make_uid = _unseen_uid if "unseen" in statement else str
+    make_uid = _unseen_uid if "unseen" in statement else str  # making them takes time, too
 
     def block() -> int:
         return int(run(**names, unseen=[make_uid() for _ in range(_COPIES)]))

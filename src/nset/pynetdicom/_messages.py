@@ -4,22 +4,32 @@ Each function takes the method of pynetdicom that it stands in for, and falls ba
 the message is not one that nset has read or written itself.
 
 A message that nset has read or written keeps the bytes of its command set in ``_nset_encoded``.
+Nothing else about it is special: stock code can go on with it at any point, so that `uninstall`
+does no harm to messages on their way.
 """
 
 import logging
 import re
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import partial, wraps
 from io import BytesIO
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
-from pynetdicom import dimse_messages
-from pynetdicom.dsutils import decode
+from pydicom.filereader import read_dataset
+from pynetdicom import dimse_messages, dsutils
 from pynetdicom.pdu_primitives import P_DATA
 
 from nset import _rules
-from nset._command_set import CommandSetError, announces_data_set, peek
+from nset._command_set import (
+    N_SET_RQ,
+    CommandSetError,
+    announces_data_set,
+    data_set_type,
+    examine,
+    missing_status,
+    peek,
+)
 from nset.primitive import N_SET
 from nset.wire import IS_COMMAND, IS_LAST, fragments, padded
 
@@ -32,44 +42,53 @@ _maybe_n_set: Final = re.compile(rb"\x00\x00\x00\x01....\x20[\x01\x81]", re.DOTA
 # -- The command set as a Dataset, made when first read --------------------------------------------
 
 
-def _get_command_set(message: Any) -> Dataset:
-    values = vars(message)
-    if "command_set" not in values:
-        encoded = values.get("_nset_encoded")
-        if encoded is None:
-            values["command_set"] = _blank(type(message).__name__)
-        else:
-            values["command_set"] = _as_dataset(encoded)
-    dataset: Dataset = values["command_set"]
-    return dataset
+class _Unread(Dataset):
+    """A command set that turns into a `Dataset`, class and all, at whatever is first done with it.
+
+    Parameters
+    ----------
+    read : callable
+        Gives the `Dataset` whose elements it is to have.
+    """
+
+    def __init__(self, read: Callable[[], Dataset]) -> None:
+        object.__setattr__(self, "_read", read)
+
+    def __getattribute__(self, name: str) -> Any:
+        values = object.__getattribute__(self, "__dict__")
+        read = values.get("_read")
+        if read is not None:
+            # Without a lock: several threads may get here, and the first one's values stay.
+            for key, value in vars(read()).items():
+                values.setdefault(key, value)
+            object.__setattr__(self, "__class__", Dataset)
+            values.pop("_read", None)
+        return object.__getattribute__(self, name)
 
 
-def _set_command_set(message: Any, value: Dataset) -> None:
-    vars(message)["command_set"] = value
-
-
-COMMAND_SET: Final = (_get_command_set, _set_command_set)
-
-
-def _blank(name: str) -> Dataset:
+def _blank(keywords: tuple[str, ...]) -> Dataset:
     """Make the command set of a new message: each of its elements, without a value."""
     dataset = Dataset()
-    for keyword in dimse_messages._COMMAND_SET_KEYWORDS[name.replace("_", "-")]:
+    for keyword in keywords:
         setattr(dataset, keyword, None)
     return dataset
 
 
-def _as_dataset(encoded: bytes) -> Dataset:
-    return decode(BytesIO(encoded), True, True)
+def _received(encoded: bytes) -> Dataset:
+    return dsutils.decode(BytesIO(encoded), True, True)  # which says so in the log
+
+
+def _sent(encoded: bytes) -> Dataset:
+    return read_dataset(BytesIO(encoded), is_implicit_VR=True, is_little_endian=True)
 
 
 def _is_as_encoded(message: Any) -> bool:
     """Whether the bytes still are the message: no handler has changed the `Dataset` it read."""
-    values = vars(message)
-    encoded = values.get("_nset_encoded")
+    encoded = vars(message).get("_nset_encoded")
     if encoded is None:
         return False
-    return "command_set" not in values or values["command_set"] == _as_dataset(encoded)
+    command_set = message.command_set
+    return type(command_set) is _Unread or command_set == _sent(encoded)
 
 
 # -- Sending --------------------------------------------------------------------------------------
@@ -80,6 +99,8 @@ def init(self: Any) -> None:
     self.context_id = None
     self.encoded_command_set = BytesIO()
     self.data_set = BytesIO()
+    keywords = dimse_messages._COMMAND_SET_KEYWORDS[type(self).__name__.replace("_", "-")]
+    self.command_set = _Unread(partial(_blank, keywords))
     self._data_set_path = None
     self._data_set_file = None
 
@@ -108,8 +129,9 @@ def primitive_to_message(stock: Callable[[Any, Any], None]) -> Callable[[Any, An
         ):
             stock(self, primitive)
             return
-        self._nset_encoded = primitive.to_command_set()
-        vars(self).pop("command_set", None)
+        encoded = primitive.to_command_set()
+        self._nset_encoded = encoded
+        self.command_set = _Unread(partial(_sent, encoded))
         self.data_set = primitive.AttributeList if is_response else primitive.ModificationList
         self._data_set_path = getattr(primitive, "_dataset_path", None)
 
@@ -175,15 +197,24 @@ def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:
             return stock(self, primitive, assoc)
         pdvs = primitive.presentation_data_value_list
         if "_nset_encoded" not in vars(self):
-            rest = _start(self, pdvs)
-            if rest is None:
-                return stock(self, primitive, assoc)
-            if not announces_data_set(*peek(self._nset_encoded)):
+            started = _start(self, pdvs)
+            if started is None:
+                is_complete = stock(self, primitive, assoc)
+                if is_complete and type(self) is dimse_messages.DIMSEMessage:
+                    raise CommandSetError("a data set without a command set before it")
+                return is_complete
+            taken, data_set_follows = started
+            if not data_set_follows:
                 return True
-            pdvs = pdvs[rest:]
-        for _, pdv in pdvs:
+            pdvs = pdvs[taken:]
+        for context_id, pdv in pdvs:
             if pdv[0] & IS_COMMAND:
                 raise CommandSetError("a fragment of a command set among those of a data set")
+            if context_id != self.context_id:
+                raise CommandSetError(
+                    f"presentation context {context_id} within a message of context "
+                    f"{self.context_id}"
+                )
             self.data_set.write(memoryview(pdv)[1:])
             if pdv[0] & IS_LAST:
                 return True
@@ -192,35 +223,51 @@ def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:
     return decode_msg
 
 
-def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> int | None:
+def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> tuple[int, bool] | None:
     """Make the message an N-SET if these PDVs complete the command set of one.
 
     Returns
     -------
-    int or None
-        The number of PDVs that the command set took; None, with nothing changed, where the
-        message is another or not that far.
+    tuple of int and bool, or None
+        The number of PDVs that the command set took, and whether a data set follows; None, with
+        nothing changed, where the message is another or not that far.
     """
-    command = None
-    for index, (context_id, pdv) in enumerate(pdvs):
+    taken = 0
+    for _, pdv in pdvs:
         if not pdv or not pdv[0] & IS_COMMAND:
             return None
-        if command is None:
-            command = bytearray(message.encoded_command_set.getvalue())
-        command += memoryview(pdv)[1:]
-        if not pdv[0] & IS_LAST:
-            continue
-        encoded = bytes(command)
-        name = _NAMES.get(peek(encoded)[0]) if _maybe_n_set(encoded) else None
-        if name is None:
-            return None
-        message.context_id = context_id
-        message.encoded_command_set = BytesIO(encoded)
-        message._nset_encoded = encoded
-        message.__class__ = getattr(dimse_messages, name)
-        vars(message).pop("command_set", None)
-        return index + 1
-    return None
+        taken += 1
+        if pdv[0] & IS_LAST:
+            break
+    else:
+        return None
+    encoded = message.encoded_command_set.getvalue() + b"".join(pdv[1:] for _, pdv in pdvs[:taken])
+    if not _maybe_n_set(encoded):
+        return None
+    field, data_set_follows = _look(encoded)
+    name = _NAMES.get(field)
+    if name is None:
+        return None
+    if message.data_set.tell():
+        raise CommandSetError("a fragment of a data set before the last of the command set")
+    message.context_id = pdvs[taken - 1][0]
+    message.encoded_command_set = BytesIO(encoded)
+    message.command_set = _Unread(partial(_received, encoded))
+    message.__class__ = getattr(dimse_messages, name)
+    message._nset_encoded = encoded
+    return taken, data_set_follows
+
+
+def _look(encoded: bytes) -> tuple[int, bool]:
+    """Give the Command Field, and whether a data set follows."""
+    try:
+        field, kind_of_data_set = peek(encoded)
+    except CommandSetError as error:
+        if error.message_id is None:
+            raise
+        # A request that can be answered, once its data set is out of the way.
+        field, kind_of_data_set = N_SET_RQ, data_set_type(examine(encoded)[0])
+    return field, announces_data_set(field, kind_of_data_set)
 
 
 def message_to_primitive(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -234,29 +281,45 @@ def message_to_primitive(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
     Returns
     -------
     callable
-        What to put in its place. A request that can't be read but can be answered becomes a
-        primitive that holds the reason as ``_nset_refusal``.
+        What to put in its place. A request that can't be served becomes a primitive that holds
+        the reason as ``_nset_refusal``; where no answer is possible either, the message holds it
+        as ``_nset_fault``.
     """
 
     @wraps(stock)
     def message_to_primitive(self: Any) -> Any:
         if not _is_as_encoded(self):
             return stock(self)
+        refusal = None
         try:
             primitive = N_SET.from_command_set(self._nset_encoded)
         except CommandSetError as error:
             if error.message_id is None:
+                self._nset_fault = error
                 raise
+            refusal = error
             primitive = N_SET()
             primitive.MessageID = error.message_id
-            primitive._nset_refusal = error  # type: ignore[attr-defined]
         primitive.ModificationList = self.data_set
         primitive._context_id = self.context_id
         # What send_n_set copies to the status it returns; its users know these three.
         primitive.STATUS_OPTIONAL_KEYWORDS = _rules.STATUS_OPTIONAL_KEYWORDS[:3]
+        if refusal is None and type(self).__name__ == "N_SET_RQ" and not primitive.is_valid_request:
+            refusal = _incomplete(primitive)
+        if refusal is not None:
+            primitive._nset_refusal = refusal  # type: ignore[attr-defined]
         return primitive
 
     return message_to_primitive
+
+
+def _incomplete(request: N_SET) -> CommandSetError:
+    """Name the first of the mandatory elements that a request lacks."""
+    for keyword in request.REQUEST_KEYWORDS:
+        if getattr(request, keyword, None) is None:
+            status = missing_status(keyword)
+            return CommandSetError("missing in an N-SET-RQ", _rules.TAGS.get(keyword), None, status)
+    return CommandSetError("not a valid N-SET-RQ")
 
 
 # -- Logging --------------------------------------------------------------------------------------

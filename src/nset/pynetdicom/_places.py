@@ -123,7 +123,6 @@ def _places_of_the_codec() -> Iterator[Place]:
     yield _method("dimse_messages", "DIMSEMessage", "decode_msg", _messages.decode_msg)
     for name in ("N_SET_RQ", "N_SET_RSP"):
         cls = _owner("dimse_messages", name)
-        yield _Attribute(cls, "command_set", property(*_messages.COMMAND_SET))
         yield _Attribute(cls, "__init__", _messages.init)
         for method in ("primitive_to_message", "encode_msg", "message_to_primitive"):
             yield _method("dimse_messages", name, method, getattr(_messages, method))

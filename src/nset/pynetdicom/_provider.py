@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from nset import _rules
-from nset._command_set import CommandSetError, missing_status, peek
+from nset._command_set import CommandSetError, peek
 from nset.primitive import N_SET
 
 _LOGGER = logging.getLogger("nset")
@@ -29,34 +28,38 @@ def receive_primitive(stock: Callable[[Any, Any], None]) -> Callable[[Any, Any],
 
     @wraps(stock)
     def receive_primitive(self: Any, primitive: Any) -> None:
+        fault: Exception | None
         try:
             stock(self, primitive)
         except Exception as exc:
-            _LOGGER.error(
-                "Aborting the association with %s: invalid DIMSE message: %s",
-                _peer(self.assoc),
-                _reason(self.message, exc),
-            )
+            fault = _fault(self.message, exc)
             self.message = None
             # Evt19, invalid PDU: A-ABORT with the service provider as its source (PS3.8 9.2).
             self.dul.event_queue.put("Evt19")
+        else:
+            # Where a message can't be converted, stock code aborts and does not say with whom.
+            fault = getattr(self.message, "_nset_fault", None)
+        if fault is not None:
+            _log_abort(self.assoc, fault)
 
     return receive_primitive
 
 
-def _reason(message: Any, exc: Exception) -> str:
+def _fault(message: Any, exc: Exception) -> Exception:
     """Say what is wrong with the message where stock code has stumbled over it."""
     if isinstance(exc, CommandSetError):
-        return str(exc)
+        return exc
     if isinstance(exc, IndexError):
-        return "a PDV without a message control header"
+        return CommandSetError("a PDV without a message control header")
     try:
-        field, _ = peek(message.encoded_command_set.getvalue())
+        field, data_set_type = peek(message.encoded_command_set.getvalue())
     except CommandSetError as error:
-        return str(error)
+        return error
     if isinstance(exc, KeyError):
-        return f"Command Field (0000,0100): {field:04X}H is no DIMSE message"
-    return f"{type(exc).__name__}: {exc}"
+        return CommandSetError(f"{field:04X}H is no DIMSE message", 0x100)
+    if data_set_type is None:
+        return CommandSetError("missing", 0x800)
+    return exc
 
 
 def serve_request(stock: Callable[[Any, Any, int], None]) -> Callable[[Any, Any, int], None]:
@@ -75,13 +78,11 @@ def serve_request(stock: Callable[[Any, Any, int], None]) -> Callable[[Any, Any,
 
     @wraps(stock)
     def _serve_request(self: Any, msg: Any, context_id: int) -> None:
-        if type(msg) is not N_SET or self._sent_release or _is_response(msg):
+        if type(msg) is not N_SET or self._sent_release:
             stock(self, msg, context_id)
             return
         refusal = getattr(msg, "_nset_refusal", None)
-        if refusal is None and not msg.is_valid_request:
-            refusal = _refusal(msg)
-        if refusal is not None and context_id in self._accepted_cx:
+        if refusal is not None:
             _refuse(self, msg, context_id, refusal)
             return
         if msg.AffectedSOPClassUID not in (None, msg.RequestedSOPClassUID):
@@ -93,23 +94,10 @@ def serve_request(stock: Callable[[Any, Any, int], None]) -> Callable[[Any, Any,
     return _serve_request
 
 
-def _is_response(primitive: N_SET) -> bool:
-    return primitive.MessageID is None and primitive.MessageIDBeingRespondedTo is not None
-
-
-def _refusal(request: N_SET) -> CommandSetError:
-    """Name the first of the mandatory elements that a request lacks."""
-    for keyword in request.REQUEST_KEYWORDS:
-        if getattr(request, keyword) is None:
-            tag = _rules.TAGS.get(keyword)
-            return CommandSetError("missing in an N-SET-RQ", tag, None, missing_status(keyword))
-    return CommandSetError("not a valid N-SET-RQ")
-
-
 def _refuse(assoc: Any, request: N_SET, context_id: int, refusal: CommandSetError) -> None:
-    """Send the N-SET-RSP that says why; without a Message ID to respond to, abort."""
-    if request.MessageID is None:
-        _LOGGER.error("Aborting the association with %s: %s", _peer(assoc), refusal)
+    """Send the N-SET-RSP that says why; abort where there is no way to send it."""
+    if request.MessageID is None or context_id not in assoc._accepted_cx:
+        _log_abort(assoc, refusal)
         assoc.abort()
         return
     _LOGGER.error(
@@ -117,6 +105,15 @@ def _refuse(assoc: Any, request: N_SET, context_id: int, refusal: CommandSetErro
         *(request.MessageID, _peer(assoc), refusal.status, refusal),
     )
     assoc.dimse.send_msg(request.response(refusal.status), context_id)
+
+
+def _log_abort(assoc: Any, fault: Exception) -> None:
+    _LOGGER.error(
+        "Aborting the association with %s: invalid DIMSE message: %s",
+        _peer(assoc),
+        fault if isinstance(fault, CommandSetError) else f"{type(fault).__name__}: {fault}",
+        exc_info=None if isinstance(fault, CommandSetError) else fault,
+    )
 
 
 def _peer(assoc: Any) -> str:
