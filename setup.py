@@ -36,7 +36,7 @@ class BuildCore(build_ext):
             if choice == "compiled":
                 raise
             print(
-                f"\nWARNING: nset._core could not be built: {error}\n"
+                f"\nWARNING: nset._core could not be built: {type(error).__name__}: {error}\n"
                 "nset will run on its pure Python twin. NSET_IMPLEMENTATION=compiled makes this "
                 "an error, NSET_IMPLEMENTATION=python does not try.\n",
                 file=sys.stderr,

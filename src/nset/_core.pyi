@@ -2,6 +2,7 @@ from io import BytesIO
 from typing import Any, TypeAlias, TypeVar
 
 from pydicom.uid import UID
+from typing_extensions import Never, disjoint_base
 
 _Self = TypeVar("_Self", bound="Primitive")
 _SetUID: TypeAlias = str | bytes | UID | None
@@ -9,6 +10,7 @@ _SetUID: TypeAlias = str | bytes | UID | None
 def adopt(cls: type) -> None: ...
 def category(code: int) -> str: ...
 
+@disjoint_base
 class Primitive:
     REQUEST_KEYWORDS: tuple[str, ...]
     RESPONSE_KEYWORDS: tuple[str, ...]
@@ -22,7 +24,7 @@ class Primitive:
     _dataset_path: Any
     _dataset_file: Any
 
-    def __init__(self) -> None: ...
+    def __init__(self, *args: Never) -> None: ...
     @property
     def MessageID(self) -> int | None: ...
     @MessageID.setter
@@ -88,5 +90,3 @@ class Primitive:
     ) -> _Self: ...
     def __getstate__(self) -> dict[str, Any]: ...
     def __setstate__(self, state: dict[str, Any]) -> None: ...
-
-__test__: dict[str, str]  # Cython's

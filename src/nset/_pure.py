@@ -6,6 +6,7 @@ conversion on reading could overwrite what another thread has just set.
 
 import re
 import struct
+import sys
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any, Final, TypeVar
@@ -15,9 +16,13 @@ from pydicom.uid import UID
 from nset import _command_set, _rules
 from nset._rules import MAX_UID_LENGTH, MAX_US, REQUEST_KEYWORDS, RESPONSE_KEYWORDS
 from nset._uid import accept_uid, is_clean
-from nset.config import settings
+from nset.config import _own as _own_settings
 
 _Self = TypeVar("_Self", bound="Primitive")
+
+_NOTHING: Final[dict[str, Any]] = {}
+_loaded_module: Final = sys.modules.get
+_new_str: Final = str.__new__
 
 _adopted: type | None = None
 _adopted_names: Mapping[str, Any] = {}
@@ -72,16 +77,45 @@ def category(code: int) -> str:
     return "Unknown"
 
 
+def _default_validator_is_in_force() -> bool:
+    """Whether clean text can cause no error, warning or record; read at each call."""
+    module = _loaded_module("pynetdicom._config")
+    now = _own_settings if module is None else module.__dict__
+    # Without VALIDATORS it is being imported by another thread: the slow path knows.
+    return now.get("VALIDATORS", _NOTHING).get("UI", _NOTHING) is now.get("validate_ui")
+
+
 def _check_uid(value: Any, name: str) -> UID | None:
     """Convert and check a UID; clean text skips pydicom's and the default validator's checks."""
     text = value
     if type(value) is UID and not hasattr(value, "_PRIVATE_TS_ENCODING"):
         text = str(value)
-    if type(text) is str and len(text) <= MAX_UID_LENGTH and is_clean(text):
-        now = settings()
-        if now["VALIDATORS"]["UI"] is now.get("validate_ui"):
-            return str.__new__(UID, text)
+    if (
+        type(text) is str
+        and len(text) <= MAX_UID_LENGTH
+        and is_clean(text)
+        and _default_validator_is_in_force()
+    ):
+        return _new_str(UID, text)
     return accept_uid(value, name)
+
+
+def _check_message_id(value: Any, name: str) -> None:
+    """Take or refuse what is no plain int in range."""
+    if isinstance(value, int):
+        if not 0 <= value <= MAX_US:
+            raise _rules.us_out_of_range(name)
+    elif value is not None:
+        raise _rules.message_id_type(name)
+
+
+def _check_status(value: Any) -> None:
+    """Take or refuse what is no plain int in range."""
+    if isinstance(value, int):
+        if not 0 <= value <= MAX_US:
+            raise _rules.us_out_of_range(_rules.STATUS)
+    elif value is not None:
+        raise _rules.status_type()
 
 
 # A command set as PS3.7 Section 6.3.1 wants it; the lengths are still to be compared.
@@ -134,20 +168,21 @@ def _read_uid(length: bytes | None, value: bytes | None) -> UID | None:
         return None
     text = (value[:-1] if value[-1] == 0 else value).decode("ascii")
     if len(text) <= MAX_UID_LENGTH and is_clean(text):
-        return str.__new__(UID, text)
+        return _new_str(UID, text)
     return None
 
 
 def _read_canonical(data: bytes) -> dict[str, Any] | None:
     """Read a command set that breaks no rule; None for any other."""
-    now = settings()
-    if now["VALIDATORS"].get("UI") is not now.get("validate_ui"):
+    if not _default_validator_is_in_force():
         return None
     found = _CANONICAL_RQ(data)
     if found is not None:
-        length, *sop_class, message_id, data_set_type, instance_length, instance = found.groups()
+        length, class_length, sop_class, message_id, data_set_type, instance_length, instance = (
+            found.groups()
+        )
         fields = {
-            "RequestedSOPClassUID": _read_uid(*sop_class),
+            "RequestedSOPClassUID": _read_uid(class_length, sop_class),
             "MessageID": _number(message_id),
             "RequestedSOPInstanceUID": _read_uid(instance_length, instance),
         }
@@ -285,11 +320,8 @@ class Primitive:
 
     @MessageID.setter
     def MessageID(self, value: int | None) -> None:
-        if isinstance(value, int):
-            if not 0 <= value <= MAX_US:
-                raise _rules.us_out_of_range(_rules.MESSAGE_ID)
-        elif value is not None:
-            raise _rules.message_id_type(_rules.MESSAGE_ID)
+        if type(value) is not int or not 0 <= value <= 0xFFFF:
+            _check_message_id(value, _rules.MESSAGE_ID)
         self._message_id = value
 
     @property
@@ -299,11 +331,8 @@ class Primitive:
 
     @MessageIDBeingRespondedTo.setter
     def MessageIDBeingRespondedTo(self, value: int | None) -> None:
-        if isinstance(value, int):
-            if not 0 <= value <= MAX_US:
-                raise _rules.us_out_of_range(_rules.MESSAGE_ID_BEING_RESPONDED_TO)
-        elif value is not None:
-            raise _rules.message_id_type(_rules.MESSAGE_ID_BEING_RESPONDED_TO)
+        if type(value) is not int or not 0 <= value <= 0xFFFF:
+            _check_message_id(value, _rules.MESSAGE_ID_BEING_RESPONDED_TO)
         self._message_id_being_responded_to = value
 
     @property
@@ -313,11 +342,8 @@ class Primitive:
 
     @Status.setter
     def Status(self, value: int | None) -> None:
-        if isinstance(value, int):
-            if not 0 <= value <= MAX_US:
-                raise _rules.us_out_of_range(_rules.STATUS)
-        elif value is not None:
-            raise _rules.status_type()
+        if type(value) is not int or not 0 <= value <= 0xFFFF:
+            _check_status(value)
         self._status = value
 
     @property

@@ -1,10 +1,12 @@
 """The command line: ``python -m nset``. Needs the extra ``nset[cli]``."""
 
+import json
 import sys
 
 import click
 
 import nset
+from nset import dump as dumping
 
 
 @click.group()
@@ -23,3 +25,28 @@ def demo() -> None:
             raise
         sys.exit(f"The demo needs {exc.name}: pip install 'nset[cli,pynetdicom]'")
     run()
+
+
+@main.command()
+@click.argument("source", metavar="FILE|-|HEX")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def dump(source: str, as_json: bool) -> None:
+    """List what captured messages say, and every violation of the standard.
+
+    Takes a command set, PDVs or a stream of PDUs, as bytes or as hex digits: from a FILE, from
+    standard input (-), or HEX itself. It sees which of them it has.
+
+    Exits with 0 where there is no violation, with 1 where there are some, and with 2 where the
+    input is none of these.
+    """
+    try:
+        dumped = dumping.dump(dumping.load(source))
+    except (dumping.Undecodable, OSError) as exc:
+        raise click.UsageError(str(exc)) from exc
+    if as_json:
+        click.echo(json.dumps(dumped.as_json(), indent=2))
+    else:
+        from nset._show_dump import show
+
+        show(dumped)
+    sys.exit(1 if dumped.violation_count else 0)

@@ -6,8 +6,17 @@ row of it; `category` knows every code, listed or not, by the ranges of PS3.7 An
 
 from typing import NamedTuple
 
-from nset import _rules
 from nset._implementation import category
+from nset._rules import (
+    COLOR_IMAGE_BOX,
+    FILM_BOX,
+    FILM_SESSION,
+    GRAYSCALE_IMAGE_BOX,
+    MPPS,
+    RT_CONVENTIONAL,
+    RT_ION,
+    UPS_PUSH,
+)
 
 __all__ = ["STATUS_CODES", "StatusCode", "category", "lookup"]
 
@@ -35,8 +44,8 @@ class StatusCode(NamedTuple):
     sop_classes: tuple[str, ...] = ()
 
 
-_IMAGE_BOXES = (_rules.GRAYSCALE_IMAGE_BOX, _rules.COLOR_IMAGE_BOX)
-_MACHINE_VERIFICATION = (_rules.RT_CONVENTIONAL, _rules.RT_ION)
+_IMAGE_BOXES = (GRAYSCALE_IMAGE_BOX, COLOR_IMAGE_BOX)
+_MACHINE_VERIFICATION = (RT_CONVENTIONAL, RT_ION)
 
 STATUS_CODES: tuple[StatusCode, ...] = (
     # Every SOP Class: PS3.7 10.1.3.1.9
@@ -59,32 +68,32 @@ STATUS_CODES: tuple[StatusCode, ...] = (
     StatusCode(0x0212, "Failure", "Mistyped argument: not agreed for the association"),
     StatusCode(0x0213, "Failure", "Resource limitation"),
     # Modality Performed Procedure Step: PS3.4 F.7.2.2.3, F.7.2.2.4
-    StatusCode(0x0106, "Failure", "Invalid attribute value or character set", (_rules.MPPS,)),
-    StatusCode(0x0110, "Failure", "Processing failure; Error ID A710H: step is final", (_rules.MPPS,)),
+    StatusCode(0x0106, "Failure", "Invalid attribute value or character set", (MPPS,)),
+    StatusCode(0x0110, "Failure", "Processing failure; Error ID A710H: step is final", (MPPS,)),
     # Unified Procedure Step: PS3.4 CC.2.6.4
-    StatusCode(0x0001, "Warning", "Optional attributes are not supported", (_rules.UPS_PUSH,)),
-    StatusCode(0xB305, "Warning", "Invalid values were coerced to valid ones", (_rules.UPS_PUSH,)),
-    StatusCode(0xC300, "Failure", "The UPS may no longer be updated", (_rules.UPS_PUSH,)),
-    StatusCode(0xC301, "Failure", "Wrong or missing Transaction UID", (_rules.UPS_PUSH,)),
-    StatusCode(0xC307, "Failure", "No UPS with that SOP Instance UID here", (_rules.UPS_PUSH,)),
-    StatusCode(0xC310, "Failure", "The UPS is not IN PROGRESS", (_rules.UPS_PUSH,)),
+    StatusCode(0x0001, "Warning", "Optional attributes are not supported", (UPS_PUSH,)),
+    StatusCode(0xB305, "Warning", "Invalid values were coerced to valid ones", (UPS_PUSH,)),
+    StatusCode(0xC300, "Failure", "The UPS may no longer be updated", (UPS_PUSH,)),
+    StatusCode(0xC301, "Failure", "Wrong or missing Transaction UID", (UPS_PUSH,)),
+    StatusCode(0xC307, "Failure", "No UPS with that SOP Instance UID here", (UPS_PUSH,)),
+    StatusCode(0xC310, "Failure", "The UPS is not IN PROGRESS", (UPS_PUSH,)),
     # Print: PS3.4 H.4.1.2.1.2, H.4.2.2.1.2, H.4.3.1.2.1.2, H.4.3.2.2.1.2
-    StatusCode(0x0106, "Failure", "Invalid attribute value, or too much memory", (_rules.FILM_SESSION,)),
-    StatusCode(0x0213, "Failure", "Resource limitation: no memory at present", (_rules.FILM_SESSION,)),
-    StatusCode(0xB600, "Warning", "Memory allocation is not supported", (_rules.FILM_SESSION,)),
+    StatusCode(0x0106, "Failure", "Invalid attribute value, or too much memory", (FILM_SESSION,)),
+    StatusCode(0x0213, "Failure", "Resource limitation: no memory at present", (FILM_SESSION,)),
+    StatusCode(0xB600, "Warning", "Memory allocation is not supported", (FILM_SESSION,)),
     StatusCode(0xB604, "Warning", "Image was too large and is demagnified", _IMAGE_BOXES),
     StatusCode(
         0xB605,
         "Warning",
         "Min or Max Density is beyond the printer, which uses its own",
-        (_rules.FILM_BOX, _rules.GRAYSCALE_IMAGE_BOX),
+        (FILM_BOX, GRAYSCALE_IMAGE_BOX),
     ),
     StatusCode(0xB609, "Warning", "Image was too large and is cropped", _IMAGE_BOXES),
     StatusCode(0xB60A, "Warning", "Image was too large and is decimated", _IMAGE_BOXES),
     StatusCode(0xC603, "Failure", "Image is larger than the image box", _IMAGE_BOXES),
     StatusCode(0xC605, "Failure", "Printer memory can't hold the image", _IMAGE_BOXES),
     StatusCode(0xC613, "Failure", "Combined image is larger than the image box", _IMAGE_BOXES),
-    StatusCode(0xC616, "Failure", "The film box before is not printed yet", (_rules.FILM_BOX,)),
+    StatusCode(0xC616, "Failure", "The film box before is not printed yet", (FILM_BOX,)),
     # RT Machine Verification: PS3.4 DD.3.2.1.2
     StatusCode(0xC224, "Failure", "No such beam in the fraction group", _MACHINE_VERIFICATION),
     StatusCode(0xC225, "Failure", "Device or accessory is not supported", _MACHINE_VERIFICATION),

@@ -37,7 +37,7 @@ class Message(NamedTuple):
     command_set : bytes
         The encoded command set.
     data_set : io.BytesIO or None
-        The encoded data set, read to its end; None where none was announced.
+        The encoded data set, its position at the end; None where none was announced.
     """
 
     context_id: int
@@ -107,8 +107,8 @@ class MessageAssembler:
         Returns
         -------
         N_SET or Message or None
-            A message that this PDV completes: for an N-SET the primitive with its list, read to
-            its end, and its ``_context_id``. None while there is more to come.
+            A message that this PDV completes: for an N-SET the primitive with its list, the
+            position at its end, and its ``_context_id``. None while there is more to come.
 
         Raises
         ------

@@ -1,8 +1,8 @@
 """Times a statement on pynetdicom and on both twins, in one process and by turns.
 
 The statement stands in the timed code itself, many times over and with its operands in local
-variables, so that no call and no loop is timed with it. The implementations take turns of a few
-milliseconds: what slows the machine down for a while slows all of them.
+variables, so that no call and no loop is timed with it. The implementations take turns of about a
+millisecond: what slows the machine down for a while slows all of them.
 """
 
 import gc
@@ -27,7 +27,11 @@ import nset
 
 IMPLEMENTATIONS = ("pynetdicom", "python", "compiled")
 
-_COPIES = 100
+# A block of copies is short, so that few are interrupted, and the median of a turn is of one that
+# is not.
+_MAX_COPIES = 100
+_BLOCK_NS = 100_000
+_MIN_BLOCKS = 7
 _TURN_NS = 1_000_000
 
 _serial = count(1)
@@ -144,7 +148,7 @@ def measure(
     classes : mapping of str to type
         The ``N_SET`` of each implementation.
     rounds : int
-        How many turns each of them has, of 1 ms or more.
+        How many turns each of them has.
 
     Returns
     -------
@@ -218,23 +222,27 @@ def _turn(operation: Operation, implementation: str, cls: Any) -> Callable[[], f
     if not eval(operation.check, trial):
         raise AssertionError(f"{operation.name} by {implementation}: not {operation.check}")
 
-    run = _block(statement, [*names])
     make_uid = _unseen_uid if "unseen" in statement else str  # making them takes time, too
 
-    def block() -> int:
-        return int(run(**names, unseen=[make_uid() for _ in range(_COPIES)]))
+    def timer(copies: int) -> Callable[[], int]:
+        block = _block(statement, [*names], copies)
+        return lambda: int(block(**names, unseen=[make_uid() for _ in range(copies)]))
 
+    block = timer(_MAX_COPIES)
     block(), block()  # CPython adapts code to its operands
-    blocks = 1 + _TURN_NS // block()
-    return lambda: sum(block() for _ in range(blocks)) / (blocks * _COPIES)
+    copies = max(1, min(_MAX_COPIES, _BLOCK_NS * _MAX_COPIES // block()))
+    block = timer(copies)
+    block(), block()
+    blocks = max(_MIN_BLOCKS, _TURN_NS // block())
+    return lambda: median(block() for _ in range(blocks)) / copies
 
 
-def _block(statement: str, names: list[str]) -> Any:
-    """Make a function that executes the statement `_COPIES` times and gives the nanoseconds."""
-    uids = [f"unseen_{number}" for number in range(_COPIES)]
+def _block(statement: str, names: list[str], copies: int) -> Any:
+    """Make a function that executes the statement so many times and gives the nanoseconds."""
+    uids = [f"unseen_{number}" for number in range(copies)]
     lines = [
         f"def block({', '.join(names)}, unseen):",
-        f"    {', '.join(uids)} = unseen",
+        f"    ({', '.join(uids)},) = unseen",
         "    start = clock()",
         *("    " + re.sub(r"\bunseen\b", uid, statement) for uid in uids),
         "    return clock() - start",

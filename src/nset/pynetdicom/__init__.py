@@ -80,5 +80,7 @@ def installed(*, nodelay: bool = True) -> Iterator[None]:
     try:
         yield
     finally:
-        if not before:
+        if before:
+            install(nodelay=nodelay)
+        else:
             uninstall()

@@ -199,10 +199,7 @@ def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:
         if "_nset_encoded" not in vars(self):
             started = _start(self, pdvs)
             if started is None:
-                is_complete = stock(self, primitive, assoc)
-                if is_complete and type(self) is dimse_messages.DIMSEMessage:
-                    raise CommandSetError("a data set without a command set before it")
-                return is_complete
+                return _leave_to(stock, self, primitive, assoc)
             taken, data_set_follows = started
             if not data_set_follows:
                 return True
@@ -221,6 +218,25 @@ def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:
         return False
 
     return decode_msg
+
+
+_DATA_SET_FIRST: Final = "a fragment of a data set before the last of the command set"
+
+
+def _leave_to(stock: Callable[..., bool], message: Any, primitive: Any, assoc: Any) -> bool:
+    """Have stock code take what is of no N-SET message, or not of one that can be.
+
+    Returns
+    -------
+    bool
+        Whether the message is complete.
+    """
+    was_open = type(message) is dimse_messages.DIMSEMessage
+    is_complete = stock(message, primitive, assoc)
+    name = type(message).__name__
+    if was_open and (name in _NAMES.values() or (is_complete and name == "DIMSEMessage")):
+        raise CommandSetError(_DATA_SET_FIRST)
+    return is_complete
 
 
 def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> tuple[int, bool] | None:
@@ -249,7 +265,7 @@ def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> tuple[int, bool] | No
     if name is None:
         return None
     if message.data_set.tell():
-        raise CommandSetError("a fragment of a data set before the last of the command set")
+        raise CommandSetError(_DATA_SET_FIRST)
     message.context_id = pdvs[taken - 1][0]
     message.encoded_command_set = BytesIO(encoded)
     message.command_set = _Unread(partial(_received, encoded))

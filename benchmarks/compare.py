@@ -1,0 +1,95 @@
+"""Measures the rows and prints them as a table; given a file, also puts it there, without targets.
+
+Usage: python benchmarks/compare.py [README.md]
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from statistics import median
+
+import cpuinfo
+from rows import ROWS, Row
+
+from nset.demo import timing
+
+TURNS = 101
+NOISE = 0.03
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+IMPLEMENTATIONS = timing.IMPLEMENTATIONS
+if os.environ.get("NSET_IMPLEMENTATION") == "python":
+    IMPLEMENTATIONS = tuple(name for name in IMPLEMENTATIONS if name != "compiled")
+
+
+@cache
+def classes() -> dict[str, type]:
+    """Each implementation's N_SET. One that can't be loaded is an error."""
+    return {name: timing.load(name) for name in IMPLEMENTATIONS}
+
+
+@cache
+def measured(row: Row) -> dict[str, list[float]]:
+    """Each implementation's nanoseconds per statement, turn by turn."""
+    return timing.measure(row.operation, classes(), TURNS)
+
+
+def table(rows: Iterable[Row], *, targets: bool) -> str:
+    """The rows as a Markdown table that is legible as it is, and what it was measured on."""
+    lines = [_head(targets), *(_cells(row, targets) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    text = "\n".join(_line(line, widths) for line in lines)
+    return (
+        f"{text}\n\nMedians of {TURNS} turns, and how many times as fast as pynetdicom. "
+        f"{timing.software()}\non {cpuinfo.get_cpu_info()['brand_raw']}, "
+        f"{platform.system()} {platform.machine()}."
+    )
+
+
+def _head(targets: bool) -> list[str]:
+    head = ["", "pynetdicom"]
+    for implementation in IMPLEMENTATIONS[1:]:
+        head += [{"python": "pure"}.get(implementation, implementation), *["target"] * targets]
+    return head
+
+
+def _cells(row: Row, targets: bool) -> list[str]:
+    times = measured(row)
+    cells = [row.operation.name, _duration(median(times["pynetdicom"]))]
+    for implementation in IMPLEMENTATIONS[1:]:
+        duration = _duration(median(times[implementation]))
+        ratio = timing.ratio(times, implementation)
+        faster = f"{ratio:.0f}" if ratio >= 100 else f"{ratio:.2g}"
+        cells.append(f"{duration}, {faster}x")
+        if targets:
+            target = getattr(row, implementation)
+            mark = "✓" if ratio >= target * (1 - NOISE) else "✗"
+            cells.append(f"{mark} {target:g}x")
+    return cells
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(cells, widths, strict=True)
+    texts = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+    return f"| {' | '.join(texts)} |"
+
+
+def _duration(nanoseconds: float) -> str:
+    return f"{nanoseconds:.0f} ns" if nanoseconds < 1000 else f"{nanoseconds / 1000:.1f} µs"
+
+
+def write(file: Path, text: str) -> None:
+    """Put the table between the two markers."""
+    before, rest = file.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    file.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    print(table(ROWS, targets=True))
+    for name in sys.argv[1:]:
+        write(Path(name), table(ROWS, targets=False))

@@ -1,0 +1,262 @@
+"""What an N-SET costs a pynetdicom server, with nset and without: real servers, real sockets.
+
+Run as a program it is one of the two processes that are measured: ``serve`` is a server,
+``round-trips`` a pynetdicom SCU. The raw client of `cpu_per_request` is the process that calls it.
+"""
+
+import os
+import selectors
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from statistics import median
+from typing import Any, NamedTuple
+
+from pydicom import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom import AE, evt
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    MaximumLengthNotification,
+)
+from pynetdicom.presentation import build_context
+
+from nset import N_SET, wire
+from nset.demo import MPPS
+from nset.pynetdicom import install
+
+INSTANCE = "1.2.826.0.1.3680043.8.498.12345678901234567890123456789"
+DATA_SET_LENGTH = 1024
+TIMEOUT = 30  # seconds; for what takes milliseconds when all is well
+_ASSOCIATE_AC = 0x02
+_P_DATA_TF = 0x04
+
+
+class Server(NamedTuple):
+    """A server in a process of its own.
+
+    Attributes
+    ----------
+    port : int
+        On 127.0.0.1.
+    pid : int
+        Of the process.
+    """
+
+    port: int
+    pid: int
+
+
+@contextmanager
+def server(*, with_nset: bool) -> Iterator[Server]:
+    """Run an MPPS SCP by pynetdicom that answers each N-SET with 0x0000.
+
+    Parameters
+    ----------
+    with_nset : bool
+        Whether nset is installed in it.
+
+    Yields
+    ------
+    Server
+        Ready to take associations.
+    """
+    with subprocess.Popen(
+        _command("serve", with_nset), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield Server(int(process.stdout.readline()), process.pid)
+        finally:
+            process.stdin.close()
+
+
+def cpu_per_request(server: Server, associations: int, seconds: float) -> float:
+    """Keep a server busy, one outstanding N-SET on each association, and see what it takes.
+
+    Each request of 1 KiB is sent in one write, with TCP_NODELAY: no wait for an acknowledgement is
+    measured. For systems with ``/proc``.
+
+    Parameters
+    ----------
+    server : Server
+        The server.
+    associations : int
+        How many there are at once.
+    seconds : float
+        How long.
+
+    Returns
+    -------
+    float
+        CPU time of the server's process, user and system, in microseconds for each N-SET.
+    """
+    peers = [_Peer(server.port) for _ in range(associations)]
+    with selectors.DefaultSelector() as selector:
+        for peer in peers:
+            selector.register(peer.socket, selectors.EVENT_READ, peer)
+            peer.send()
+        served = 0
+        before, end = _cpu_seconds(server.pid), time.monotonic() + seconds
+        while time.monotonic() < end:
+            ready = selector.select(TIMEOUT)
+            if not ready:
+                raise TimeoutError(f"no answer from the server in {TIMEOUT} s")
+            for key, _ in ready:
+                if key.data.receive():
+                    served += 1
+                    key.data.send()
+        taken = _cpu_seconds(server.pid) - before
+    for peer in peers:
+        peer.socket.close()
+    return taken / served * 1e6
+
+
+def round_trip(server: Server, *, with_nset: bool, requests: int = 50) -> float:
+    """Time ``send_n_set`` of a pynetdicom SCU in a process of its own.
+
+    Parameters
+    ----------
+    server : Server
+        Whom it asks.
+    with_nset : bool
+        Whether nset is installed in the SCU.
+    requests : int
+        How many are sent, one after the other.
+
+    Returns
+    -------
+    float
+        Milliseconds from the call to its return, the median.
+    """
+    command = [*_command("round-trips", with_nset), str(server.port), str(requests)]
+    scu = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=TIMEOUT)
+    return float(scu.stdout)
+
+
+def _command(task: str, with_nset: bool) -> list[str]:
+    return [sys.executable, "-m", "nset.demo.load", task, "nset" if with_nset else "stock"]
+
+
+def _cpu_seconds(pid: int) -> float:
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class _Peer:
+    """An association that is nothing but a socket: it shall cost less than the server."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._received = bytearray()
+        self._message_id = 0
+        self.socket.sendall(_associate_rq())
+        while self._next_pdu(_ASSOCIATE_AC) is None:
+            self._read()
+
+    def send(self) -> None:
+        self._message_id = self._message_id % 0xFFFF + 1
+        request = N_SET()
+        request.MessageID = self._message_id
+        request.RequestedSOPClassUID = MPPS
+        request.RequestedSOPInstanceUID = INSTANCE
+        request.ModificationList = BytesIO(bytes(DATA_SET_LENGTH))
+        self.socket.sendall(wire.encode_pdus(request, 1, 16382))
+
+    def receive(self) -> bool:
+        """Read what is there; True where that completes the answer to the last request."""
+        self._read()
+        pdu = self._next_pdu(_P_DATA_TF)
+        if pdu is None:
+            return False
+        answer = N_SET.from_command_set(pdu[12:])
+        if (answer.MessageIDBeingRespondedTo, answer.Status) != (self._message_id, 0x0000):
+            raise ValueError(f"request {self._message_id} was answered by {answer}")
+        return True
+
+    def _read(self) -> None:
+        data = self.socket.recv(65536)
+        if not data:
+            raise ConnectionError("the server has closed the connection")
+        self._received += data
+
+    def _next_pdu(self, expected: int) -> bytes | None:
+        if len(self._received) < 6:
+            return None
+        kind, length = struct.unpack_from(">BxL", self._received)
+        if kind != expected:
+            raise ValueError(f"a PDU of type {kind:02X}H, not {expected:02X}H")
+        if len(self._received) < 6 + length:
+            return None
+        pdu = bytes(self._received[: 6 + length])
+        del self._received[: 6 + length]
+        return pdu
+
+
+def _associate_rq() -> bytes:
+    """Ask for the one presentation context, as pynetdicom would."""
+    request = A_ASSOCIATE()
+    request.application_context_name = "1.2.840.10008.3.1.1.1"
+    request.calling_ae_title = "NSET_LOAD"
+    request.called_ae_title = "NSET_DEMO"
+    context = build_context(MPPS, ImplicitVRLittleEndian)
+    context.context_id = 1
+    request.presentation_context_definition_list = [context]
+    length = MaximumLengthNotification()
+    length.maximum_length_received = 16382
+    implementation = ImplementationClassUIDNotification()
+    implementation.implementation_class_uid = "1.2.826.0.1.3680043.8.498.1"
+    request.user_information = [length, implementation]
+    pdu = A_ASSOCIATE_RQ()
+    pdu.from_primitive(request)
+    return pdu.encode()
+
+
+def _serve() -> None:
+    ae = AE("NSET_DEMO")
+    ae.add_supported_context(MPPS)
+    ae.maximum_associations = 1000
+    handlers: list[Any] = [(evt.EVT_N_SET, lambda event: (0x0000, None))]
+    running = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    assert running is not None  # it would be with block=True
+    print(running.server_address[1], flush=True)
+    sys.stdin.read()
+    os._exit(0)  # shutting down in good order takes pynetdicom half a second an association
+
+
+def _round_trips(port: int, requests: int) -> None:
+    ae = AE("NSET_LOAD")
+    ae.add_requested_context(MPPS, ImplicitVRLittleEndian)
+    assoc = ae.associate("127.0.0.1", port)
+    modifications = Dataset()
+    modifications.PerformedProcedureStepDescription = "x" * 64
+    modifications.CommentsOnThePerformedProcedureStep = "x" * DATA_SET_LENGTH
+    times = []
+    for message_id in range(1, requests + 1):
+        start = time.perf_counter()
+        status, _ = assoc.send_n_set(modifications, MPPS, INSTANCE, msg_id=message_id)
+        times.append(time.perf_counter() - start)
+        if status.get("Status") != 0x0000:
+            sys.exit(f"the server answered {status}")
+    assoc.release()
+    print(median(times) * 1000)
+
+
+if __name__ == "__main__":
+    task, how, *numbers = sys.argv[1:]
+    if how == "nset":
+        install()
+    if task == "serve":
+        _serve()
+    else:
+        _round_trips(*map(int, numbers))

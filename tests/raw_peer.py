@@ -1,0 +1,128 @@
+"""A peer that sends whatever bytes it is told to: an association over a bare socket (PS3.8 9.3)."""
+
+import socket
+import struct
+from io import BytesIO
+from types import TracebackType
+from typing import NamedTuple
+
+from associations import TIMEOUT
+from pydicom.dataset import Dataset
+from pynetdicom.dsutils import decode
+
+AE_TITLE = "RAW"
+
+COMMAND, LAST = 0x01, 0x02  # bits of the message control header
+
+P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT = 0x04, 0x05, 0x06, 0x07
+
+
+class Pdu(NamedTuple):
+    """A PDU as it has come: its type, and what is behind its length field."""
+
+    type: int
+    body: bytes
+
+
+class Peer:
+    """An SCU that has proposed one abstract syntax, as presentation context 1."""
+
+    def __init__(self, port: int, abstract_syntax: str) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.address = "{}:{}".format(*self.socket.getsockname())
+        self.socket.sendall(associate_rq(abstract_syntax))
+        accepted = self.receive()
+        assert accepted is not None
+        assert accepted.type == 0x02
+
+    def __enter__(self) -> "Peer":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.socket.close()
+
+    def send(self, *pdus: bytes) -> None:
+        """Send PDUs in one write."""
+        self.socket.sendall(b"".join(pdus))
+
+    def receive(self) -> Pdu | None:
+        """The next PDU; None where the connection has been closed."""
+        header = self._read(6)
+        if not header:
+            return None
+        kind, length = struct.unpack(">BxI", header)
+        return Pdu(kind, self._read(length))
+
+    def receive_message(self) -> tuple[Dataset, bytes]:
+        """The next message: its command set, decoded by pydicom, and its data set."""
+        command_set = decode(BytesIO(self._receive_part(COMMAND)), True, True)
+        follows = command_set.CommandDataSetType != 0x0101
+        return command_set, self._receive_part(0) if follows else b""
+
+    def _receive_part(self, kind: int) -> bytes:
+        """A command set or data set, from PDUs of one PDV each, as pynetdicom sends them."""
+        part = b""
+        header = kind
+        while not header & LAST:
+            pdu = self.receive()
+            assert pdu is not None
+            assert pdu.type == P_DATA_TF, f"PDU {pdu.type:02X}H: {pdu.body.hex(' ')}"
+            length, context_id, header = struct.unpack_from(">IBB", pdu.body)
+            assert (length, context_id, header & COMMAND) == (len(pdu.body) - 4, 1, kind)
+            part += pdu.body[6:]
+        return part
+
+    def release(self) -> None:
+        """Release the association, and see that the other side agrees."""
+        self.send(pdu(RELEASE_RQ, bytes(4)))
+        assert self.receive() == (RELEASE_RP, bytes(4))
+        assert self.receive() is None
+
+    def _read(self, length: int) -> bytes:
+        data = b""
+        while len(data) < length:
+            more = self.socket.recv(length - len(data))
+            if not more:
+                assert not data
+                break
+            data += more
+        return data
+
+
+def pdu(kind: int, body: bytes) -> bytes:
+    return struct.pack(">BxI", kind, len(body)) + body
+
+
+def p_data(*pdvs: tuple[int, int, bytes]) -> bytes:
+    """A P-DATA-TF PDU of PDVs: context ID, message control header, fragment."""
+    return pdu(
+        P_DATA_TF,
+        b"".join(
+            struct.pack(">IBB", len(fragment) + 2, context_id, header) + fragment
+            for context_id, header, fragment in pdvs
+        ),
+    )
+
+
+def associate_rq(abstract_syntax: str) -> bytes:
+    """An A-ASSOCIATE-RQ (PS3.8 9.3.2) for one context, Implicit VR Little Endian."""
+    context = bytes((1, 0, 0, 0)) + _item(0x30, abstract_syntax) + _item(0x40, "1.2.840.10008.1.2")
+    user = _item(0x51, struct.pack(">I", 16384)) + _item(0x52, "1.2.826.0.1.3680043.8.498.9")
+    return pdu(
+        0x01,
+        struct.pack(">H2x16s16s32x", 1, b"ANY-SCP".ljust(16), AE_TITLE.encode().ljust(16))
+        + _item(0x10, "1.2.840.10008.3.1.1.1")
+        + _item(0x20, context)
+        + _item(0x50, user),
+    )
+
+
+def _item(kind: int, value: bytes | str) -> bytes:
+    data = value.encode("ascii") if isinstance(value, str) else value
+    return struct.pack(">BxH", kind, len(data)) + data

@@ -1,0 +1,245 @@
+"""Command sets broken at random: an N_SET or a CommandSetError, the same on both twins."""
+
+import contextlib
+import logging
+import random
+import struct
+import warnings
+from io import BytesIO
+
+from command_sets import TAGS, golden, upstream
+from conftest import IMPLEMENTATIONS, loaded
+from violations import CASES, explicit_vr
+
+
+def package(twin):
+    with loaded(twin) as nset:
+        return nset
+
+
+NSETS = [package(twin) for twin in IMPLEMENTATIONS]
+GOLDEN = [*[one.data for one in golden().values()], *upstream().values(), explicit_vr()]
+SETS = [*GOLDEN, *[case.data for case in CASES.values() if case.data]]
+
+
+# -- What the bytes say ---------------------------------------------------------------------------
+
+LONG_VRS = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT"}
+LONG_VRS.add(b"UV")
+
+
+def capitals(text):
+    return len(text) == 2 and all(0x41 <= character <= 0x5A for character in text)
+
+
+def elements_in(data):
+    """The values by their tags, cut out anew; None where a value or a header is not whole."""
+    found = {}
+    at, end = 0, len(data.rstrip(b"\0"))
+    explicit = capitals(data[4:6])
+    while at < end:
+        tag = int.from_bytes(data[at : at + 2], "little") << 16
+        tag |= int.from_bytes(data[at + 2 : at + 4], "little")
+        header, length = 8, int.from_bytes(data[at + 4 : at + 8], "little")
+        if explicit and capitals(data[at + 4 : at + 6]):
+            length >>= 16
+            if data[at + 4 : at + 6] in LONG_VRS:
+                header, length = 12, int.from_bytes(data[at + 8 : at + 12], "little")
+        at += header + length
+        if at > len(data):
+            return None
+        found[tag] = data[at - length : at]
+    return found
+
+
+def read(keyword, value):
+    """A value, whole as it stands in the bytes."""
+    if keyword in ("AttributeIdentifierList", "OffendingElement"):
+        assert len(value) % 4 == 0
+        tags = [high << 16 | low for high, low in struct.iter_unpack("<HH", value)]
+        return tags if len(tags) > 1 else tags[0] if tags else None
+    text = value.decode("latin-1").partition("\\")[0].rstrip("\0 ")
+    if keyword == "ErrorComment":
+        return text
+    if keyword.endswith("UID"):
+        return text.strip() or None
+    assert len(value) % 2 == 0
+    return int.from_bytes(value[:2], "little") if value else None
+
+
+def check_whole(data, fields):
+    """Fail unless each field is the whole value of the last of its elements."""
+    elements = elements_in(data)
+    assert elements is not None
+    expected = dict.fromkeys(TAGS)
+    for keyword, tag in TAGS.items():
+        if tag in elements:
+            expected[keyword] = read(keyword, elements[tag])
+    if elements[0x0100][:2] == b"\x20\x01":
+        for which in ("SOPClassUID", "SOPInstanceUID"):
+            if expected["Requested" + which] is None:
+                expected["Requested" + which] = expected["Affected" + which]
+    assert fields == expected
+
+
+# -- What is told ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def telling():
+    """Give a function that tells the fields, and whatever else comes of a command set."""
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    root = logging.getLogger()
+    before, root.handlers = root.handlers, [handler]
+
+    def tell(nset, data, strict):
+        records.clear()
+        caught.clear()
+        try:
+            primitive = nset.N_SET.from_command_set(data, strict=strict)
+        except nset.CommandSetError as exc:
+            fields = None
+            result = (str(exc), exc.args, vars(exc), type(exc.tag))
+        else:
+            fields = {keyword: getattr(primitive, keyword) for keyword in TAGS}
+            assert type(primitive.ModificationList) is BytesIO
+            result = [type(value) for value in fields.values()]
+        said = [(record.name, record.levelname, record.getMessage()) for record in records]
+        return fields, result, said, [str(warning.message) for warning in caught]
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield tell
+        finally:
+            root.handlers = before
+
+
+def compare(tell, data, strictly):
+    """Fail unless the twins agree and keep to the rules; tell whether it can be read."""
+    lenient = [tell(nset, data, False) for nset in NSETS]
+    assert lenient[1:] == lenient[:-1], data
+    fields, _, said, _ = lenient[0]
+    if fields is not None:
+        check_whole(data, fields)
+    if strictly:
+        strict = [tell(nset, data, True) for nset in NSETS]
+        assert strict[1:] == strict[:-1], data
+        # It takes what the other has nothing to say of, reads the same, and says nothing either.
+        if fields is not None and not said:
+            assert strict[0] == lenient[0], data
+        else:
+            assert strict[0][0] is None, data
+            assert strict[0][2:] == ([], []), data
+    return fields is not None
+
+
+def test_every_prefix():
+    read = {}
+    with telling() as tell:
+        for data in GOLDEN:
+            for length in range(len(data)):
+                read[data[:length]] = compare(tell, data[:length], strictly=True)
+    # They end between two elements
+    assert 10 < sum(read.values()) < 60
+
+
+# -- Mutations ------------------------------------------------------------------------------------
+
+
+def heads(data):
+    """Where elements begin and end, as far as the lengths tell."""
+    places, at = [0], 0
+    while at + 8 <= len(data):
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+        places.append(min(at, len(data)))
+    return places
+
+
+def an_element(rng, data):
+    places = heads(data)
+    index = rng.randrange(len(places))
+    return slice(places[index], places[index + 1] if index + 1 < len(places) else None)
+
+
+def flip(rng, data):
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+
+
+def put(rng, data):
+    values = (0x00, 0x09, 0x20, 0x2E, 0x30, 0x31, 0x41, 0x5C, 0xFF, rng.randrange(256))
+    data[rng.randrange(len(data))] = rng.choice(values)
+
+
+def lie(rng, data):
+    """Tell another length."""
+    at = rng.choice(heads(data)) + 4
+    length = int.from_bytes(data[at : at + 4], "little")
+    lengths = (0, 1, 2, 3, 4, 6, 8, length - 2, length + 2, length + 10, 2**31 - 1, 2**32 - 1)
+    data[at : at + 4] = struct.pack("<I", rng.choice(lengths) & 0xFFFFFFFF)
+
+
+def rename(rng, data):
+    """Give an element another tag."""
+    at = rng.choice(heads(data))
+    number = rng.choice((*TAGS.values(), 0x0000, 0x0001, 0x0100, 0x0800, 0x5110))
+    data[at : at + 4] = struct.pack("<HH", rng.choice((0, 0, 0, 0, 8, 9)), number)
+
+
+def cut(rng, data):
+    del data[rng.randrange(len(data)) :]
+
+
+def take_out(rng, data):
+    at = rng.randrange(len(data))
+    del data[at : at + rng.choice((1, 2, 8, 10, rng.randrange(64)))]
+
+
+def drop(rng, data):
+    del data[an_element(rng, data)]
+
+
+def fill_in(rng, data):
+    at = rng.choice((len(data), rng.randrange(len(data) + 1), rng.choice(heads(data))))
+    data[at:at] = rng.choice((rng.randbytes(rng.randrange(12)), bytes(rng.randrange(20))))
+
+
+def double(rng, data):
+    at = rng.choice(heads(data))
+    data[at:at] = data[an_element(rng, data)]
+
+
+def move(rng, data):
+    found = an_element(rng, data)
+    taken = data[found]
+    del data[found]
+    at = rng.choice(heads(data))
+    data[at:at] = taken
+
+
+def splice(rng, data):
+    """Go on with another command set."""
+    other = rng.choice(SETS)
+    at = rng.choice((rng.randrange(len(data) + 1), rng.choice(heads(data))))
+    data[at:] = other[rng.choice((rng.randrange(len(other) + 1), rng.choice(heads(other)))) :]
+
+
+MUTATIONS = (flip, put, lie, rename, cut, take_out, drop, fill_in, double, move, splice)
+
+
+def mutated(rng):
+    data = bytearray(rng.choice(SETS))
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        rng.choice(MUTATIONS)(rng, data)
+        data = data or bytearray(8)
+    return bytes(data)
+
+
+def test_mutated_command_sets():
+    rng = random.Random(4)
+    count = 100_000
+    with telling() as tell:
+        read = sum(compare(tell, mutated(rng), strictly=n % 4 == 0) for n in range(count))
+    assert 0.2 < read / count < 0.6
