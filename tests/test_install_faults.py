@@ -658,10 +658,10 @@ ANSWERS = {
 }
 
 
-def answered(scp: Scp) -> list[Pdu]:
+def answered(scp: Scp, data_set: bytes = DATA) -> list[Pdu]:
     """The PDUs of the answer to a request."""
     with scp.connect() as peer:
-        peer.send(message(request()))
+        peer.send(message(request(), data_set))
         pdus = [peer.receive()]
         if pdus[0].type == P_DATA_TF and element(0x0800, 0x0101) not in pdus[0].body:
             pdus.append(peer.receive())
@@ -679,6 +679,14 @@ def test_answers_of_handlers(nset, stock_scp, answer, status):
         assert without == [(ABORT, BY_USER)]
     else:
         assert element(0x0900, status) in without[0].body
+
+
+@pytest.mark.parametrize("data_set", [b"\xff" * 10, DATA[:-3], DATA + b"\0"])
+def test_an_undecodable_data_set_is_left_to_the_handler(nset, stock_scp, data_set):
+    """Here the exception is the handler's."""
+    without = answered(stock_scp, data_set)
+    with importlib.import_module("nset.pynetdicom").installed():
+        assert answered(stock_scp, data_set) == without
 
 
 def test_a_comment_that_cant_be_sent(scp, caplog):

@@ -10,10 +10,11 @@ import pickle
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
+from typing import Any
 
 import pytest
 from pydicom.uid import UID
@@ -106,7 +107,7 @@ def run_together(*jobs: Callable[[], object]) -> None:
         thread.join(TIMEOUT)
         assert not thread.is_alive()
     if errors:
-        raise errors[0]
+        raise min(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError))
 
 
 def repeat_together(*steps: Callable[[], object]) -> None:
@@ -129,6 +130,23 @@ def repeat_together(*steps: Callable[[], object]) -> None:
     run_together(*(partial(repeat, index) for index in range(len(steps))))
 
 
+def run_in_step(rounds: Sequence[Iterable[Any]], *jobs: Callable[[Any], object]) -> None:
+    """Have each job do every item, in threads that start each round at the same moment."""
+    in_step = threading.Barrier(len(jobs))
+
+    def walk(job: Callable[[Any], object]) -> None:
+        try:
+            for items in rounds:
+                in_step.wait(TIMEOUT)
+                for item in items:
+                    job(item)
+        except BaseException:
+            in_step.abort()
+            raise
+
+    run_together(*(partial(walk, job) for job in jobs))
+
+
 class Writer:
     """Sets its attributes to ever greater numbers, of which no other writer has any."""
 
@@ -138,12 +156,13 @@ class Writer:
         self.last = 0
 
     def __call__(self) -> None:
+        if self._alone:
+            # Since the last step others may have read it, and have made a UID of it
+            for keyword in self._keywords:
+                assert read(self._primitive, keyword) == self.last, keyword
         self.last = next(self._numbers, self.last)
         for keyword in self._keywords:
             setattr(self._primitive, keyword, make(keyword, self.last))
-        if self._alone:
-            for keyword in self._keywords:
-                assert read(self._primitive, keyword) == self.last, keyword
 
 
 class Reader:
@@ -255,30 +274,31 @@ def test_encoding_while_attributes_are_set(nset, keywords):
     )
 
 
-@pytest.mark.parametrize("decoded", [False, True], ids=["set", "decoded"])
-def test_a_uid_that_is_set_while_it_is_first_read(nset, decoded):
-    """Making the UID of the old text never costs the new one."""
-    primitives = []
-    for number in range(1000):
-        uids = (RESPONSE_UIDS, REQUEST_UIDS)[number % 2]
-        primitive = filled(nset, ("MessageIDBeingRespondedTo", "MessageID")[number % 2], *uids)
-        primitive.Status = 0
-        if decoded:
-            primitive = nset.N_SET.from_command_set(primitive.to_command_set())
-        primitives += [(primitive, keyword) for keyword in uids]
+@pytest.mark.parametrize("keyword", UIDS)
+def test_a_uid_that_is_set_while_it_is_read(nset, keyword):
+    """Making a UID of the old text never costs the new one."""
+    primitive = filled(nset)
+    readers = [Reader(primitive, (keyword,)) for _ in range(2)]
+    repeat_together(Writer(primitive, (keyword,), 0, 1), *readers)
 
-    def set_all() -> None:
-        for primitive, keyword in primitives:
-            setattr(primitive, keyword, "1.2.1")
 
-    def read_all() -> None:
-        for primitive, keyword in primitives:
-            number = read(primitive, keyword)
-            assert number in (0, 1)
-            assert read(primitive, keyword) >= number
+def test_decoded_uids_that_are_set_while_they_are_first_read(nset):
+    request = filled(nset, "MessageID", *REQUEST_UIDS).to_command_set()
+    response = filled(nset, "MessageIDBeingRespondedTo", "Status", *RESPONSE_UIDS).to_command_set()
+    rounds = []
+    for _ in range(200):
+        decoded = [(nset.N_SET.from_command_set(request), REQUEST_UIDS) for _ in range(4)]
+        decoded += [(nset.N_SET.from_command_set(response), RESPONSE_UIDS) for _ in range(4)]
+        rounds.append([(primitive, keyword) for primitive, uids in decoded for keyword in uids])
 
-    run_together(set_all, read_all, read_all)
-    assert {read(primitive, keyword) for primitive, keyword in primitives} == {1}
+    def set_uid(uid: tuple[object, str]) -> None:
+        setattr(*uid, "1.2.1")
+
+    def read_uid(uid: tuple[object, str]) -> None:
+        assert read(*uid) in (0, 1)
+
+    run_in_step(rounds, set_uid, read_uid, read_uid)
+    assert {read(*uid) for uids in rounds for uid in uids} == {1}
 
 
 def test_attributes_that_are_deleted_and_set(nset):
@@ -314,35 +334,32 @@ def test_attributes_that_are_deleted_and_set(nset):
 
 
 def test_an_attribute_is_deleted_by_one_thread(nset):
-    primitives = [filled(nset, "ErrorComment") for _ in range(3000)]
+    """As many deletions as there are attributes, and one never brings back another."""
+    rounds = [[filled(nset, *PLAIN) for _ in range(8)] for _ in range(200)]
     deleted = []
 
-    def delete_all() -> None:
-        for primitive in primitives:
-            try:
-                del primitive.ErrorComment
-            except AttributeError:
-                continue
-            deleted.append(primitive)
+    def delete(keyword: str, primitive: object) -> None:
+        with suppress(AttributeError):
+            delattr(primitive, keyword)
+            deleted.append(keyword)
 
-    run_together(delete_all, delete_all, delete_all)
-    assert len(deleted) == len(primitives)
-    assert not any(hasattr(primitive, "ErrorComment") for primitive in primitives)
+    run_in_step(rounds, *(partial(delete, keyword) for keyword in ("ErrorComment",) * 2 + PLAIN))
+    assert [deleted.count(keyword) for keyword in PLAIN] == [1600] * len(PLAIN)
+    for primitive in itertools.chain(*rounds):
+        assert not any(hasattr(primitive, keyword) for keyword in PLAIN)
 
 
 def test_attributes_that_users_add(nset):
     """The place for them is made when the first comes: none is lost for that."""
-    primitives = [nset.N_SET() for _ in range(1000)]
+    rounds = [[nset.N_SET() for _ in range(8)] for _ in range(100)]
     names = ("step", "modality", "station")
 
-    def add_all(name: str) -> None:
-        for primitive in primitives:
-            setattr(primitive, name, name)
-            assert getattr(primitive, name) == name
-            copy.copy(primitive)
+    def add(name: str, primitive: object) -> None:
+        setattr(primitive, name, name)
+        assert getattr(primitive, name) == getattr(copy.copy(primitive), name) == name
 
-    run_together(*(partial(add_all, name) for name in names))
-    for primitive in primitives:
+    run_in_step(rounds, *(partial(add, name) for name in names))
+    for primitive in itertools.chain(*rounds):
         assert tuple(getattr(primitive, name) for name in names) == names
 
 

@@ -1,5 +1,6 @@
 # cython: language_level=3, freethreading_compatible=True, embedsignature=False
-# cython: binding=True, warn.unused=True, warn.maybe_uninitialized=True
+# cython: binding=True, auto_pickle=False, autotestdict=False
+# cython: warn.unused=True, warn.maybe_uninitialized=True
 """The compiled twin: UID scan, integer and status ranges, list and validity checks.
 
 What a scan or a range check touches is C; every text and every unusual value is left to ``_rules``
@@ -408,6 +409,56 @@ cdef bint _parse(const unsigned char* data, size_t length, Command* command) noe
     return command.command_field == N_SET_RSP and command.has & ~RESPONSE_MAY == RESPONSE
 
 
+def peek(bytes data not None):
+    """Give Command Field and Command Data Set Type of any message's command set.
+
+    Parameters
+    ----------
+    data : bytes
+        The command set.
+
+    Returns
+    -------
+    tuple of (int, int or None)
+        Command Field (0000,0100), and Command Data Set Type (0000,0800).
+
+    Raises
+    ------
+    CommandSetError
+        If there is no Command Field, or the bytes can't be read.
+    """
+    cdef Cursor cursor
+    cdef const unsigned char* header
+    cdef const unsigned char* value
+    cdef uint32_t tag, size
+    cdef long field = -1
+    cdef long data_set_type = -1
+    cursor.at = <const unsigned char*>PyBytes_AS_STRING(data)
+    cursor.left = <size_t>PyBytes_GET_SIZE(data)
+    # Two capital letters where the length would stand: explicit VR.
+    if cursor.left >= 6 and c"A" <= cursor.at[4] <= c"Z" and c"A" <= cursor.at[5] <= c"Z":
+        return _command_set.peek(data)
+    while cursor.left > 0:
+        header = _take(&cursor, 8)
+        if header == NULL:
+            return _command_set.peek(data)
+        tag = <uint32_t>_us(header) << 16 | _us(header + 2)
+        size = _ul(header + 4)
+        value = _take(&cursor, size)
+        if value == NULL:
+            return _command_set.peek(data)
+        if tag == 0x0100 or tag == 0x0800:
+            if size != 2:
+                return _command_set.peek(data)
+            if tag == 0x0100:
+                field = _us(value)
+            else:
+                data_set_type = _us(value)
+    if field < 0 or data_set_type < 0:
+        return _command_set.peek(data)
+    return field, data_set_type
+
+
 cdef inline unsigned char* _put_header(
     unsigned char* at, uint32_t tag, uint32_t length
 ) noexcept nogil:
@@ -598,7 +649,7 @@ cdef bint _has_overrides(object cls) except -1:
     return not _rules.SHORT_WAY_KEYWORDS.isdisjoint(cls.__dict__)
 
 
-cdef class Keywords:
+cdef class _Keywords:
     """A class's tuple of keywords that an instance may replace by one of its own.
 
     To readers a plain attribute. It notes on the instance that there is a replacement, which the
@@ -634,8 +685,8 @@ cdef class Primitive:
     Instances are safe to share between threads: each attribute is read and written whole.
     """
 
-    REQUEST_KEYWORDS = Keywords("REQUEST_KEYWORDS", _rules.REQUEST_KEYWORDS)
-    RESPONSE_KEYWORDS = Keywords("RESPONSE_KEYWORDS", _rules.RESPONSE_KEYWORDS)
+    REQUEST_KEYWORDS = _Keywords("REQUEST_KEYWORDS", _rules.REQUEST_KEYWORDS)
+    RESPONSE_KEYWORDS = _Keywords("RESPONSE_KEYWORDS", _rules.RESPONSE_KEYWORDS)
     STATUS_OPTIONAL_KEYWORDS = _rules.STATUS_OPTIONAL_KEYWORDS
 
     _dataset_path = None

@@ -1,7 +1,8 @@
 """The pure-Python twin: the same contract as ``_core.pyx``, for where nothing can be compiled.
 
-UIDs are turned into `UID` objects when they are set: without the core's critical sections a
-conversion on reading could overwrite what another thread has just set.
+A UID is kept in a list of its own, with whether it is clean: text at first, whose place a `UID`
+object takes when it is first read. Setting puts a new list: so a thread that reads can never undo
+what another has just set, which the core sees to by critical sections.
 """
 
 import re
@@ -15,11 +16,14 @@ from pydicom.uid import UID
 
 from nset import _command_set, _rules
 from nset._rules import MAX_UID_LENGTH, MAX_US, REQUEST_KEYWORDS, RESPONSE_KEYWORDS
-from nset._uid import accept_uid, is_clean
+from nset._uid import UID_GRAMMAR, accept_uid, is_clean
 from nset.config import _own as _own_settings
 
 _Self = TypeVar("_Self", bound="Primitive")
 
+peek = _command_set.peek
+
+_SOP_CLASSES: Final = frozenset(_rules.SOP_CLASSES)
 _NOTHING: Final[dict[str, Any]] = {}
 _loaded_module: Final = sys.modules.get
 _new_str: Final = str.__new__
@@ -85,19 +89,28 @@ def _default_validator_is_in_force() -> bool:
     return now.get("VALIDATORS", _NOTHING).get("UI", _NOTHING) is now.get("validate_ui")
 
 
-def _check_uid(value: Any, name: str) -> UID | None:
-    """Convert and check a UID; clean text skips pydicom's and the default validator's checks."""
+def _check_uid(value: Any, name: str) -> list[Any] | None:
+    """Give what to keep for `value`: clean text and True, or a UID and False; None for none."""
     text = value
     if type(value) is UID and not hasattr(value, "_PRIVATE_TS_ENCODING"):
         text = str(value)
-    if (
-        type(text) is str
-        and len(text) <= MAX_UID_LENGTH
-        and is_clean(text)
-        and _default_validator_is_in_force()
+    if type(text) is str and (
+        text in _SOP_CLASSES or (len(text) <= MAX_UID_LENGTH and UID_GRAMMAR(text))
     ):
-        return _new_str(UID, text)
-    return accept_uid(value, name)
+        # As _default_validator_is_in_force() has it, without the call.
+        module = _loaded_module("pynetdicom._config")
+        now = _own_settings if module is None else module.__dict__
+        if now.get("VALIDATORS", _NOTHING).get("UI", _NOTHING) is now.get("validate_ui"):
+            return [text, True]
+    uid = accept_uid(value, name)
+    return None if uid is None else [uid, False]
+
+
+def _read_uid(kept: list[Any]) -> UID:
+    """Make the UID that pydicom would make of clean text, without checking it again."""
+    uid: UID
+    uid = kept[0] = _new_str(UID, kept[0])
+    return uid
 
 
 def _check_message_id(value: Any, name: str) -> None:
@@ -162,34 +175,34 @@ def _number(value: bytes) -> int:
     return int.from_bytes(value, "little")
 
 
-def _read_uid(length: bytes | None, value: bytes | None) -> UID | None:
-    """Read a UID that is as long as is told, padded as it should be, and clean; else None."""
+def _parse_uid(length: bytes | None, value: bytes | None) -> list[Any] | None:
+    """Give what to keep of a UID that is clean and padded as it should be; None for any other."""
     if length is None or value is None or _number(length) != len(value) or len(value) % 2:
         return None
     text = (value[:-1] if value[-1] == 0 else value).decode("ascii")
-    if len(text) <= MAX_UID_LENGTH and is_clean(text):
-        return _new_str(UID, text)
+    if text in _SOP_CLASSES or (len(text) <= MAX_UID_LENGTH and is_clean(text)):
+        return [text, True]
     return None
 
 
 def _read_canonical(data: bytes) -> dict[str, Any] | None:
-    """Read a command set that breaks no rule; None for any other."""
+    """Read a command set that breaks no rule into attributes; None for any other."""
     if not _default_validator_is_in_force():
         return None
     found = _CANONICAL_RQ(data)
     if found is not None:
-        length, class_length, sop_class, message_id, data_set_type, instance_length, instance = (
+        length, class_length, sop_class, message_id, kind, instance_length, instance = (
             found.groups()
         )
         fields = {
-            "RequestedSOPClassUID": _read_uid(class_length, sop_class),
-            "MessageID": _number(message_id),
-            "RequestedSOPInstanceUID": _read_uid(instance_length, instance),
+            "_requested_sop_class_uid": _parse_uid(class_length, sop_class),
+            "_message_id": _number(message_id),
+            "_requested_sop_instance_uid": _parse_uid(instance_length, instance),
         }
         if (
             None in fields.values()
             or _number(length) != len(data) - 12
-            or _number(data_set_type) == _command_set.NO_DATA_SET
+            or _number(kind) == _command_set.NO_DATA_SET
         ):
             return None
         return fields
@@ -200,25 +213,27 @@ def _read_canonical(data: bytes) -> dict[str, Any] | None:
         found.groups()
     )
     fields = {
-        "AffectedSOPClassUID": _read_uid(class_length, sop_class),
-        "MessageIDBeingRespondedTo": _number(message_id),
-        "Status": _number(status),
-        "AffectedSOPInstanceUID": _read_uid(instance_length, instance),
+        "_affected_sop_class_uid": _parse_uid(class_length, sop_class),
+        "_message_id_being_responded_to": _number(message_id),
+        "_status": _number(status),
+        "_affected_sop_instance_uid": _parse_uid(instance_length, instance),
     }
     if (
         _number(length) != len(data) - 12
-        or (sop_class is not None and fields["AffectedSOPClassUID"] is None)
-        or (instance is not None and fields["AffectedSOPInstanceUID"] is None)
+        or (sop_class is not None and fields["_affected_sop_class_uid"] is None)
+        or (instance is not None and fields["_affected_sop_instance_uid"] is None)
     ):
         return None
     return fields
 
 
-def _uid_element(number: int, uid: str | None) -> bytes | None:
+def _uid_element(number: int, kept: list[Any] | None) -> bytes | None:
     """Encode a clean UID with its header, nothing for None; None for any other."""
-    if uid is None:
+    if kept is None:
         return b""
-    if len(uid) > MAX_UID_LENGTH or not is_clean(uid):
+    uid: str
+    uid, clean = kept
+    if not clean and (len(uid) > MAX_UID_LENGTH or not is_clean(uid)):
         return None
     value = uid.encode("ascii")
     if len(value) % 2:
@@ -284,10 +299,10 @@ class Primitive:
 
     _message_id: int | None = None
     _message_id_being_responded_to: int | None = None
-    _affected_sop_class_uid: UID | None = None
-    _affected_sop_instance_uid: UID | None = None
-    _requested_sop_class_uid: UID | None = None
-    _requested_sop_instance_uid: UID | None = None
+    _affected_sop_class_uid: list[Any] | None = None
+    _affected_sop_instance_uid: list[Any] | None = None
+    _requested_sop_class_uid: list[Any] | None = None
+    _requested_sop_instance_uid: list[Any] | None = None
     _status: int | None = None
     _dataset: BytesIO | None = None
     _context_id: int | None = None
@@ -349,7 +364,11 @@ class Primitive:
     @property
     def AffectedSOPClassUID(self) -> UID | None:
         """Affected SOP Class UID (0000,0002): UID of at most 64 characters, or None."""
-        return self._affected_sop_class_uid
+        kept = self._affected_sop_class_uid
+        if kept is None:
+            return None
+        uid = kept[0]
+        return uid if type(uid) is UID else _read_uid(kept)
 
     @AffectedSOPClassUID.setter
     def AffectedSOPClassUID(self, value: str | bytes | UID | None) -> None:
@@ -358,7 +377,11 @@ class Primitive:
     @property
     def AffectedSOPInstanceUID(self) -> UID | None:
         """Affected SOP Instance UID (0000,1000): UID of at most 64 characters, or None."""
-        return self._affected_sop_instance_uid
+        kept = self._affected_sop_instance_uid
+        if kept is None:
+            return None
+        uid = kept[0]
+        return uid if type(uid) is UID else _read_uid(kept)
 
     @AffectedSOPInstanceUID.setter
     def AffectedSOPInstanceUID(self, value: str | bytes | UID | None) -> None:
@@ -367,7 +390,11 @@ class Primitive:
     @property
     def RequestedSOPClassUID(self) -> UID | None:
         """Requested SOP Class UID (0000,0003): UID of at most 64 characters, or None."""
-        return self._requested_sop_class_uid
+        kept = self._requested_sop_class_uid
+        if kept is None:
+            return None
+        uid = kept[0]
+        return uid if type(uid) is UID else _read_uid(kept)
 
     @RequestedSOPClassUID.setter
     def RequestedSOPClassUID(self, value: str | bytes | UID | None) -> None:
@@ -376,7 +403,11 @@ class Primitive:
     @property
     def RequestedSOPInstanceUID(self) -> UID | None:
         """Requested SOP Instance UID (0000,1001): UID of at most 64 characters, or None."""
-        return self._requested_sop_instance_uid
+        kept = self._requested_sop_instance_uid
+        if kept is None:
+            return None
+        uid = kept[0]
+        return uid if type(uid) is UID else _read_uid(kept)
 
     @RequestedSOPInstanceUID.setter
     def RequestedSOPInstanceUID(self, value: str | bytes | UID | None) -> None:
@@ -385,7 +416,11 @@ class Primitive:
     @property
     def _AffectedSOPInstanceUID(self) -> UID | None:
         """pynetdicom's other name of `AffectedSOPInstanceUID`."""
-        return self._affected_sop_instance_uid
+        kept = self._affected_sop_instance_uid
+        if kept is None:
+            return None
+        uid = kept[0]
+        return uid if type(uid) is UID else _read_uid(kept)
 
     @_AffectedSOPInstanceUID.setter
     def _AffectedSOPInstanceUID(self, value: str | bytes | UID | None) -> None:
@@ -396,7 +431,11 @@ class Primitive:
     @property
     def _RequestedSOPClassUID(self) -> UID | None:
         """pynetdicom's other name of `RequestedSOPClassUID`."""
-        return self._requested_sop_class_uid
+        kept = self._requested_sop_class_uid
+        if kept is None:
+            return None
+        uid = kept[0]
+        return uid if type(uid) is UID else _read_uid(kept)
 
     @_RequestedSOPClassUID.setter
     def _RequestedSOPClassUID(self, value: str | bytes | UID | None) -> None:
@@ -405,7 +444,11 @@ class Primitive:
     @property
     def _RequestedSOPInstanceUID(self) -> UID | None:
         """pynetdicom's other name of `RequestedSOPInstanceUID`."""
-        return self._requested_sop_instance_uid
+        kept = self._requested_sop_instance_uid
+        if kept is None:
+            return None
+        uid = kept[0]
+        return uid if type(uid) is UID else _read_uid(kept)
 
     @_RequestedSOPInstanceUID.setter
     def _RequestedSOPInstanceUID(self, value: str | bytes | UID | None) -> None:
@@ -537,20 +580,32 @@ class Primitive:
         if type(data) is not bytes:
             data = bytes(memoryview(data))
         fields = _read_canonical(data)
-        if fields is None:
+        if fields is not None:
+            primitive = cls()
+            primitive.__dict__.update(fields)
+        else:
             fields = _command_set.decode(data, strict)
-        primitive = cls()
-        Primitive.__setstate__(primitive, fields)
+            primitive = cls()
+            Primitive.__setstate__(primitive, fields)
         primitive._dataset = BytesIO()
         return primitive
 
     def __getstate__(self) -> dict[str, Any]:
-        return {_rules.KEYWORDS.get(name, name): value for name, value in self.__dict__.items()}
+        state = {}
+        for name, value in self.__dict__.items():
+            if name in _UIDS and value is not None:
+                value = value[0] if type(value[0]) is UID else _read_uid(value)
+            state[_rules.KEYWORDS.get(name, name)] = value
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
-            self.__dict__[_ATTRIBUTES.get(name, name)] = value
+            attribute = _ATTRIBUTES.get(name, name)
+            if attribute in _UIDS and value is not None:
+                value = [value, False]
+            self.__dict__[attribute] = value
 
 
 # Pickles hold keywords, not the names of one twin's attributes: either twin reads the other's.
 _ATTRIBUTES: Final = {keyword: attribute for attribute, keyword in _rules.KEYWORDS.items()}
+_UIDS: Final = frozenset(name for name in _rules.KEYWORDS if name.endswith("_uid"))

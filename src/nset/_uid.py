@@ -7,7 +7,6 @@ neither.
 
 import logging
 import re
-from functools import lru_cache
 from typing import Any, Final
 
 from pydicom.uid import UID
@@ -19,16 +18,23 @@ from nset import config
 _LOGGER = logging.getLogger("pynetdicom.utils")
 _LOGGER.addHandler(logging.NullHandler())
 
-_GRAMMAR: Final = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*").fullmatch
+UID_GRAMMAR: Final = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*").fullmatch
 
 
-def _is_clean(text: str) -> bool:
-    return _GRAMMAR(text) is not None
+def is_clean(text: str) -> bool:
+    """Tell whether text is a UID by the grammar of PS3.5 Section 9.1.
 
+    Parameters
+    ----------
+    text : str
+        The text; that it has at most 64 characters is for the caller to see to.
 
-# Whether text is a UID by the grammar of PS3.5 Section 9.1. Its length, at most 64 characters, is
-# for the caller to see to, so that the cache stays small. A server meets each UID several times.
-is_clean: Final = lru_cache(maxsize=1024)(_is_clean)
+    Returns
+    -------
+    bool
+        True if it is.
+    """
+    return UID_GRAMMAR(text) is not None
 
 
 def accept_uid(value: Any, name: str) -> UID | None:

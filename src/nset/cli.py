@@ -46,7 +46,11 @@ def dump(source: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(dumped.as_json(), indent=2))
     else:
-        from nset._show_dump import show
-
+        try:
+            from nset._show_dump import show
+        except ModuleNotFoundError as exc:
+            if exc.name != "rich":
+                raise
+            raise click.UsageError("without --json it needs rich: pip install 'nset[cli]'") from exc
         show(dumped)
     sys.exit(1 if dumped.violation_count else 0)

@@ -451,7 +451,9 @@ def _begins_pdv(data: bytes) -> bool:
     length, context_id, header = _PDV_HEADER.unpack_from(data)
     if length < 2 or context_id % 2 == 0 or header > (IS_COMMAND | IS_LAST):
         return False
-    return 4 + length <= len(data) or _begins_command_set(data, _PDV_HEADER.size)
+    if 4 + length <= len(data):
+        return True
+    return bool(header & IS_COMMAND) and _begins_command_set(data, _PDV_HEADER.size)
 
 
 # -- Taking apart ---------------------------------------------------------------------------------
@@ -599,9 +601,12 @@ class _Reader:
                 at = after
                 continue
             if after > stop:
-                whole = "PDU has" if self.result.form == PDUS else "input has"
-                self._is_cut_off |= self.result.form == PDVS
-                self._fault(at, f"a PDV of {after - at} bytes: the {whole} only {stop - at} more")
+                is_in_pdu = self.result.form == PDUS
+                self._is_cut_off |= not is_in_pdu
+                whole = "its PDU" if is_in_pdu else "the input"
+                self._fault(
+                    at, f"a PDV of {after - at} bytes: {whole} ends after {stop - at} of them"
+                )
             elif length == 2:
                 self._fault(at, "a PDV with an empty fragment")
             elif length % 2:

@@ -11,7 +11,8 @@ from io import BytesIO
 from typing import Final, NamedTuple
 
 from nset import _rules
-from nset._command_set import CommandSetError, announces_data_set, peek
+from nset._command_set import CommandSetError, announces_data_set
+from nset._implementation import peek
 from nset.primitive import N_SET
 
 __all__ = ["Message", "MessageAssembler", "data_set_follows", "encode_pdus"]

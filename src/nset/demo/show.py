@@ -16,7 +16,7 @@ from rich.table import Table
 
 import nset
 from nset import N_SET, status
-from nset.demo import timing
+from nset.demo import load, timing
 from nset.demo.scp import Steps, serve
 
 REQUESTS = (
@@ -59,6 +59,7 @@ def run() -> None:
     _show_stored(steps)
     _show_refused()
     _show_times()
+    _show_servers()
 
 
 def _report(port: int) -> list[dict[str, Any]]:
@@ -174,6 +175,30 @@ def _show_times() -> None:
         )
     for implementation in missing:
         table.add_row(LABELS[implementation], "not built", "")
+    _console.print(table)
+
+
+def _show_servers() -> None:
+    """Show what an N-SET costs a pynetdicom server, with nset installed in it and without."""
+    _heading("The same server without nset and with it, other processes asking over TCP")
+    taken = []
+    for with_nset in (False, True):
+        with load.server(with_nset=with_nset) as server:
+            cpu = load.cpu_per_request(server, 8, 1.0) if load.CAN_MEASURE_CPU else None
+            taken.append((cpu, load.round_trip(server, with_nset=with_nset)))
+    (stock_cpu, stock_trip), (cpu, trip) = taken
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in ("", "pynetdicom", "with nset", ""):
+        table.add_column(column, justify="right" if column else "left")
+    if stock_cpu is not None and cpu is not None:
+        table.add_row(
+            "CPU per N-SET, 8 associations",
+            *(f"{stock_cpu:.0f} µs", f"{cpu:.0f} µs", f"{stock_cpu / cpu:.1f} times less"),
+        )
+    table.add_row(
+        "round trip of send_n_set, both sides",
+        *(f"{stock_trip:.1f} ms", f"{trip:.1f} ms", f"{stock_trip / trip:.1f} times shorter"),
+    )
     _console.print(table)
 
 

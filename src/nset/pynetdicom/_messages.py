@@ -28,8 +28,8 @@ from nset._command_set import (
     data_set_type,
     examine,
     missing_status,
-    peek,
 )
+from nset._implementation import peek
 from nset.primitive import N_SET
 from nset.wire import IS_COMMAND, IS_LAST, fragments, padded
 

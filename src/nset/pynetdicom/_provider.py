@@ -6,8 +6,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from nset._command_set import CommandSetError, peek
-from nset.primitive import N_SET
+from nset import _rules
+from nset._command_set import CommandSetError
+from nset._implementation import peek
+from nset.primitive import N_SET, pynetdicom_class
 
 _LOGGER = logging.getLogger("nset")
 
@@ -78,6 +80,8 @@ def serve_request(stock: Callable[[Any, Any, int], None]) -> Callable[[Any, Any,
 
     @wraps(stock)
     def _serve_request(self: Any, msg: Any, context_id: int) -> None:
+        if type(msg) is pynetdicom_class():
+            msg = _as_nset(msg)  # received before nset was installed
         if type(msg) is not N_SET or self._sent_release:
             stock(self, msg, context_id)
             return
@@ -92,6 +96,15 @@ def serve_request(stock: Callable[[Any, Any, int], None]) -> Callable[[Any, Any,
         stock(self, msg, context_id)
 
     return _serve_request
+
+
+def _as_nset(primitive: Any) -> N_SET:
+    """Make nset's primitive of one of the stock class, which the service classes no longer know."""
+    ours = N_SET()
+    ours.__setstate__(
+        {keyword: getattr(primitive, keyword, None) for keyword in _rules.STATE_KEYWORDS}
+    )
+    return ours
 
 
 def _refuse(assoc: Any, request: N_SET, context_id: int, refusal: CommandSetError) -> None:
