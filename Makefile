@@ -14,7 +14,7 @@ IMPLEMENTATION := $(patsubst auto,compiled,$(or $(NSET_IMPLEMENTATION),compiled)
 BUILT := $(VENV)/built-$(IMPLEMENTATION)
 TOOLS := $(VENV)/tools
 
-.PHONY: help demo test bench lint types annotate test-free-threaded clean
+.PHONY: help demo test bench bench-servers lint types annotate test-free-threaded clean
 
 help: ## show this list (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ test: $(BUILT) ## the test suite on both twins, or on one: NSET_IMPLEMENTATION=p
 bench: $(TOOLS) ## compare pynetdicom, the pure and the compiled twin
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-group-by=group \
 		--benchmark-sort=mean --benchmark-columns=min,median,ops,rounds
+
+bench-servers: $(TOOLS) ## a pynetdicom server without nset and with it, in alternating rounds
+	$(BIN)/python benchmarks/servers.py
 
 lint: $(TOOLS) ## ruff, mypy --strict, cython-lint
 	$(BIN)/ruff check .

@@ -18,7 +18,6 @@ from nset.demo import timing
 
 TURNS = 101
 NOISE = 0.03
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 IMPLEMENTATIONS = timing.IMPLEMENTATIONS
 if os.environ.get("NSET_IMPLEMENTATION") == "python":
@@ -38,16 +37,24 @@ def measured(row: Row) -> dict[str, list[float]]:
 
 
 def table(rows: Iterable[Row], *, targets: bool) -> str:
-    """The rows as a Markdown table that is legible as it is, and what it was measured on."""
-    lines = [_head(targets), *(_cells(row, targets) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    text = "\n".join(_line(line, widths) for line in lines)
+    """The rows as a Markdown table, and what it was measured on."""
+    text = markdown([_head(targets), *(_cells(row, targets) for row in rows)])
     return (
-        f"{text}\n\nMedians of {TURNS} turns, and how many times as fast as pynetdicom. "
-        f"{timing.software()}\non {cpuinfo.get_cpu_info()['brand_raw']}, "
-        f"{platform.system()} {platform.machine()}."
+        f"{text}\n\nMedians of {TURNS} turns, and how many times as fast as pynetdicom. {machine()}"
     )
+
+
+def markdown(lines: list[list[str]]) -> str:
+    """A Markdown table that is legible as it is; the first line is its head."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join(_line(line, widths) for line in [lines[0], rule, *lines[1:]])
+
+
+def machine() -> str:
+    """What it was measured with and on."""
+    processor = cpuinfo.get_cpu_info()["brand_raw"]
+    return f"{timing.software()}\non {processor}, {platform.system()} {platform.machine()}."
 
 
 def _head(targets: bool) -> list[str]:
@@ -82,14 +89,15 @@ def _duration(nanoseconds: float) -> str:
     return f"{nanoseconds:.0f} ns" if nanoseconds < 1000 else f"{nanoseconds / 1000:.1f} µs"
 
 
-def write(file: Path, text: str) -> None:
-    """Put the table between the two markers."""
-    before, rest = file.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    file.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+def write(file: Path, name: str, text: str) -> None:
+    """Put a table between its two markers."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, rest = file.read_text(encoding="utf-8").split(begin)
+    _, after = rest.split(end)
+    file.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
     print(table(ROWS, targets=True))
     for name in sys.argv[1:]:
-        write(Path(name), table(ROWS, targets=False))
+        write(Path(name), "figures", table(ROWS, targets=False))

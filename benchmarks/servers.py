@@ -1,49 +1,66 @@
-"""Measures a pynetdicom server with nset and without, in alternating rounds.
+"""Measures a pynetdicom server without nset and with it; given a file, also puts the table there.
 
-Usage: python benchmarks/servers.py [--rounds N] [--seconds S]
+Usage: python benchmarks/servers.py [--rounds N] [--seconds S] [README.md]
 """
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
-from nset.demo import load, timing
+import compare
+
+from nset.demo import load
 
 ASSOCIATIONS = (1, 8, 32)
+HEAD = ["", "pynetdicom", "with nset", "ratio"]
 
 
 def main() -> None:
-    """Print the medians, the extremes and the ratios."""
+    """Take the rounds, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="of each, in turns")
     parser.add_argument("--seconds", type=float, default=3.0, help="that a round lasts")
+    parser.add_argument("file", nargs="*", type=Path, help="with the two markers in it")
     options = parser.parse_args()
-    print(timing.software())
-    for associations in ASSOCIATIONS:
-        stock, ours = [], []
-        for _ in range(options.rounds):
-            for with_nset, taken in ((False, stock), (True, ours)):
-                with load.server(with_nset=with_nset) as server:
-                    taken.append(load.cpu_per_request(server, associations, options.seconds))
-        _report(f"CPU per N-SET at {associations} associations", "us", stock, ours)
-    stock, ours = [], []
-    for _ in range(options.rounds):
-        for with_nset, taken in ((False, stock), (True, ours)):
+
+    def cpu(associations: int) -> Callable[[bool], float]:
+        def measure(with_nset: bool) -> float:
             with load.server(with_nset=with_nset) as server:
-                taken.append(load.round_trip(server, with_nset=with_nset))
-    _report("round trip of send_n_set", "ms", stock, ours)
+                return load.cpu_per_request(server, associations, options.seconds)
 
+        return measure
 
-def _report(name: str, unit: str, stock: list[float], ours: list[float]) -> None:
-    ratio = median(before / after for before, after in zip(stock, ours, strict=True))
-    print(
-        f"{name}: pynetdicom {_spread(stock)} {unit}, with nset {_spread(ours)} {unit}, "
-        f"{ratio:.1f} times less",
-        flush=True,
+    def round_trip(with_nset: bool) -> float:
+        with load.server(with_nset=with_nset) as server:
+            return load.round_trip(server, with_nset=with_nset)
+
+    lines = [
+        [f"CPU per N-SET, {count} at once, µs", *_cells(cpu(count), options.rounds)]
+        for count in ASSOCIATIONS
+    ]
+    lines.append(["round trip of `send_n_set`, ms", *_cells(round_trip, options.rounds)])
+    text = (
+        f"{compare.markdown([HEAD, *lines])}\n\n"
+        f"Medians [and extremes] of {options.rounds} alternating rounds. {compare.machine()}"
     )
+    print(text)
+    for file in options.file:
+        compare.write(file, "servers", text)
 
 
-def _spread(values: list[float]) -> str:
-    return f"{median(values):.3g} [{min(values):.3g} to {max(values):.3g}]"
+def _cells(measure: Callable[[bool], float], rounds: int) -> list[str]:
+    taken = [(measure(False), measure(True)) for _ in range(rounds)]
+    ratio = median(stock / ours for stock, ours in taken)
+    return [*(_spread(column) for column in zip(*taken, strict=True)), f"{ratio:.1f}x"]
+
+
+def _spread(values: tuple[float, ...]) -> str:
+    return f"{_short(median(values))} [{_short(min(values))}-{_short(max(values))}]"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
 if __name__ == "__main__":

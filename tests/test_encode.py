@@ -253,6 +253,10 @@ UNSENDABLE = [
         f"{TAG_LIST} can't be sent as (20000,0000): a tag has 4 bytes",
     ),
     (
+        *("AttributeIdentifierList", BaseTag(-1), ValueError),
+        f"{TAG_LIST} can't be sent as (-001,FFFF): a tag has 4 bytes",
+    ),
+    (
         *("OffendingElement", ["PatientName", "Nobody"], ValueError),
         "OffendingElement (0000,0901) can't be sent as 'Nobody': Unable to create an element tag "
         "from 'Nobody': unknown DICOM element keyword or an invalid int",

@@ -138,6 +138,9 @@ CASES = {
     ),
     "UID with two NULs": uid_case(b"1.2.34\0\0", "1.2.34", PADDED),
     "UID with NUL and space": uid_case(b"1.2.34\0 ", "1.2.34", PADDED),
+    "UID of even length with a NUL": uid_case(
+        *(b"1.2.34\0", "1.2.34", "7 bytes long, an odd number", PADDED),
+    ),
     "64 characters and two NULs": uid_case(b"1." + b"2" * 62 + b"\0\0", "1." + "2" * 62, PADDED),
     "UID with a leading zero": bad_uid_case(b"1.2.03", "1.2.03"),
     "UID with an empty component": bad_uid_case(b"1..2", "1..2"),
@@ -357,11 +360,14 @@ CASES = {
         ((0x0902, 52, ARGUMENT, "characters outside the default character repertoire"),),
         {"ErrorComment": "été"},
     ),
-    "an Error Comment with a control character": Case(
-        response({0x0902: b"a\n"}),
-        ((0x0902, 52, ARGUMENT, "characters outside the default character repertoire"),),
-        {"ErrorComment": "a\n"},
-    ),
+    **{
+        f"an Error Comment with a {ord(character):02X}H": Case(
+            response({0x0902: f"a{character}".encode("latin-1")}),
+            ((0x0902, 52, ARGUMENT, "characters outside the default character repertoire"),),
+            {"ErrorComment": f"a{character}"},
+        )
+        for character in "\n\x1f\x7f\x80"
+    },
     "an Error Comment with an escape sequence": Case(
         response({0x0902: b"\x1b(Ba"}),
         ((0x0902, 52, ARGUMENT, "characters outside the default character repertoire"),),

@@ -91,12 +91,14 @@ def _default_validator_is_in_force() -> bool:
 
 def _check_uid(value: Any, name: str) -> list[Any] | None:
     """Give what to keep for `value`: clean text and True, or a UID and False; None for none."""
-    text = value
-    if type(value) is UID and not hasattr(value, "_PRIVATE_TS_ENCODING"):
+    cls = type(value)
+    if cls is str:
+        text = value
+    elif cls is UID and not hasattr(value, "_PRIVATE_TS_ENCODING"):
         text = str(value)
-    if type(text) is str and (
-        text in _SOP_CLASSES or (len(text) <= MAX_UID_LENGTH and UID_GRAMMAR(text))
-    ):
+    else:
+        text = ""
+    if text in _SOP_CLASSES or (len(text) <= MAX_UID_LENGTH and UID_GRAMMAR(text)):
         # As _default_validator_is_in_force() has it, without the call.
         module = _loaded_module("pynetdicom._config")
         now = _own_settings if module is None else module.__dict__

@@ -18,7 +18,7 @@ from nset import config
 _LOGGER = logging.getLogger("pynetdicom.utils")
 _LOGGER.addHandler(logging.NullHandler())
 
-UID_GRAMMAR: Final = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*").fullmatch
+UID_GRAMMAR: Final = re.compile(r"(?:[1-9][0-9]*|0)(?:\.(?:[1-9][0-9]*|0))*").fullmatch
 
 
 def is_clean(text: str) -> bool:

@@ -180,7 +180,7 @@ def _show_times() -> None:
 
 def _show_servers() -> None:
     """Show what an N-SET costs a pynetdicom server, with nset installed in it and without."""
-    _heading("The same server without nset and with it, other processes asking over TCP")
+    _heading("The same server without nset and with it, asked over TCP: 8 at once, and one by one")
     taken = []
     for with_nset in (False, True):
         with load.server(with_nset=with_nset) as server:
@@ -192,11 +192,11 @@ def _show_servers() -> None:
         table.add_column(column, justify="right" if column else "left")
     if stock_cpu is not None and cpu is not None:
         table.add_row(
-            "CPU per N-SET, 8 associations",
+            "CPU per N-SET",
             *(f"{stock_cpu:.0f} µs", f"{cpu:.0f} µs", f"{stock_cpu / cpu:.1f} times less"),
         )
     table.add_row(
-        "round trip of send_n_set, both sides",
+        "round trip of send_n_set",
         *(f"{stock_trip:.1f} ms", f"{trip:.1f} ms", f"{stock_trip / trip:.1f} times shorter"),
     )
     _console.print(table)

@@ -35,7 +35,6 @@ def receive_primitive(stock: Callable[[Any, Any], None]) -> Callable[[Any, Any],
             stock(self, primitive)
         except Exception as exc:
             fault = _fault(self.message, exc)
-            self.message = None
             # Evt19, invalid PDU: A-ABORT with the service provider as its source (PS3.8 9.2).
             self.dul.event_queue.put("Evt19")
         else:
