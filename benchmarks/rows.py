@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 
-from nset.demo.timing import BUILD, Operation
+from nset.demo.timing import BUILD, BUILD_UNSEEN, Operation
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ ROWS = (
         compiled=15,
     ),
     Row(BUILD, compiled=55, python=10),
+    Row(BUILD_UNSEEN, compiled=55, python=10),
     Row(
         Operation(
             "encode: request to command set",

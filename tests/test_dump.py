@@ -82,7 +82,7 @@ def run(nset):
 
     def run(*arguments, **more):
         # Any exception but that of the exit status comes through.
-        return CliRunner(catch_exceptions=False).invoke(main, ["dump", *arguments], **more)
+        return CliRunner().invoke(main, ["dump", *arguments], catch_exceptions=False, **more)
 
     return run
 
@@ -98,6 +98,17 @@ FORMS = {
     "command set": (REQUEST, 0, "command set"),
     "command set without group length": (REQUEST[12:], 0, "command set"),
     "command set of an odd first length": (element(0x0002, b"1.2") + REQUEST, 0, "command set"),
+    "command set of an odd Command Field": (
+        element(0x0100, b"\x20\1\0") + REQUEST,
+        0,
+        "command set",
+    ),
+    "long command set": (REQUEST[12:] + element(0x1003, bytes(1000)), 0, "command set"),
+    "long command set with explicit VR": (
+        explicit(0x0003, b"UI", uid(MPPS)) + explicit(0x0100, b"US", b"\x20\1") + bytes(1000),
+        0,
+        "command set",
+    ),
     "explicit VR": (explicit(0x0100, b"US", b"\x20\x01"), 0, "command set"),
     "explicit VR with a header": (
         b"\x03" + explicit(0x0100, b"US", b"\x20\x01"),
@@ -161,7 +172,8 @@ def test_elements_are_those_that_pynetdicom_reads(dump, name):
     pdata.presentation_data_value_list = [[1, data]]
     stock = DIMSEMessage()
     stock.decode_msg(pdata)
-    (message,) = dump(data).messages
+    dumped = dump(data)
+    (message,) = dumped.messages
     assert message.name == type(stock).__name__.replace("_", "-")
     found = {}
     for one in message.elements:
@@ -175,6 +187,7 @@ def test_elements_are_those_that_pynetdicom_reads(dump, name):
             values = [f"({tag.group:04X},{tag.element:04X})" for tag in values]
         expected[one.keyword] = values if len(values) > 1 else next(iter(values), None)
     assert found == expected
+    assert bool(texts(dumped)) == (name.endswith("_empty") or name == "c_move_rsp_cmd_with_dup")
 
 
 def test_values_and_what_they_mean(dump):
@@ -223,6 +236,7 @@ def test_values_that_are_none(dump):
         (element(0x0110, b"\x07\x00\x08\x00"), [7, 8], "7, 8"),
         (element(0x0900, b"\x12\x01\x00\x00"), [0x0112, 0], "0112H, 0000H"),
         (element(0x1001, b"1.2\\3.4 \0"), "1.2\\3.4", "1.2\\3.4"),
+        (element(0x1001, b"\n1.2\x1b "), "\n1.2\x1b", "\\x0a1.2\\x1b"),
         (element(0x0902, b"\x1b[2J\xe9\n"), "\x1b[2J\xe9\n", "\\x1b[2J\\xe9\\x0a"),
         (element(0x0902, b"x" * 300), "x" * 300, "x" * 200 + "... (300 bytes)"),
         (explicit(0x0900, b"AT", b"\x10\0\x10\0"), "(0010,0010)", "(0010,0010) (PatientName)"),
@@ -246,6 +260,9 @@ def test_status_by_its_service_and_message(dump):
     ):
         data = element(0x0002, uid(sop_class)) + element(0x0100, number) + element(0x0900, 0xC300)
         assert dump(data).messages[0].elements[2].text == text
+    number = explicit(0x0002, b"US", bytes(4)) + explicit(0x0100, b"US", b"\x20\x81")
+    data = number + explicit(0x0900, b"US", b"\0\xc3")
+    assert dump(data).messages[0].elements[2].text == "C300H (Failure)"
 
 
 @pytest.mark.parametrize("size", [2, 4, 10, 16, 62, 1000])
@@ -331,6 +348,10 @@ VIOLATIONS = {
         ECHO[12:] + element(0x1003, b"ab"),
         ["byte 56: (0000,1003): no element of an N-SET command set, skipped"],
     ),
+    "element of another group in another message": (
+        ECHO[12:] + element(0x00100010, b"ab"),
+        ["byte 56: Patient's Name (0010,0010): no element of an N-SET command set, skipped"],
+    ),
     "no message": (
         element(0x0100, 0x0777) + element(0x0800, 0x0101),
         ["Command Field (0000,0100): 0777H is no message (PS3.7 Table E.1-1)"],
@@ -355,6 +376,15 @@ VIOLATIONS = {
         [
             "byte 76, 64 of the command set: Command Data Set Type (0000,0800): "
             "announces a data set, and none follows"
+        ],
+    ),
+    "announced by the last of several types": (
+        p_data(3, element(0x0100, 0x0021) + element(0x0800, 0x0101) + element(0x0800, 0x0001)),
+        [
+            "byte 32, 20 of the command set: Command Data Set Type (0000,0800): "
+            "there again, the last one counts",
+            "byte 32, 20 of the command set: Command Data Set Type (0000,0800): "
+            "announces a data set, and none follows",
         ],
     ),
     "announced by a request without the type": (
@@ -431,6 +461,14 @@ VIOLATIONS = {
         pdu(struct.pack(">LBB", 2000, 1, 3) + ECHO) + WHOLE,
         ["byte 6: a PDV of 2004 bytes: its PDU ends after 74 of them"],
     ),
+    "PDV longer than its PDU, and no data set": (
+        pdu(struct.pack(">LBB", 2000, 1, 3) + REQUEST) + ABORT,
+        [
+            "byte 6: a PDV of 2004 bytes: its PDU ends after 96 of them",
+            "byte 76, 64 of the command set: Command Data Set Type (0000,0800): "
+            "announces a data set, and none follows",
+        ],
+    ),
     "reserved byte of the PDU": (
         WHOLE + b"\7\1" + ABORT[2:],
         [f"byte {len(WHOLE)}: A-ABORT with 01H as its second byte, not 00H"],
@@ -460,6 +498,22 @@ VIOLATIONS = {
     "data set cut off": (
         WHOLE[:-5],
         [f"byte {12 + LENGTH}: P-DATA-TF of 30 bytes: the input ends after 25 of them"],
+    ),
+    "data set to come": (
+        p_data(3, REQUEST) + WHOLE[:3],
+        [f"byte {12 + LENGTH}: the input ends after 3 of the 6 bytes of a PDU header"],
+    ),
+    "more of the data set to come": (
+        p_data(3, REQUEST) + p_data(0, DATA_SET)[:-5],
+        [f"byte {12 + LENGTH}: P-DATA-TF of 30 bytes: the input ends after 25 of them"],
+    ),
+    "more of the command set to come": (
+        p_data(1, ECHO + bytes(8))[:-8],
+        ["byte 0: P-DATA-TF of 88 bytes: the input ends after 80 of them"],
+    ),
+    "more of the command set to come in a PDV": (
+        pdv(1, ECHO + bytes(8))[:-8],
+        ["byte 0: a PDV of 82 bytes: the input ends after 74 of them"],
     ),
     "other PDU cut off": (
         ABORT[:-1],
@@ -637,6 +691,9 @@ def test_where_the_input_may_be(run, tmp_path):
     file.write_bytes(WHOLE)
     assert run(str(file)).stdout == expected
     assert run("-", input=WHOLE).stdout == expected
+    more = WHOLE + p_data(3, ECHO, 255)
+    file.write_bytes(more)
+    assert run(str(file)).stdout == run("-", input=more).stdout == run(more.hex()).stdout
 
 
 def test_file_of_a_name_in_hex(run, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from nset import _rules
-from nset._rules import MAX_UID_LENGTH, MAX_US
+from nset._rules import MAX_US
 from nset._uid import accept_uid, is_clean
 
 if TYPE_CHECKING:
@@ -415,7 +415,7 @@ def _uid_violations(value: bytes) -> list[str]:
         reasons.append("padded otherwise than with one NUL to an even length")
     if uid != text:
         reasons.append("blanks around the UID")
-    if len(uid) > MAX_UID_LENGTH or not is_clean(uid):
+    if not is_clean(uid):
         reasons.append(_NO_UID)
     return reasons
 
@@ -602,7 +602,7 @@ def _encode_number(value: Any, keyword: str) -> bytes:
 
 def _encode_uid(uid: Any, keyword: str) -> bytes:
     """Write a UID, padded with a NUL to an even length (PS3.5 Section 9.1)."""
-    if len(uid) > MAX_UID_LENGTH or not is_clean(uid):
+    if not is_clean(uid):
         # Sent as it is, with pydicom's warning.
         try:
             uid = "\\".join([UID(part) for part in uid.split("\\")])

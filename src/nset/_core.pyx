@@ -676,7 +676,7 @@ cdef class _Keywords:
         try:
             del instance.__dict__[self._name]
         except KeyError:
-            raise _rules.no_attribute(instance, self._name) from None
+            raise _rules.no_attribute_to_delete(instance, self._name) from None
 
 
 cdef class Primitive:
@@ -1016,7 +1016,7 @@ cdef class Primitive:
                 self._error_comment = None
                 self._absent |= ERROR_COMMENT
                 return
-        raise _rules.no_attribute(self, "ErrorComment")
+        raise _rules.no_attribute_to_delete(self, "ErrorComment")
 
     @property
     def ErrorID(self):
@@ -1039,7 +1039,7 @@ cdef class Primitive:
                 self._error_id = None
                 self._absent |= ERROR_ID
                 return
-        raise _rules.no_attribute(self, "ErrorID")
+        raise _rules.no_attribute_to_delete(self, "ErrorID")
 
     @property
     def AttributeIdentifierList(self):
@@ -1062,7 +1062,7 @@ cdef class Primitive:
                 self._attribute_identifier_list = None
                 self._absent |= ATTRIBUTE_IDENTIFIER_LIST
                 return
-        raise _rules.no_attribute(self, "AttributeIdentifierList")
+        raise _rules.no_attribute_to_delete(self, "AttributeIdentifierList")
 
     @property
     def OffendingElement(self):
@@ -1085,7 +1085,7 @@ cdef class Primitive:
                 self._offending_element = None
                 self._absent |= OFFENDING_ELEMENT
                 return
-        raise _rules.no_attribute(self, "OffendingElement")
+        raise _rules.no_attribute_to_delete(self, "OffendingElement")
 
     @property
     def _context_id(self):
@@ -1106,7 +1106,7 @@ cdef class Primitive:
                 self._context = None
                 self._absent |= CONTEXT_ID
                 return
-        raise _rules.no_attribute(self, "_context_id")
+        raise _rules.no_attribute_to_delete(self, "_context_id")
 
     @property
     def is_valid_request(self):

@@ -15,15 +15,14 @@ from typing import Any, Final, TypeVar
 from pydicom.uid import UID
 
 from nset import _command_set, _rules
-from nset._rules import MAX_UID_LENGTH, MAX_US, REQUEST_KEYWORDS, RESPONSE_KEYWORDS
-from nset._uid import UID_GRAMMAR, accept_uid, is_clean
+from nset._rules import MAX_US, REQUEST_KEYWORDS, RESPONSE_KEYWORDS
+from nset._uid import accept_uid, is_clean, known_uids
 from nset.config import _own as _own_settings
 
 _Self = TypeVar("_Self", bound="Primitive")
 
 peek = _command_set.peek
 
-_SOP_CLASSES: Final = frozenset(_rules.SOP_CLASSES)
 _NOTHING: Final[dict[str, Any]] = {}
 _loaded_module: Final = sys.modules.get
 _new_str: Final = str.__new__
@@ -98,7 +97,7 @@ def _check_uid(value: Any, name: str) -> list[Any] | None:
         text = str(value)
     else:
         text = ""
-    if text in _SOP_CLASSES or (len(text) <= MAX_UID_LENGTH and UID_GRAMMAR(text)):
+    if text in known_uids or is_clean(text):
         # As _default_validator_is_in_force() has it, without the call.
         module = _loaded_module("pynetdicom._config")
         now = _own_settings if module is None else module.__dict__
@@ -182,9 +181,7 @@ def _parse_uid(length: bytes | None, value: bytes | None) -> list[Any] | None:
     if length is None or value is None or _number(length) != len(value) or len(value) % 2:
         return None
     text = (value[:-1] if value[-1] == 0 else value).decode("ascii")
-    if text in _SOP_CLASSES or (len(text) <= MAX_UID_LENGTH and is_clean(text)):
-        return [text, True]
-    return None
+    return [text, True] if is_clean(text) else None
 
 
 def _read_canonical(data: bytes) -> dict[str, Any] | None:
@@ -235,7 +232,7 @@ def _uid_element(number: int, kept: list[Any] | None) -> bytes | None:
         return b""
     uid: str
     uid, clean = kept
-    if not clean and (len(uid) > MAX_UID_LENGTH or not is_clean(uid)):
+    if not clean and not is_clean(uid):
         return None
     value = uid.encode("ascii")
     if len(value) % 2:
@@ -594,7 +591,7 @@ class Primitive:
 
     def __getstate__(self) -> dict[str, Any]:
         state = {}
-        for name, value in self.__dict__.items():
+        for name, value in self.__dict__.copy().items():  # whole: other threads may set and delete
             if name in _UIDS and value is not None:
                 value = value[0] if type(value[0]) is UID else _read_uid(value)
             state[_rules.KEYWORDS.get(name, name)] = value

@@ -11,6 +11,9 @@ MAX_US = 0xFFFF
 MAX_UID_LENGTH = 64
 """Most characters a UID may have (PS3.5 Section 9.1)."""
 
+MAX_KNOWN_UIDS = 1024
+"""Most UIDs that are remembered as clean."""
+
 MAX_COMMENT_LENGTH = 64
 """Most characters an Error Comment may have, an LO (PS3.5 Section 6.2)."""
 
@@ -177,6 +180,7 @@ def no_attribute(primitive: object, name: str) -> AttributeError:
 
 # property says it in other words since 3.11; a getset descriptor would say it in words of its own.
 if sys.version_info >= (3, 11):
+    no_attribute_to_delete = no_attribute
 
     def no_deleter(primitive: object, name: str) -> AttributeError:
         """For ``del`` of a property."""
@@ -191,6 +195,10 @@ if sys.version_info >= (3, 11):
         )
 
 else:
+
+    def no_attribute_to_delete(primitive: object, name: str) -> AttributeError:
+        """For ``del`` of an attribute that is not there."""
+        return AttributeError(name)
 
     def no_deleter(primitive: object, name: str) -> AttributeError:
         """For ``del`` of a property."""

@@ -11,30 +11,42 @@ from typing import Any, Final
 
 from pydicom.uid import UID
 
-from nset import config
+from nset import _rules, config
 
 # pynetdicom's own logger: who filters or counts its records goes on doing so. Without a handler
 # Python would print errors to stderr where the user has not configured logging.
 _LOGGER = logging.getLogger("pynetdicom.utils")
 _LOGGER.addHandler(logging.NullHandler())
 
-UID_GRAMMAR: Final = re.compile(r"(?:[1-9][0-9]*|0)(?:\.(?:[1-9][0-9]*|0))*").fullmatch
+_GRAMMAR: Final = re.compile(r"(?:[1-9][0-9]*|0)(?:\.(?:[1-9][0-9]*|0))*").fullmatch
+
+
+# A server meets each UID several times: those that were clean are kept. A dict, because adding and
+# looking up are atomic, with and without the GIL.
+known_uids: Final = dict.fromkeys(_rules.SOP_CLASSES)
 
 
 def is_clean(text: str) -> bool:
-    """Tell whether text is a UID by the grammar of PS3.5 Section 9.1.
+    """Tell whether text is a UID by PS3.5 Section 9.1.
 
     Parameters
     ----------
     text : str
-        The text; that it has at most 64 characters is for the caller to see to.
+        The text.
 
     Returns
     -------
     bool
         True if it is.
     """
-    return UID_GRAMMAR(text) is not None
+    if text in known_uids:
+        return True
+    if len(text) > _rules.MAX_UID_LENGTH or _GRAMMAR(text) is None:
+        return False
+    if len(known_uids) >= _rules.MAX_KNOWN_UIDS:
+        known_uids.clear()
+    known_uids[str(text)] = None
+    return True
 
 
 def accept_uid(value: Any, name: str) -> UID | None:

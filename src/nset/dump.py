@@ -339,10 +339,10 @@ def _meaning(element: DumpedElement, number: int | None, sop_class: str | None) 
     if element.vr == "AT":
         return ", ".join(filter(None, map(_keyword, _tags(element.raw)))) if value else ""
     if element.vr == "UI":
-        if not value or len(value) > _rules.MAX_UID_LENGTH:
+        if not value:
             return ""
-        name = UID(value, validation_mode=IGNORE).name
-        return "" if name == value else name
+        uid = UID(value, validation_mode=IGNORE)
+        return "" if uid.name == uid else uid.name
     if not isinstance(value, int):
         return ""
     if tag == 0x00000100:
@@ -703,7 +703,7 @@ class _Reader:
             shown.data_set_announced = announces_data_set(number, data_set_type(elements))
         shown.elements += _describe(message, elements, number)
         for reason, tag, offset, _, _ in violations:
-            if number in (None, *_rules.N_SET_FIELDS) or not _is_only_of_n_set(reason, tag):
+            if number in _rules.N_SET_FIELDS or not _is_only_of_n_set(reason, tag):
                 where = None if offset is None else message.input_offset(offset)
                 shown.violations.append(Fault(reason, tag, offset, where))
         if number is not None and _message_name(number) is None:

@@ -99,14 +99,15 @@ class N_SET(Primitive):
         TypeError
             If `status` is neither int nor None.
         """
-        if self.MessageID is None:
+        message_id = self.MessageID
+        if message_id is None:
             raise _rules.no_message_id()
         response = N_SET()
         response.Status = status
         # As they are: what this request holds has passed the checks once.
         response.__setstate__(
             {
-                "MessageIDBeingRespondedTo": self.MessageID,
+                "MessageIDBeingRespondedTo": message_id,
                 "AffectedSOPClassUID": self.RequestedSOPClassUID or self.AffectedSOPClassUID,
                 "AffectedSOPInstanceUID": (
                     self.RequestedSOPInstanceUID or self.AffectedSOPInstanceUID

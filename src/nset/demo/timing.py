@@ -63,13 +63,17 @@ class Operation:
     setup: str = ""
 
 
-BUILD = Operation(
-    "build and validate a request",
-    "request = N_SET(); request.MessageID = 7; request.RequestedSOPClassUID = sop_class; "
-    "request.RequestedSOPInstanceUID = unseen; request.ModificationList = stream; "
-    "request.is_valid_request",
-    "request.RequestedSOPInstanceUID == unseen and request.is_valid_request",
-)
+def _build(instance: str) -> tuple[str, str]:
+    return (
+        "request = N_SET(); request.MessageID = 7; request.RequestedSOPClassUID = sop_class; "
+        f"request.RequestedSOPInstanceUID = {instance}; request.ModificationList = stream; "
+        "request.is_valid_request",
+        f"request.RequestedSOPInstanceUID == {instance} and request.is_valid_request",
+    )
+
+
+BUILD = Operation("build and validate a request", *_build("instance"))
+BUILD_UNSEEN = Operation("the same, instance never seen", *_build("unseen"))
 
 
 def load(implementation: str) -> Any:
@@ -120,7 +124,7 @@ def operands(cls: Any) -> dict[str, Any]:
     -------
     dict
         The class as ``N_SET``, a valid request as ``primitive``, and values to set: ``sop_class``
-        (str), ``uid`` (UID), ``stream`` (BytesIO).
+        and ``instance`` (str), ``uid`` (UID), ``stream`` (BytesIO).
     """
     primitive = cls()
     primitive.MessageID = 1
@@ -131,6 +135,7 @@ def operands(cls: Any) -> dict[str, Any]:
         "N_SET": cls,
         "primitive": primitive,
         "sop_class": "1.2.840.10008.3.1.2.3.3",
+        "instance": _unseen_uid(),
         "uid": UID("1.2.840.10008.3.1.2.3.3"),
         "stream": BytesIO(bytes(64)),
     }
