@@ -351,16 +351,18 @@ def test_an_attribute_is_deleted_by_one_thread(nset):
 
 def test_attributes_that_users_add(nset):
     """The place for them is made when the first comes: none is lost for that."""
-    rounds = [[nset.N_SET() for _ in range(8)] for _ in range(100)]
-    names = ("step", "modality", "station")
+    rounds = [[nset.N_SET() for _ in range(4)] for _ in range(50)]
+    names = {thread: [f"{thread}_{number}" for number in range(10)] for thread in "abc"}
 
-    def add(name: str, primitive: object) -> None:
-        setattr(primitive, name, name)
-        assert getattr(primitive, name) == getattr(copy.copy(primitive), name) == name
+    def add(thread: str, primitive: object) -> None:
+        for name in names[thread]:
+            setattr(primitive, name, name)
+            assert getattr(primitive, name) == getattr(copy.copy(primitive), name) == name
 
-    run_in_step(rounds, *(partial(add, name) for name in names))
+    run_in_step(rounds, *(partial(add, thread) for thread in names))
     for primitive in itertools.chain(*rounds):
-        assert tuple(getattr(primitive, name) for name in names) == names
+        for name in itertools.chain(*names.values()):
+            assert getattr(primitive, name) == name
 
 
 def test_validity_while_attributes_are_set(nset):
