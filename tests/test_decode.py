@@ -136,6 +136,16 @@ def test_the_quick_way_and_the_slow_way(twin, strict, data):
 
 
 @twins
+@modes
+@pytest.mark.parametrize("name", ["request", "response", "least response", "n_set_rq_cmd"])
+def test_the_quick_way_is_taken(twin, strict, name, monkeypatch):
+    monkeypatch.delattr(NSETS[twin]._command_set, "decode")
+    assert decode(NSETS[twin], GOLDEN[name], strict).is_valid_request == name.startswith(
+        ("req", "n")
+    )
+
+
+@twins
 def test_a_primitive_of_its_own_each_time(twin):
     one, other = (decode(NSETS[twin], GOLDEN["request"]) for _ in range(2))
     one.ModificationList.write(b"data")

@@ -72,6 +72,15 @@ def test_golden(twin, name):
 
 
 @twins
+@pytest.mark.parametrize("name", ["request", "response", "least response"])
+def test_the_quick_way_is_taken(twin, name, monkeypatch):
+    with loaded(twin) as nset:
+        monkeypatch.delattr(nset._command_set, "encode")
+    primitive = build(nset.N_SET, golden()[name].fields)
+    assert len(primitive.to_command_set()) == len(golden()[name].data)
+
+
+@twins
 def test_upstream_golden(twin):
     cls, _ = codec(twin)
     request = build(

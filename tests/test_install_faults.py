@@ -693,9 +693,13 @@ def test_an_undecodable_data_set_is_left_to_the_handler(nset, stock_scp, data_se
         assert answered(stock_scp, data_set) == without
 
 
-def test_a_comment_that_cant_be_sent(scp, caplog):
-    scp.answer = lambda event: (status_dataset(0x0110, ErrorComment="Größe"), None)
-    assert answered(scp) == [(ABORT, BY_USER)]
+@pytest.mark.parametrize("comment", ["Größe", "x" * 65, "a\\b"])
+def test_a_comment_that_cant_be_sent(scp, caplog, comment):
+    """The peer is told the Status, and the log what could not be said."""
+    scp.answer = lambda event: (status_dataset(0x0110, ErrorComment=comment), None)
+    (response,) = answered(scp)
+    assert element(0x0900, 0x0110) in response.body
+    assert b"\x02\x09" not in response.body
     assert "ErrorComment (0000,0902)" in caplog.text
 
 

@@ -8,6 +8,7 @@ Nothing else about it is special: stock code can go on with it at any point, so 
 does no harm to messages on their way.
 """
 
+import copy
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ from nset._command_set import (
 from nset._implementation import peek
 from nset.primitive import N_SET
 from nset.wire import IS_COMMAND, IS_LAST, fragments, padded
+
+_LOGGER = logging.getLogger("nset")
 
 _NAMES: Final = {0x0120: "N_SET_RQ", 0x8120: "N_SET_RSP"}
 
@@ -129,13 +132,26 @@ def primitive_to_message(stock: Callable[[Any, Any], None]) -> Callable[[Any, An
         ):
             stock(self, primitive)
             return
-        encoded = primitive.to_command_set()
+        encoded = _encoded_response(primitive) if is_response else primitive.to_command_set()
         self._nset_encoded = encoded
         self.command_set = _Unread(partial(_sent, encoded))
         self.data_set = primitive.AttributeList if is_response else primitive.ModificationList
         self._data_set_path = getattr(primitive, "_dataset_path", None)
 
     return primitive_to_message
+
+
+def _encoded_response(response: N_SET) -> bytes:
+    """Encode a response; the peer gets its Status also where what explains it can't be sent."""
+    try:
+        return response.to_command_set()
+    except (TypeError, ValueError) as exc:
+        bare = copy.copy(response)
+        for keyword in _rules.STATUS_OPTIONAL_KEYWORDS:
+            setattr(bare, keyword, None)
+        encoded = bare.to_command_set()
+        _LOGGER.error("Sending an N-SET response with its Status alone: %s", exc)
+        return encoded
 
 
 def encode_msg(
