@@ -693,7 +693,8 @@ def test_an_undecodable_data_set_is_left_to_the_handler(nset, stock_scp, data_se
         assert answered(stock_scp, data_set) == without
 
 
-@pytest.mark.parametrize("comment", ["Größe", "x" * 65, "a\\b"])
+@pytest.mark.filterwarnings("ignore:The value length")  # says pydicom of what the handler makes
+@pytest.mark.parametrize("comment", ["Größe", "x" * 65, "a\\b"], ids=["umlaut", "long", "two"])
 def test_a_comment_that_cant_be_sent(scp, caplog, comment):
     """The peer is told the Status, and the log what could not be said."""
     scp.answer = lambda event: (status_dataset(0x0110, ErrorComment=comment), None)
