@@ -38,11 +38,6 @@ TAGS = {
     "RequestedSOPInstanceUID": 0x1001,
     "AttributeIdentifierList": 0x1005,
 }
-REQUEST = ("RequestedSOPClassUID", "MessageID", "RequestedSOPInstanceUID")
-RESPONSE = (
-    *("AffectedSOPClassUID", "MessageIDBeingRespondedTo", "Status", "OffendingElement"),
-    *("ErrorComment", "ErrorID", "AffectedSOPInstanceUID", "AttributeIdentifierList"),
-)
 
 
 # -- By hand --------------------------------------------------------------------------------------

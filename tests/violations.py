@@ -39,7 +39,7 @@ CLASS, INSTANCE = "1.2.840.10008.3.1.2.3.3", "1.2.3.4"
 OPERATION, ARGUMENT, FAILURE = 0x0211, 0x0212, 0x0110
 
 
-def request(changes=None, **more):
+def request(changes=None):
     """The plain request with elements changed, or taken out by None."""
     elements = PLAIN_REQUEST | (changes or {})
     return joined({tag: value for tag, value in elements.items() if value is not None})
@@ -51,17 +51,14 @@ def response(changes=None):
     return joined({tag: value for tag, value in elements.items() if value is not None})
 
 
-def uid_case(value, kept, *reasons, pydicom=0, **more):
-    """A Requested SOP Instance UID with so many warnings of pydicom's before it strips the UID."""
+def uid_case(value, kept, *reasons, pydicom=0, records=()):
+    """A Requested SOP Instance UID with so many warnings of pydicom's before other records."""
     text = value.decode("latin-1").rstrip("\0 ").partition("\\")[0]
-    records = [invalid(text)] * pydicom
-    violations = tuple((0x1001, 74, 0x0117, reason) for reason in reasons)
     return Case(
         request({0x1001: value}),
-        violations,
+        tuple((0x1001, 74, 0x0117, reason) for reason in reasons),
         {"RequestedSOPInstanceUID": kept},
-        (*records, *more.pop("records", ())),
-        **more,
+        (*[invalid(text)] * pydicom, *records),
     )
 
 
@@ -96,8 +93,8 @@ SKIPPED = "no element of an N-SET command set, skipped"
 AGAIN = "there again, the last one counts"
 
 
-def explicit_vr(us=b"US", status=b"AT"):
-    """The plain request with explicit VR, one element of it a long one."""
+def explicit_vr(us=b"US"):
+    """The plain request with explicit VR, the last element with a long header."""
     elements = (
         explicit(0x0003, b"UI", PLAIN_REQUEST[0x0003]),
         explicit(0x0100, b"US", b"\x20\x01"),
