@@ -1088,6 +1088,9 @@ TESTED_ELSEWHERE = {
     "Odd length",
     "Affected UIDs in a request",
     "Status categories",
+    "What is told of them",
+    "Error Comment",
+    "Shared UIDs",
 }
 
 
