@@ -286,6 +286,7 @@ cdef enum:
     N_SET_RQ = 0x0120
     N_SET_RSP = 0x8120
     NO_DATA_SET = 0x0101
+    MAX_SOP_CLASSES = 9
     RQ_MIDDLE_SIZE = 30
     RSP_MIDDLE_SIZE = 40
     GROUP_LENGTH_SIZE = 12  # bytes of the element (0000,0000)
@@ -320,6 +321,7 @@ cdef struct Command:
     uint16_t message_id  # or the one responded to
     uint16_t data_set_type
     uint16_t status
+    Py_ssize_t known_sop_class  # index into _sop_classes, or -1
     Span sop_class
     Span instance
 
@@ -355,6 +357,31 @@ cdef inline bint _uid_span(Span* span, const unsigned char* value, uint32_t leng
     return _is_clean_uid(span.text, <Py_ssize_t>span.length)
 
 
+# Made once: a server meets the same SOP Class in each request. Never changed, so safe to share.
+cdef tuple _sop_classes = tuple([UID(text) for text in _rules.SOP_CLASSES])
+cdef Span[MAX_SOP_CLASSES] _sop_class_spans
+assert len(_sop_classes) == MAX_SOP_CLASSES
+for _index, _uid in enumerate(_sop_classes):
+    _sop_class_spans[_index].text = PyUnicode_1BYTE_DATA(_uid)
+    _sop_class_spans[_index].length = len(_uid)
+del _index, _uid
+
+
+cdef inline Py_ssize_t _find_sop_class(const unsigned char* value, uint32_t length) noexcept nogil:
+    """Look a padded UID up among the SOP Classes that N-SET is defined for; -1 for any other."""
+    cdef Py_ssize_t i
+    cdef uint32_t own
+    for i in range(MAX_SOP_CLASSES):
+        own = _sop_class_spans[i].length
+        if (
+            own + (own & 1) == length
+            and memcmp(_sop_class_spans[i].text, value, own) == 0
+            and (own == length or value[own] == 0)
+        ):
+            return i
+    return -1
+
+
 cdef bint _parse(const unsigned char* data, size_t length, Command* command) noexcept nogil:
     """Read a command set that breaks no rule; False for any other, whatever its fault."""
     cdef Cursor cursor
@@ -383,7 +410,8 @@ cdef bint _parse(const unsigned char* data, size_t length, Command* command) noe
         before = tag
         if tag == 0x0002 or tag == 0x0003:
             bit = HAS_AFFECTED_CLASS if tag == 0x0002 else HAS_REQUESTED_CLASS
-            if not _uid_span(&command.sop_class, value, size):
+            command.known_sop_class = _find_sop_class(value, size)
+            if command.known_sop_class < 0 and not _uid_span(&command.sop_class, value, size):
                 return False
         elif tag == 0x1000 or tag == 0x1001:
             bit = HAS_AFFECTED_INSTANCE if tag == 0x1000 else HAS_REQUESTED_INSTANCE
@@ -569,22 +597,6 @@ cdef bytes _write(Primitive primitive, bint has_data_set):
     buffer[8], buffer[9] = <unsigned char>(length - 12), <unsigned char>((length - 12) >> 8)
     buffer[10] = buffer[11] = 0
     return PyBytes_FromStringAndSize(<const char*>buffer, <Py_ssize_t>length)
-
-
-# Made once: a server meets the same SOP Class in each request. Never changed, so safe to share.
-cdef tuple _sop_classes = tuple([UID(text) for text in _rules.SOP_CLASSES])
-
-
-cdef object _known_sop_class(Span* span):
-    """Give the UID of an SOP Class that N-SET is defined for; None for any other."""
-    cdef object uid
-    for uid in _sop_classes:
-        if (
-            <size_t>PyUnicode_GET_LENGTH(uid) == span.length
-            and memcmp(PyUnicode_1BYTE_DATA(uid), span.text, span.length) == 0
-        ):
-            return uid
-    return None
 
 
 cdef object _text(Span* span):
@@ -1238,9 +1250,10 @@ cdef class Primitive:
         primitive._unread |= LIST
         if command.command_field == N_SET_RQ:
             primitive._message_id = command.message_id
-            primitive._requested_sop_class_uid = _known_sop_class(&command.sop_class)
-            primitive._clean |= REQUESTED_CLASS
-            if primitive._requested_sop_class_uid is None:
+            if command.known_sop_class >= 0:
+                primitive._requested_sop_class_uid = _sop_classes[command.known_sop_class]
+                primitive._clean |= REQUESTED_CLASS
+            else:
                 primitive._requested_sop_class_uid = _text(&command.sop_class)
                 primitive._mark(REQUESTED_CLASS, True)
             primitive._requested_sop_instance_uid = _text(&command.instance)
@@ -1249,9 +1262,10 @@ cdef class Primitive:
         primitive._message_id_being_responded_to = command.message_id
         primitive._status = command.status
         if command.has & HAS_AFFECTED_CLASS:
-            primitive._affected_sop_class_uid = _known_sop_class(&command.sop_class)
-            primitive._clean |= AFFECTED_CLASS
-            if primitive._affected_sop_class_uid is None:
+            if command.known_sop_class >= 0:
+                primitive._affected_sop_class_uid = _sop_classes[command.known_sop_class]
+                primitive._clean |= AFFECTED_CLASS
+            else:
                 primitive._affected_sop_class_uid = _text(&command.sop_class)
                 primitive._mark(AFFECTED_CLASS, True)
         if command.has & HAS_AFFECTED_INSTANCE:
