@@ -34,7 +34,7 @@ from nset.pynetdicom import install
 
 INSTANCE = "1.2.826.0.1.3680043.8.498.12345678901234567890123456789"
 DATA_SET_LENGTH = 1024
-TIMEOUT = 30  # seconds; for what takes milliseconds when all is well
+TIMEOUT = 120  # seconds; for what takes milliseconds or a few seconds when all is well
 CAN_MEASURE_CPU = os.path.exists("/proc/self/stat")
 _ASSOCIATE_AC = 0x02
 _P_DATA_TF = 0x04

@@ -25,7 +25,7 @@ REQUESTS = (
     "N-SET, the same step is DISCONTINUED",
 )
 EXPECTED = (0x0000, 0x0000, 0x0110)
-TIMEOUT = 60  # seconds
+TIMEOUT = 120  # seconds
 LABELS = {"pynetdicom": "pynetdicom", "python": "nset, pure", "compiled": "nset, compiled"}
 SHOWN = (
     "PatientName",
