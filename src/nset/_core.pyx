@@ -1,7 +1,7 @@
 # cython: language_level=3, freethreading_compatible=True, embedsignature=False
 # cython: binding=True, auto_pickle=False, autotestdict=False
 # cython: warn.unused=True, warn.maybe_uninitialized=True
-"""The compiled twin: UID scan, integer and status ranges, list and validity checks.
+"""The compiled twin: UID scan, ranges, list and validity checks, command-set codec.
 
 What a scan or a range check touches is C; every text and every unusual value is left to ``_rules``
 and ``_uid``, which the pure twin calls too. Attributes are read and written inside a critical
@@ -107,8 +107,6 @@ cdef type _UID = UID
 cdef object _BytesIO = BytesIO
 cdef object _int = int
 cdef dict _modules = sys.modules
-cdef tuple _REQUEST_KEYWORDS = _rules.REQUEST_KEYWORDS
-cdef tuple _RESPONSE_KEYWORDS = _rules.RESPONSE_KEYWORDS
 cdef str _MESSAGE_ID = _rules.MESSAGE_ID
 cdef str _MESSAGE_ID_BEING_RESPONDED_TO = _rules.MESSAGE_ID_BEING_RESPONDED_TO
 cdef str _AFFECTED_SOP_CLASS_UID = _rules.AFFECTED_SOP_CLASS_UID

@@ -257,19 +257,40 @@ def encode_pdus(primitive: N_SET, context_id: int, max_pdu_length: int = 0) -> b
     if stream is None and primitive._dataset_path:
         raise ValueError("a data set in a file can't be sent by encode_pdus")
     data_set = b"" if stream is None else stream.getvalue()
-    parts: list[bytes | memoryview] = []
-    for kind, data in ((IS_COMMAND, primitive.to_command_set()), (0, padded(data_set))):
-        cut = list(fragments(data, max_pdu_length))
-        for index, fragment in enumerate(cut, start=1):
-            length = len(fragment) + 2
-            parts.append(
-                b"\x04\x00"
-                + (length + 4).to_bytes(4, "big")
-                + length.to_bytes(4, "big")
-                + bytes((context_id, kind | (IS_LAST if index == len(cut) else 0)))
-            )
-            parts.append(fragment)
+    parts = []
+    for pdv in cut_into_pdvs(primitive.to_command_set(), data_set, max_pdu_length):
+        length = len(pdv) + 1
+        parts.append(b"\x04\x00" + (length + 4).to_bytes(4, "big"))
+        parts.append(length.to_bytes(4, "big") + bytes((context_id,)) + pdv)
     return b"".join(parts)
+
+
+def cut_into_pdvs(command_set: bytes, data_set: bytes, max_pdu_length: int) -> Iterator[bytes]:
+    """Cut a message into PDVs, each for a PDU of its own.
+
+    Parameters
+    ----------
+    command_set : bytes
+        The encoded command set.
+    data_set : bytes
+        The encoded data set; nothing is sent of an empty one.
+    max_pdu_length : int
+        As for `fragments`.
+
+    Yields
+    ------
+    bytes
+        The message control header and a fragment (PS3.8 Section E.2).
+
+    Raises
+    ------
+    ValueError
+        If `max_pdu_length` is negative or between 1 and 7.
+    """
+    for kind, data in ((IS_COMMAND, command_set), (0, padded(data_set))):
+        cut = list(fragments(data, max_pdu_length))
+        for left, fragment in zip(range(len(cut) - 1, -1, -1), cut, strict=True):
+            yield bytes((kind if left else kind | IS_LAST,)) + fragment
 
 
 def padded(data_set: bytes) -> bytes:

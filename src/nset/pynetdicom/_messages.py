@@ -1,7 +1,8 @@
 """pynetdicom's N_SET_RQ and N_SET_RSP over bytes: no pydicom `Dataset` unless someone reads it.
 
-Each function takes the method of pynetdicom that it stands in for, and falls back on it wherever
-the message is not one that nset has read or written itself.
+Each public function takes the method of pynetdicom that it stands in for, and gives what to put in
+its place; that falls back on the stock one wherever the message is not one that nset has read or
+written itself.
 
 A message that nset has read or written keeps the bytes of its command set in ``_nset_encoded``.
 Nothing else about it is special: stock code can go on with it at any point, so that `uninstall`
@@ -32,7 +33,7 @@ from nset._command_set import (
 )
 from nset._implementation import peek
 from nset.primitive import N_SET
-from nset.wire import IS_COMMAND, IS_LAST, fragments, padded
+from nset.wire import IS_COMMAND, IS_LAST, cut_into_pdvs
 
 _LOGGER = logging.getLogger("nset")
 
@@ -109,18 +110,7 @@ def init(self: Any) -> None:
 
 
 def primitive_to_message(stock: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-    """Encode an nset primitive at once.
-
-    Parameters
-    ----------
-    stock : callable
-        pynetdicom's.
-
-    Returns
-    -------
-    callable
-        What to put in its place.
-    """
+    """Encode an nset primitive at once."""
 
     @wraps(stock)
     def primitive_to_message(self: Any, primitive: Any) -> None:
@@ -157,18 +147,7 @@ def _encoded_response(response: N_SET) -> bytes:
 def encode_msg(
     stock: Callable[[Any, int, int], Iterator[P_DATA]],
 ) -> Callable[[Any, int, int], Iterator[P_DATA]]:
-    """Cut the encoded message into PDVs.
-
-    Parameters
-    ----------
-    stock : callable
-        pynetdicom's.
-
-    Returns
-    -------
-    callable
-        What to put in its place.
-    """
+    """Cut the encoded message into PDVs."""
 
     @wraps(stock)
     def encode_msg(self: Any, context_id: int, max_pdu_length: int) -> Iterator[P_DATA]:
@@ -176,16 +155,11 @@ def encode_msg(
             yield from stock(self, context_id, max_pdu_length)
             return
         self.context_id = context_id
-        data_set = b"" if self.data_set is None else padded(self.data_set.getvalue())
-        for kind, data in ((IS_COMMAND, self._nset_encoded), (0, data_set)):
-            cut = list(fragments(data, max_pdu_length))
-            for index, fragment in enumerate(cut, start=1):
-                header = kind | (IS_LAST if index == len(cut) else 0)
-                primitive = P_DATA()
-                primitive.presentation_data_value_list.append(
-                    (context_id, bytes((header,)) + fragment)
-                )
-                yield primitive
+        data_set = b"" if self.data_set is None else self.data_set.getvalue()
+        for pdv in cut_into_pdvs(self._nset_encoded, data_set, max_pdu_length):
+            primitive = P_DATA()
+            primitive.presentation_data_value_list.append((context_id, pdv))
+            yield primitive
 
     return encode_msg
 
@@ -194,18 +168,7 @@ def encode_msg(
 
 
 def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:
-    """Collect the fragments of N-SET messages without decoding them by pydicom.
-
-    Parameters
-    ----------
-    stock : callable
-        pynetdicom's, for messages of all kinds.
-
-    Returns
-    -------
-    callable
-        What to put in its place.
-    """
+    """Collect the fragments of N-SET messages without decoding them by pydicom."""
 
     @wraps(stock)
     def decode_msg(self: Any, primitive: Any, assoc: Any = None) -> bool:

@@ -1,4 +1,8 @@
-"""What pynetdicom answers with a dead thread or with silence gets a reason and an answer."""
+"""What pynetdicom answers with a dead thread or with silence gets a reason and an answer.
+
+`receive_primitive` and `serve_request` each take the method of pynetdicom that they stand in for,
+and give what to put in its place.
+"""
 
 import copy
 import logging
@@ -15,18 +19,7 @@ _LOGGER = logging.getLogger("nset")
 
 
 def receive_primitive(stock: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-    """Abort the association where a message can't be read, instead of losing its thread.
-
-    Parameters
-    ----------
-    stock : callable
-        pynetdicom's.
-
-    Returns
-    -------
-    callable
-        What to put in its place.
-    """
+    """Abort the association where a message can't be read, instead of losing its thread."""
 
     @wraps(stock)
     def receive_primitive(self: Any, primitive: Any) -> None:
@@ -64,18 +57,7 @@ def _fault(message: Any, exc: Exception) -> Exception:
 
 
 def serve_request(stock: Callable[[Any, Any, int], None]) -> Callable[[Any, Any, int], None]:
-    """Answer N-SET requests that pynetdicom would pass over, and serve the rest by its code.
-
-    Parameters
-    ----------
-    stock : callable
-        pynetdicom's, for requests of all kinds.
-
-    Returns
-    -------
-    callable
-        What to put in its place.
-    """
+    """Answer N-SET requests that pynetdicom would pass over, and serve the rest by its code."""
 
     @wraps(stock)
     def _serve_request(self: Any, msg: Any, context_id: int) -> None:

@@ -8,18 +8,7 @@ from typing import Any
 
 
 def init(stock: Callable[..., None]) -> Callable[..., None]:
-    """Make ``AssociationSocket.__init__`` switch Nagle's algorithm off.
-
-    Parameters
-    ----------
-    stock : callable
-        pynetdicom's.
-
-    Returns
-    -------
-    callable
-        What to put in its place.
-    """
+    """Make ``AssociationSocket.__init__`` switch Nagle's algorithm off."""
 
     @wraps(stock)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
