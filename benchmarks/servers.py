@@ -13,6 +13,7 @@ import compare
 from nset.demo import load
 
 ASSOCIATIONS = (1, 8, 32)
+IDLE = 8
 HEAD = ["", "pynetdicom", "with nset", "ratio"]
 
 
@@ -31,6 +32,10 @@ def main() -> None:
 
         return measure
 
+    def idle(with_nset: bool) -> float:
+        with load.server(with_nset=with_nset) as server:
+            return load.idle_cpu(server, IDLE, options.seconds)
+
     def round_trip(with_nset: bool) -> float:
         with load.server(with_nset=with_nset) as server:
             return load.round_trip(server, with_nset=with_nset)
@@ -39,6 +44,7 @@ def main() -> None:
         [f"CPU per N-SET, {count} at once, µs", *_cells(cpu(count), options.rounds)]
         for count in ASSOCIATIONS
     ]
+    lines.append([f"{IDLE} idle associations, % of a core", *_cells(idle, options.rounds)])
     lines.append(["round trip of `send_n_set`, ms", *_cells(round_trip, options.rounds)])
     text = (
         f"{compare.markdown([HEAD, *lines])}\n\n"

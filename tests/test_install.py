@@ -37,6 +37,7 @@ from pynetdicom import (
     dimse,
     dimse_messages,
     dimse_primitives,
+    dul,
     evt,
     service_class,
     service_class_n,
@@ -355,6 +356,7 @@ def test_another_table_of_primitives(integration, monkeypatch):
         (dimse_messages.DIMSEMessage, "primitive_to_message"),
         (dimse.DIMSEServiceProvider, "receive_primitive"),
         (association.Association, "_serve_request"),
+        (association, "uid_to_service_class"),
         (_handlers, "_recv_n_set_rq"),
         (_handlers, "_send_n_set_rsp"),
     ],
@@ -363,6 +365,12 @@ def test_another_table_of_primitives(integration, monkeypatch):
 def test_a_place_of_the_codec_that_is_not_there(integration, monkeypatch, owner, name):
     monkeypatch.delattr(owner, name)
     refused(integration, f" has no (class )?{name}")
+
+
+@pytest.mark.parametrize("module", [association, dul], ids=lambda module: module.__name__)
+def test_a_reactor_that_sleeps_otherwise(integration, monkeypatch, module):
+    monkeypatch.setattr(module, "time", None)
+    refused(integration, f"{module.__name__.split('.')[1]} does not sleep by the module time")
 
 
 def test_a_module_that_is_not_there(integration, monkeypatch):

@@ -121,6 +121,32 @@ def cpu_per_request(server: Server, associations: int, seconds: float) -> float:
     return taken / served * 1e6
 
 
+def idle_cpu(server: Server, associations: int, seconds: float) -> float:
+    """See what associations take of a server that are open and send nothing.
+
+    Parameters
+    ----------
+    server : Server
+        The server.
+    associations : int
+        How many there are at once.
+    seconds : float
+        How long.
+
+    Returns
+    -------
+    float
+        CPU time of the server's process, user and system, in per cent of one core.
+    """
+    peers = [_Peer(server.port) for _ in range(associations)]
+    before = _cpu_seconds(server.pid)
+    time.sleep(seconds)
+    taken = _cpu_seconds(server.pid) - before
+    for peer in peers:
+        peer.socket.close()
+    return taken / seconds * 100
+
+
 def round_trip(server: Server, *, with_nset: bool, requests: int = 50) -> float:
     """Time ``send_n_set`` of a pynetdicom SCU in a process of its own.
 

@@ -1,6 +1,7 @@
 """Every place in pynetdicom that `install` takes, and what goes there."""
 
 import importlib
+import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, Protocol
@@ -87,7 +88,7 @@ def places(*, nodelay: bool) -> list[Place]:
     package = importlib.import_module("pynetdicom")
     if _version(package) not in _KNOWN_VERSIONS:
         raise _unknown("not a version that nset was made for")
-    found = [*_places_of_the_class(), *_places_of_the_codec()]
+    found = [*_places_of_the_class(), *_places_of_the_codec(), *_places_of_the_reactors()]
     if nodelay:
         from nset.pynetdicom import _socket
 
@@ -128,12 +129,28 @@ def _places_of_the_codec() -> Iterator[Place]:
             yield _method("dimse_messages", name, method, getattr(_messages, method))
     yield _method("dimse", "DIMSEServiceProvider", "receive_primitive", _provider.receive_primitive)
     yield _method("association", "Association", "_serve_request", _provider.serve_request)
+    association = _module("association")
+    stock = getattr(association, "uid_to_service_class", None)
+    if stock is None:
+        raise _unknown("association has no uid_to_service_class")
+    yield _Attribute(association, "uid_to_service_class", _provider.service_class(stock))
     handlers = _module("_handlers")
     for name in ("_recv_n_set_rq", "_recv_n_set_rsp", "_send_n_set_rq", "_send_n_set_rsp"):
         stock = getattr(handlers, name, None)
         if stock is None or not hasattr(handlers, "LOGGER"):
             raise _unknown(f"_handlers has no {name}")
         yield _Attribute(handlers, name, _messages.where_enabled(handlers.LOGGER, stock))
+
+
+def _places_of_the_reactors() -> Iterator[Place]:
+    from nset.pynetdicom import _reactors
+
+    for name in ("association", "dul"):
+        module = _module(name)
+        if vars(module).get("time") is not time:
+            raise _unknown(f"{name} does not sleep by the module time")
+        yield _Attribute(module, "time", _reactors.Clock())
+    yield _method("association", "Association", "__init__", _reactors.init)
 
 
 def _method(module: str, cls: str, name: str, make: Callable[[Any], Any]) -> Place:

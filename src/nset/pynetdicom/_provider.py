@@ -1,7 +1,7 @@
 """What pynetdicom answers with a dead thread or with silence gets a reason and an answer.
 
-`receive_primitive` and `serve_request` each take the method of pynetdicom that they stand in for,
-and give what to put in its place.
+Each public function takes the function of pynetdicom that it stands in for, and gives what to put
+in its place.
 """
 
 import copy
@@ -54,6 +54,22 @@ def _fault(message: Any, exc: Exception) -> Exception:
     if data_set_type is None:
         return CommandSetError("missing", 0x800)
     return exc
+
+
+def service_class(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Remember the service classes of the SOP Classes that N-SET is for; the look-up is long."""
+    known: dict[Any, Any] = {}
+
+    @wraps(stock)
+    def uid_to_service_class(uid: Any) -> Any:
+        found = known.get(uid)
+        if found is None:
+            found = stock(uid)
+            if uid in _rules.SOP_CLASSES:
+                known[uid] = found
+        return found
+
+    return uid_to_service_class
 
 
 def serve_request(stock: Callable[[Any, Any, int], None]) -> Callable[[Any, Any, int], None]:

@@ -1,0 +1,216 @@
+"""The threads of an acceptor wait instead of looking every millisecond; nothing else differs."""
+
+import importlib
+import threading
+import time
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+from associations import INSTANCE, MPPS, TIMEOUT, associated, completed, serving
+from command_sets import command_set, element
+from pydicom.dataset import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom import AE, association, evt
+from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
+from raw_peer import COMMAND, LAST, Peer, p_data
+
+# pynetdicom leaves a socket unclosed that the peer has been quicker to close.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+@pytest.fixture
+def integration(nset: ModuleType) -> Iterator[ModuleType]:
+    """``nset.pynetdicom`` on either twin, installed, and uninstalled afterwards."""
+    integration = importlib.import_module("nset.pynetdicom")
+    integration.install()
+    yield integration
+    integration.uninstall()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ThreadedAssociationServer]:
+    with serving(MPPS) as server:
+        yield server
+
+
+def request(number: int) -> bytes:
+    """Without a data set."""
+    elements = {
+        0x0003: MPPS.encode() + b"\0",
+        0x0100: 0x0120,
+        0x0110: number,
+        0x0800: 0x0001,
+        0x1001: INSTANCE.encode() + b"\0",
+    }
+    encoded = command_set(*(element(tag, value) for tag, value in elements.items()))
+    return p_data((1, COMMAND | LAST, encoded), (1, LAST, b""))
+
+
+class Counting:
+    """A timer that counts how often a loop looks at it: once a turn."""
+
+    def __init__(self, timer):
+        self._timer = timer
+        self.turns = 0
+
+    def __getattr__(self, name):
+        self.turns += name == "expired"
+        return getattr(self._timer, name)
+
+
+def test_an_idle_association_hardly_wakes_its_threads(integration, server):
+    """Stock loops would take some 250 turns each in the third of a second that this one idles."""
+    with associated(server, MPPS) as (scu, scp):
+        assert scu.send_n_set(completed(), MPPS, INSTANCE)[0].Status == 0x0110
+        timers = Counting(scp.dul._idle_timer), Counting(scp.dul.artim_timer)
+        scp.dul._idle_timer, scp.dul.artim_timer = timers
+        threading.Event().wait(0.3)
+        assert all(1 <= timer.turns < 50 for timer in timers)
+
+
+def test_requests_that_were_read_ahead_survive_uninstall(integration, server):
+    """All of them come in one segment; the first one's handler uninstalls."""
+    handled = []
+
+    def handle(event):
+        integration.uninstall()
+        handled.append(event.request.MessageID)
+        return 0x0000, None
+
+    server.bind(evt.EVT_N_SET, handle)
+    try:
+        with Peer(server.server_address[1], MPPS) as peer:
+            peer.send(*map(request, range(1, 6)))
+            answered = [peer.receive_message()[0].MessageIDBeingRespondedTo for _ in range(5)]
+            peer.release()
+    finally:
+        server.unbind(evt.EVT_N_SET, handle)
+    assert handled == answered == [1, 2, 3, 4, 5]
+
+
+def test_pdus_that_come_byte_by_byte(integration, server):
+    with Peer(server.server_address[1], MPPS) as peer:
+        for byte in request(7) + request(8):
+            peer.send(bytes([byte]))
+        answered = [peer.receive_message()[0].MessageIDBeingRespondedTo for _ in range(2)]
+        peer.release()
+    assert answered == [7, 8]
+
+
+def test_an_acceptor_that_has_waited_releases(integration, server):
+    with associated(server, MPPS) as (scu, scp):
+        scp.release()
+        scu.join(TIMEOUT)
+        assert scp.is_released
+        assert scu.is_released
+
+
+@pytest.mark.parametrize("block", [True, False])
+def test_an_acceptor_that_has_waited_aborts(integration, server, block):
+    with associated(server, MPPS) as (scu, scp):
+        scp.abort(block=block)
+        scu.join(TIMEOUT)
+        scp.join(TIMEOUT)
+        assert not scp.is_alive()
+        assert scu.is_aborted
+
+
+def test_an_acceptor_that_has_waited_sends_requests(integration, server):
+    """Its loop stands still meanwhile, so that it does not take the response for a request."""
+
+    def handle(event):
+        return 0x0000, event.event_information
+
+    report = Dataset()
+    report.PatientID = "1"
+    with associated(server, MPPS) as (scu, scp):
+        scu.bind(evt.EVT_N_EVENT_REPORT, handle)
+        for number in range(20):
+            status, answer = scp.send_n_event_report(report, 1, MPPS, INSTANCE, msg_id=number)
+            assert (status.Status, answer) == (0x0000, report)
+
+
+@pytest.mark.parametrize("timeout", [0.2, 0.5])
+def test_the_network_timeout(integration, server, timeout):
+    aborted = threading.Event()
+    with associated(server, MPPS) as (scu, scp):
+        scp.bind(evt.EVT_ABORTED, lambda event: aborted.set())
+        scp.network_timeout = timeout
+        start = time.monotonic()
+        assert scu.send_n_set(completed(), MPPS, INSTANCE)[0].Status is not None
+        assert aborted.wait(TIMEOUT)
+        waited = time.monotonic() - start
+    assert waited >= timeout
+
+
+def test_a_connection_that_is_closed_beneath_it(integration, server):
+    with associated(server, MPPS) as (_, scp):
+        scp.dul.socket.socket.close()
+        scp.join(TIMEOUT)
+        assert not scp.is_alive()
+
+
+def test_a_peer_that_reads_slowly(integration, server):
+    """The answer does not fit in the buffers: it goes on as the peer reads."""
+    answer = Dataset()
+    answer.PixelData = bytes(8_000_000)
+    answer["PixelData"].VR = "OW"
+
+    def handle(event):
+        return 0x0000, answer
+
+    server.bind(evt.EVT_N_SET, handle)
+    try:
+        with Peer(server.server_address[1], MPPS) as peer:
+            peer.send(request(1), request(2))
+            for number in (1, 2):
+                command, data_set = peer.receive_message()
+                assert command.MessageIDBeingRespondedTo == number
+                assert len(data_set) == 8_000_008
+            peer.release()
+    finally:
+        server.unbind(evt.EVT_N_SET, handle)
+
+
+def test_requestors_are_left_alone(integration, server):
+    with associated(server, MPPS) as (scu, _):
+        assert type(scu._reactor_checkpoint) is threading.Event
+        assert type(scu.dul.socket) is AssociationSocket
+        assert "send_pdu" not in vars(scu.dul)
+
+
+def test_a_subclass_of_the_socket_sleeps_as_ever(integration, monkeypatch):
+    """What somebody else has made of the socket is not touched."""
+
+    class Special(AssociationSocket):
+        pass
+
+    established = threading.Event()
+    ae = AE()
+    ae.add_supported_context(MPPS)
+    ae.add_requested_context(MPPS, ImplicitVRLittleEndian)
+    made = []
+    init = association.Association.set_socket
+
+    def set_socket(self, socket):
+        if self.is_acceptor:
+            socket.__class__ = Special
+            made.append(socket)
+            established.set()
+        init(self, socket)
+
+    monkeypatch.setattr(association.Association, "set_socket", set_socket)
+    running = ae.start_server(
+        ("127.0.0.1", 0),
+        block=False,
+        evt_handlers=[(evt.EVT_N_SET, lambda event: (0x0000, None))],
+    )
+    try:
+        scu = ae.associate(*running.server_address)
+        assert established.wait(TIMEOUT)
+        assert scu.send_n_set(completed(), MPPS, INSTANCE)[0].Status == 0x0000
+        assert [type(socket) for socket in made] == [Special]
+        scu.release()
+    finally:
+        running.shutdown()
