@@ -1,7 +1,7 @@
 # cython: language_level=3, freethreading_compatible=True, embedsignature=False
 # cython: binding=True, auto_pickle=False, autotestdict=False
 # cython: warn.unused=True, warn.maybe_uninitialized=True
-"""The compiled twin: UID scan, ranges, list and validity checks, command-set codec.
+"""The compiled twin: UID scan, ranges, list and validity checks, command-set codec, PDU reader.
 
 What a scan or a range check touches is C; every text and every unusual value is left to ``_rules``
 and ``_uid``, which the pure twin calls too. Attributes are read and written inside a critical
@@ -20,7 +20,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from pydicom.uid import UID
 
-from nset import _command_set, _rules
+from nset import _command_set, _pdu, _rules
 from nset._uid import accept_uid
 from nset.config import _own as _own_settings
 
@@ -89,7 +89,7 @@ cdef enum:
     AFFECTED_INSTANCE = 2
     REQUESTED_CLASS = 4
     REQUESTED_INSTANCE = 8
-    LIST = 16  # an empty one, of a message that has been decoded
+    LIST = 16  # of a message that has been decoded: empty, or the bytes that have come
 
 # Of the UIDs, `_clean` tells by the same bits which need no scan when they are sent.
 
@@ -290,6 +290,19 @@ cdef enum:
     GROUP_LENGTH_SIZE = 12  # bytes of the element (0000,0000)
     # Group length, two UIDs of 8 + 64 bytes, five US elements of 8 + 2.
     MAX_CANONICAL = GROUP_LENGTH_SIZE + 2 * (8 + MAX_UID_LENGTH) + 5 * (8 + 2)
+
+cdef enum:
+    P_DATA_TF = 0x04
+    LAST_PDU_TYPE = 0x07
+    IS_COMMAND = 0x01
+    IS_LAST = 0x02
+    PDU_HEADER = 6
+    PDV_HEADER = 6
+    PDU_PREFIX = PDU_HEADER + PDV_HEADER  # what stands before the fragment of the first PDV
+
+assert (P_DATA_TF, LAST_PDU_TYPE) == (_pdu.P_DATA_TF, _pdu.LAST_PDU_TYPE)
+assert (IS_COMMAND, IS_LAST) == (_pdu.IS_COMMAND, _pdu.IS_LAST)
+assert (PDU_HEADER, PDV_HEADER) == (_pdu.HEADER_LENGTH, _pdu.PDV_HEADER_LENGTH)
 
 # What a canonical command set has, as bits; and what an N-SET-RQ and an N-SET-RSP must have.
 cdef enum:
@@ -513,6 +526,16 @@ cdef inline void _fill_us(unsigned char* at, long value) noexcept nogil:
     at[0], at[1] = <unsigned char>value, <unsigned char>(value >> 8)
 
 
+cdef inline void _fill_ul(unsigned char* at, uint32_t value) noexcept nogil:
+    """Write a length of PS3.8, which has them big-endian."""
+    at[0], at[1] = <unsigned char>(value >> 24), <unsigned char>(value >> 16)
+    at[2], at[3] = <unsigned char>(value >> 8), <unsigned char>value
+
+
+cdef inline uint32_t _big_endian(const unsigned char* at) noexcept nogil:
+    return <uint32_t>at[0] << 24 | <uint32_t>at[1] << 16 | <uint32_t>at[2] << 8 | <uint32_t>at[3]
+
+
 cdef inline unsigned char* _put_uid(
     unsigned char* at, uint32_t tag, object uid, bint is_clean
 ) noexcept:
@@ -546,6 +569,29 @@ cdef inline long _number(object value) except -2:
     return number if overflow == 0 and 0 <= number <= MAX_US else -1
 
 
+cdef inline unsigned char* _put_response(
+    unsigned char* at, long message_id, long data_set_type, long status,
+    object sop_class, bint class_is_clean, object instance, bint instance_is_clean,
+) noexcept:
+    """Write the elements of an N-SET-RSP behind the group length; NULL if a UID is not clean."""
+    at = _put_uid(at, 0x0002, sop_class, class_is_clean)
+    if at == NULL:
+        return NULL
+    memcpy(at, RSP_MIDDLE, RSP_MIDDLE_SIZE)
+    _fill_us(at + 18, message_id)
+    _fill_us(at + 28, data_set_type)
+    _fill_us(at + 38, status)
+    return _put_uid(at + RSP_MIDDLE_SIZE, 0x1000, instance, instance_is_clean)
+
+
+cdef inline void _put_group_length(unsigned char* at, size_t length) noexcept nogil:
+    """Write the element (0000,0000) of a command set of so many bytes."""
+    _put_header(at, 0x0000, 4)
+    length -= GROUP_LENGTH_SIZE
+    at[8], at[9] = <unsigned char>length, <unsigned char>(length >> 8)
+    at[10] = at[11] = 0
+
+
 cdef bytes _write(Primitive primitive, bint has_data_set):
     """Encode what needs no thought; None for any other."""
     cdef unsigned char buffer[MAX_CANONICAL]
@@ -553,7 +599,6 @@ cdef bytes _write(Primitive primitive, bint has_data_set):
     cdef long data_set_type = 0x0001 if has_data_set else NO_DATA_SET
     cdef long message_id, status
     cdef unsigned char clean = primitive._clean
-    cdef size_t length
     if primitive._message_id_being_responded_to is None:
         message_id = _number(primitive._message_id)
         if message_id < 0:
@@ -579,28 +624,100 @@ cdef bytes _write(Primitive primitive, bint has_data_set):
             or primitive._offending_element is not None
         ):
             return None
-        at = _put_uid(at, 0x0002, primitive._affected_sop_class_uid, clean & AFFECTED_CLASS)
-        if at == NULL:
-            return None
-        memcpy(at, RSP_MIDDLE, RSP_MIDDLE_SIZE)
-        _fill_us(at + 18, message_id)
-        _fill_us(at + 28, data_set_type)
-        _fill_us(at + 38, status)
-        at += RSP_MIDDLE_SIZE
-        at = _put_uid(at, 0x1000, primitive._affected_sop_instance_uid, clean & AFFECTED_INSTANCE)
+        at = _put_response(
+            at, message_id, data_set_type, status,
+            primitive._affected_sop_class_uid, clean & AFFECTED_CLASS,
+            primitive._affected_sop_instance_uid, clean & AFFECTED_INSTANCE,
+        )
     if at == NULL:
         return None
-    length = <size_t>(at - buffer)
-    _put_header(buffer, 0x0000, 4)
-    buffer[8], buffer[9] = <unsigned char>(length - 12), <unsigned char>((length - 12) >> 8)
-    buffer[10] = buffer[11] = 0
-    return PyBytes_FromStringAndSize(<const char*>buffer, <Py_ssize_t>length)
+    _put_group_length(buffer, <size_t>(at - buffer))
+    return PyBytes_FromStringAndSize(<const char*>buffer, at - buffer)
+
+
+def encode_response(Primitive request not None, status, max_pdu_length):
+    """Encode the response to a request that has been decoded, as one P-DATA-TF PDU.
+
+    Parameters
+    ----------
+    request : N_SET
+        With Message ID, Requested UIDs and context ID.
+    status : int
+        The Status (0000,0900), 0 to 65535.
+    max_pdu_length : int
+        The peer's maximum length, in bytes; 0 is unlimited.
+
+    Returns
+    -------
+    bytes or None
+        The PDU of an N-SET-RSP without a data set; None where it takes more thought.
+    """
+    cdef unsigned char buffer[PDU_PREFIX + MAX_CANONICAL]
+    cdef unsigned char* command_set = buffer + PDU_PREFIX
+    cdef unsigned char* at = NULL
+    cdef long message_id, context_id
+    cdef long number = _number(status)
+    cdef long limit = max_pdu_length
+    cdef uint32_t length
+    with cython.critical_section(request):
+        message_id, context_id = _number(request._message_id), _number(request._context)
+        if (
+            number < 0 or message_id < 0 or not 0 < context_id <= 255
+            or request._requested_sop_class_uid is None
+            or request._requested_sop_instance_uid is None
+        ):
+            return None
+        at = _put_response(
+            command_set + GROUP_LENGTH_SIZE, message_id, NO_DATA_SET, number,
+            request._requested_sop_class_uid, request._clean & REQUESTED_CLASS,
+            request._requested_sop_instance_uid, request._clean & REQUESTED_INSTANCE,
+        )
+    if at == NULL:
+        return None
+    _put_group_length(command_set, <size_t>(at - command_set))
+    length = <uint32_t>(at - buffer) - PDU_HEADER
+    if limit != 0 and <long>length > limit:
+        return None
+    buffer[0], buffer[1] = P_DATA_TF, 0
+    _fill_ul(buffer + 2, length)
+    _fill_ul(buffer + 6, length - 4)
+    buffer[10], buffer[11] = <unsigned char>context_id, IS_COMMAND | IS_LAST
+    return PyBytes_FromStringAndSize(<const char*>buffer, at - buffer)
 
 
 cdef object _text(Span* span):
     cdef object text = PyUnicode_New(<Py_ssize_t>span.length, 127)
     memcpy(PyUnicode_1BYTE_DATA(text), span.text, span.length)
     return text
+
+
+cdef int _fill(Primitive primitive, Command* command) except -1:
+    """Put what has been read into a primitive that nobody else has yet."""
+    primitive._unread |= LIST
+    if command.command_field == N_SET_RQ:
+        primitive._message_id = command.message_id
+        if command.known_sop_class >= 0:
+            primitive._requested_sop_class_uid = _sop_classes[command.known_sop_class]
+            primitive._clean |= REQUESTED_CLASS
+        else:
+            primitive._requested_sop_class_uid = _text(&command.sop_class)
+            primitive._mark(REQUESTED_CLASS, True)
+        primitive._requested_sop_instance_uid = _text(&command.instance)
+        primitive._mark(REQUESTED_INSTANCE, True)
+        return 0
+    primitive._message_id_being_responded_to = command.message_id
+    primitive._status = command.status
+    if command.has & HAS_AFFECTED_CLASS:
+        if command.known_sop_class >= 0:
+            primitive._affected_sop_class_uid = _sop_classes[command.known_sop_class]
+            primitive._clean |= AFFECTED_CLASS
+        else:
+            primitive._affected_sop_class_uid = _text(&command.sop_class)
+            primitive._mark(AFFECTED_CLASS, True)
+    if command.has & HAS_AFFECTED_INSTANCE:
+        primitive._affected_sop_instance_uid = _text(&command.instance)
+        primitive._mark(AFFECTED_INSTANCE, True)
+    return 0
 
 
 # -- The public class -----------------------------------------------------------------------------
@@ -995,10 +1112,13 @@ cdef class Primitive:
             self._clean &= ~uid
 
     cdef object _read_list(self):
-        cdef object stream
+        cdef object stream, content
         with cython.critical_section(self):
             if self._unread & LIST:
-                stream = _BytesIO()
+                content = self._dataset
+                stream = _BytesIO() if content is None else _BytesIO(content)
+                if content is not None:
+                    stream.seek(0, 2)  # as where the fragments have been written into it
                 # Making it may have run the garbage collector, and that anything.
                 if self._unread & LIST:
                     self._dataset = stream
@@ -1245,30 +1365,7 @@ cdef class Primitive:
             primitive._unread |= LIST
             return primitive
         primitive = _new(cls)
-        primitive._unread |= LIST
-        if command.command_field == N_SET_RQ:
-            primitive._message_id = command.message_id
-            if command.known_sop_class >= 0:
-                primitive._requested_sop_class_uid = _sop_classes[command.known_sop_class]
-                primitive._clean |= REQUESTED_CLASS
-            else:
-                primitive._requested_sop_class_uid = _text(&command.sop_class)
-                primitive._mark(REQUESTED_CLASS, True)
-            primitive._requested_sop_instance_uid = _text(&command.instance)
-            primitive._mark(REQUESTED_INSTANCE, True)
-            return primitive
-        primitive._message_id_being_responded_to = command.message_id
-        primitive._status = command.status
-        if command.has & HAS_AFFECTED_CLASS:
-            if command.known_sop_class >= 0:
-                primitive._affected_sop_class_uid = _sop_classes[command.known_sop_class]
-                primitive._clean |= AFFECTED_CLASS
-            else:
-                primitive._affected_sop_class_uid = _text(&command.sop_class)
-                primitive._mark(AFFECTED_CLASS, True)
-        if command.has & HAS_AFFECTED_INSTANCE:
-            primitive._affected_sop_instance_uid = _text(&command.instance)
-            primitive._mark(AFFECTED_INSTANCE, True)
+        _fill(primitive, &command)
         return primitive
 
     def __getstate__(self):
@@ -1334,3 +1431,274 @@ cdef class Primitive:
 
 # The properties themselves, for a state that no subclass's override has a part in.
 cdef dict _fields = {keyword: getattr(Primitive, keyword) for keyword in _rules.STATE_KEYWORDS}
+
+
+# -- PDUs (PS3.8 Section 9.3) ---------------------------------------------------------------------
+
+# Where the reader is among the PDVs of messages.
+cdef enum:
+    BETWEEN = 0  # messages, or in the data set of one that it leaves to others
+    IN_COMMAND = 1  # of a message that it leaves to others, and that is cut
+    IN_DATA_SET = 2  # of an N-SET request
+    PASSING_OVER = 3  # what is left of a data set that was too long
+
+
+cdef bint _is_well_formed(const unsigned char* body, size_t length) noexcept nogil:
+    """Whether the body of a P-DATA-TF PDU is PDVs to its end (PS3.8 Section 9.3.5)."""
+    cdef Cursor cursor
+    cdef const unsigned char* header
+    cdef uint32_t size
+    cursor.at, cursor.left = body, length
+    if length == 0:
+        return False
+    while cursor.left > 0:
+        header = _take(&cursor, PDV_HEADER)
+        if header == NULL:
+            return False
+        size = _big_endian(header)
+        if size < 2 or _take(&cursor, size - 2) == NULL:
+            return False
+    return True
+
+
+cdef class PduReader:
+    """Cuts what an association receives into PDUs, and takes the N-SET requests out of them.
+
+    It takes only requests that break no rule, whose command set is one PDV. Whatever else there is
+    it gives as PDUs, in its place among the requests, for others to read or to refuse.
+
+    Parameters
+    ----------
+    max_pdu_length : int
+        Most bytes that may come behind the PDU-length field of a P-DATA-TF PDU.
+    max_other_length : int
+        The same for PDUs of other types.
+    max_data_set_length : int
+        Most bytes that the data set of an N-SET request may have.
+
+    Attributes
+    ----------
+    is_fast : bool
+        Whether to take requests out; False at first. Where False, all is given as PDUs.
+    bytes_received : int
+        How many have been fed.
+    requests : int
+        How many N-SET requests have been taken out.
+    context_id : int
+        ID of the presentation context of the last one that has begun.
+    """
+
+    cdef public bint is_fast
+    cdef readonly uint64_t bytes_received
+    cdef readonly uint64_t requests
+    cdef uint32_t _max_pdu_length
+    cdef uint32_t _max_other_length
+    cdef size_t _max_data_set_length
+
+    # What has come and is not read, from _at on. _data is never changed, so that pointers into it
+    # hold as long as a reference does.
+    cdef bytes _data
+    cdef size_t _at
+    cdef bytearray _incomplete  # the beginning of a PDU of at least _wanted bytes
+    cdef size_t _wanted
+
+    # A P-DATA-TF PDU that is being taken apart: where in _pdu it begins, goes on and ends.
+    cdef bytes _pdu
+    cdef size_t _begin
+    cdef size_t _next
+    cdef size_t _end
+
+    cdef int _stage
+    cdef Primitive _request
+    cdef readonly int context_id
+    cdef object _stream
+    cdef size_t _length
+
+    def __init__(self, uint32_t max_pdu_length, uint32_t max_other_length, size_t max_data_set_length):
+        self._max_pdu_length = max_pdu_length
+        self._max_other_length = max_other_length
+        self._max_data_set_length = max_data_set_length
+
+    def feed(self, bytes data not None):
+        """Take what has been received.
+
+        Parameters
+        ----------
+        data : bytes
+            Any part of the stream, as it comes.
+        """
+        with cython.critical_section(self):
+            self.bytes_received += <uint64_t>PyBytes_GET_SIZE(data)
+            if self._incomplete is not None:
+                self._incomplete += data
+                if <size_t>len(self._incomplete) < self._wanted:
+                    return
+                self._data, self._at = bytes(self._incomplete), 0
+                self._incomplete = None
+            elif self._data is None:
+                self._data, self._at = data, 0
+            else:
+                self._data, self._at = self._data[self._at:] + data, 0
+
+    def next(self):
+        """Give what comes next.
+
+        Returns
+        -------
+        N_SET or bytes or None
+            An N-SET request with its list and ``_context_id``; or a PDU; or None where more has to
+            come first.
+
+        Raises
+        ------
+        PduError
+            If the type of a PDU is unknown or its length over the limit. Nothing can be read any
+            more then.
+        CommandSetError
+            If a PDV has no place in a request that has begun, or the data set is too long. Where
+            the error has a ``message_id`` the association can go on.
+        """
+        cdef object item
+        with cython.critical_section(self):
+            while True:
+                if self._pdu is None:
+                    item = self._next_pdu()
+                    if self._pdu is None:
+                        return item
+                item = self._next_pdv()
+                if item is not None:
+                    return item
+
+    cdef object _next_pdu(self):
+        """Give a PDU, or None: there is none, or its PDVs are to be taken one by one."""
+        cdef bytes data = self._data
+        cdef const unsigned char* at
+        cdef size_t left
+        cdef uint32_t length, limit
+        cdef unsigned char kind
+        if data is None:
+            return None
+        at = <const unsigned char*>PyBytes_AS_STRING(data) + self._at
+        left = <size_t>PyBytes_GET_SIZE(data) - self._at
+        if left < PDU_HEADER:
+            return self._wait_for(PDU_HEADER)
+        kind, length = at[0], _big_endian(at + 2)
+        if not 1 <= kind <= LAST_PDU_TYPE:
+            raise _pdu.unknown_type(kind)
+        limit = self._max_pdu_length if kind == P_DATA_TF else self._max_other_length
+        if length > limit:
+            raise _pdu.too_long(kind, length, limit)
+        if left - PDU_HEADER < length:
+            return self._wait_for(PDU_HEADER + <size_t>length)
+        self._begin, self._end = self._at, self._at + PDU_HEADER + length
+        self._at = self._end
+        if left == PDU_HEADER + <size_t>length:
+            self._data = None
+        if (
+            kind != P_DATA_TF
+            or not (self.is_fast or self._stage >= IN_DATA_SET)
+            or not _is_well_formed(at + PDU_HEADER, length)
+        ):
+            return self._whole(data)
+        self._pdu, self._next = data, self._begin + PDU_HEADER
+        return None
+
+    cdef object _wait_for(self, size_t wanted):
+        """Keep the beginning of a PDU."""
+        cdef bytes data = self._data
+        self._data = None
+        if self._at < <size_t>PyBytes_GET_SIZE(data):
+            self._incomplete, self._wanted = bytearray(data[self._at:]), wanted
+        return None
+
+    cdef bytes _whole(self, bytes data):
+        """Give the PDU that begins and ends at these places."""
+        if self._begin == 0 and self._end == <size_t>PyBytes_GET_SIZE(data):
+            return data
+        return data[self._begin:self._end]
+
+    cdef object _next_pdv(self):
+        """Take the next PDV of the PDU; give what it completes, if anything."""
+        cdef bytes data = self._pdu
+        cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(data) + self._next
+        cdef size_t begin = self._next
+        cdef uint32_t length = _big_endian(at)
+        cdef unsigned char context_id = at[4], header = at[5]
+        cdef Command command
+        self._next += 4 + <size_t>length
+        if self._next == self._end:
+            self._pdu = None
+        if self._stage == PASSING_OVER:
+            if context_id == self.context_id and not header & IS_COMMAND:
+                if header & IS_LAST:
+                    self._stage = BETWEEN
+                return None
+            self._stage = BETWEEN
+        if self._stage == IN_DATA_SET:
+            return self._next_of_data_set(data, begin + PDV_HEADER, length - 2, context_id, header)
+        if (
+            self._stage == BETWEEN
+            and self.is_fast
+            and header & (IS_COMMAND | IS_LAST) == IS_COMMAND | IS_LAST
+            and _parse(at + PDV_HEADER, length - 2, &command)
+            and command.command_field == N_SET_RQ
+            and _default_validator_is_in_force()
+        ):
+            self._request = _new(_adopted_class)
+            _fill(self._request, &command)
+            self._request._context = context_id
+            self._request._absent &= ~CONTEXT_ID
+            self.context_id, self._stream, self._length = context_id, None, 0
+            self._stage = IN_DATA_SET
+            return None
+        if header & IS_COMMAND:
+            self._stage = BETWEEN if header & IS_LAST else IN_COMMAND
+        if begin == self._begin + PDU_HEADER and self._next == self._end:
+            return self._whole(data)
+        return _pdu_of(at, 4 + <size_t>length)
+
+    cdef object _next_of_data_set(
+        self, bytes data, size_t begin, size_t length, unsigned char context_id, unsigned char header
+    ):
+        """Take a PDV while the data set of a request is due; give the request once complete."""
+        cdef Primitive request = self._request
+        if header & IS_COMMAND or context_id != self.context_id:
+            self._end_request()
+            if header & IS_COMMAND:
+                raise _pdu.command_among_data()
+            raise _pdu.context_change(context_id, self.context_id)
+        if length > self._max_data_set_length - self._length:
+            self._end_request()
+            if not header & IS_LAST:
+                self._stage = PASSING_OVER
+            raise _pdu.data_set_too_long(self._max_data_set_length, request._message_id)
+        self._length += length
+        if header & IS_LAST and self._stream is None:
+            request._dataset = data[begin:begin + length]
+        else:
+            if self._stream is None:
+                self._stream = _BytesIO()
+            self._stream.write(memoryview(data)[begin:begin + length])
+            if header & IS_LAST:
+                request._dataset = self._stream
+                request._unread &= ~LIST
+        if not header & IS_LAST:
+            return None
+        self._end_request()
+        self.requests += 1
+        return request
+
+    cdef void _end_request(self) noexcept:
+        self._request = None
+        self._stream = None
+        self._stage = BETWEEN
+
+
+cdef bytes _pdu_of(const unsigned char* pdv, size_t length):
+    """Make a P-DATA-TF PDU of one PDV."""
+    cdef bytes pdu = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(PDU_HEADER + length))
+    cdef unsigned char* at = <unsigned char*>PyBytes_AS_STRING(pdu)
+    at[0], at[1] = P_DATA_TF, 0
+    _fill_ul(at + 2, <uint32_t>length)
+    memcpy(at + PDU_HEADER, pdv, length)
+    return pdu

@@ -16,12 +16,12 @@ if _choice not in _CHOICES:
 IMPLEMENTATION: Literal["compiled", "python"]
 
 if TYPE_CHECKING or _choice == "python":
-    from nset._pure import Primitive, adopt, category, peek
+    from nset._pure import PduReader, Primitive, adopt, category, encode_response, peek
 
     IMPLEMENTATION = "python"
 else:
     try:
-        from nset._core import Primitive, adopt, category, peek
+        from nset._core import PduReader, Primitive, adopt, category, encode_response, peek
 
         IMPLEMENTATION = "compiled"
     except ModuleNotFoundError as exc:
@@ -32,8 +32,16 @@ else:
             raise ImportError(
                 "NSET_IMPLEMENTATION=compiled, but nset was installed without its extension _core"
             ) from exc
-        from nset._pure import Primitive, adopt, category, peek
+        from nset._pure import PduReader, Primitive, adopt, category, encode_response, peek
 
         IMPLEMENTATION = "python"
 
-__all__ = ["IMPLEMENTATION", "Primitive", "adopt", "category", "peek"]
+__all__ = [
+    "IMPLEMENTATION",
+    "PduReader",
+    "Primitive",
+    "adopt",
+    "category",
+    "encode_response",
+    "peek",
+]

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from pydicom.uid import UID
 
-from nset import _command_set, _rules
+from nset import _command_set, _pdu, _rules
 from nset._rules import MAX_US, REQUEST_KEYWORDS, RESPONSE_KEYWORDS
 from nset._uid import accept_uid, is_clean, known_uids
 from nset.config import _own as _own_settings
@@ -608,3 +608,275 @@ class Primitive:
 # Pickles hold keywords, not the names of one twin's attributes: either twin reads the other's.
 _ATTRIBUTES: Final = {keyword: attribute for attribute, keyword in _rules.KEYWORDS.items()}
 _UIDS: Final = frozenset(name for name in _rules.KEYWORDS if name.endswith("_uid"))
+
+
+# -- PDUs (PS3.8 Section 9.3) ---------------------------------------------------------------------
+
+_PDU_HEADER: Final = struct.Struct(">BxI")
+_PDV_HEADER: Final = struct.Struct(">IBB")
+_RESPONSE_HEADER: Final = struct.Struct(">BxIIBB").pack
+
+# Where the reader is among the PDVs of messages.
+_BETWEEN: Final = 0  # messages, or in the data set of one that it leaves to others
+_IN_COMMAND: Final = 1  # of a message that it leaves to others, and that is cut
+_IN_DATA_SET: Final = 2  # of an N-SET request
+_PASSING_OVER: Final = 3  # what is left of a data set that was too long
+
+
+def encode_response(request: Primitive, status: int, max_pdu_length: int) -> bytes | None:
+    """Encode the response to a request that has been decoded, as one P-DATA-TF PDU.
+
+    Parameters
+    ----------
+    request : N_SET
+        With Message ID, Requested UIDs and context ID.
+    status : int
+        The Status (0000,0900), 0 to 65535.
+    max_pdu_length : int
+        The peer's maximum length, in bytes; 0 is unlimited.
+
+    Returns
+    -------
+    bytes or None
+        The PDU of an N-SET-RSP without a data set; None where it takes more thought.
+    """
+    message_id, context_id = request._message_id, request._context_id
+    kept_class, kept_instance = request._requested_sop_class_uid, request._requested_sop_instance_uid
+    if (
+        not isinstance(status, int)
+        or not 0 <= status <= MAX_US
+        or message_id is None
+        or context_id is None
+        or not 0 < context_id <= 255
+        or kept_class is None
+        or kept_instance is None
+    ):
+        return None
+    sop_class, instance = _uid_element(0x0002, kept_class), _uid_element(0x1000, kept_instance)
+    if sop_class is None or instance is None:
+        return None
+    middle = _RSP(
+        *(0, 0x0100, 2, 0x8120),
+        *(0, 0x0120, 2, message_id),
+        *(0, 0x0800, 2, _command_set.NO_DATA_SET),
+        *(0, 0x0900, 2, status),
+    )
+    elements = sop_class + middle + instance
+    length = 12 + len(elements) + _PDV_HEADER.size
+    if max_pdu_length != 0 and length > max_pdu_length:
+        return None
+    header = _RESPONSE_HEADER(
+        *(_pdu.P_DATA_TF, length, length - 4, context_id, _pdu.IS_COMMAND | _pdu.IS_LAST)
+    )
+    return header + _GROUP_LENGTH(0, 0, 4, len(elements)) + elements
+
+
+class PduReader:
+    """Cuts what an association receives into PDUs, and takes the N-SET requests out of them.
+
+    It takes only requests that break no rule, whose command set is one PDV. Whatever else there is
+    it gives as PDUs, in its place among the requests, for others to read or to refuse.
+
+    Parameters
+    ----------
+    max_pdu_length : int
+        Most bytes that may come behind the PDU-length field of a P-DATA-TF PDU.
+    max_other_length : int
+        The same for PDUs of other types.
+    max_data_set_length : int
+        Most bytes that the data set of an N-SET request may have.
+
+    Attributes
+    ----------
+    is_fast : bool
+        Whether to take requests out; False at first. Where False, all is given as PDUs.
+    bytes_received : int
+        How many have been fed.
+    requests : int
+        How many N-SET requests have been taken out.
+    context_id : int
+        ID of the presentation context of the last one that has begun.
+    """
+
+    def __init__(
+        self, max_pdu_length: int, max_other_length: int, max_data_set_length: int
+    ) -> None:
+        self.is_fast = False
+        self.bytes_received = 0
+        self.requests = 0
+        self._max_pdu_length = max_pdu_length
+        self._max_other_length = max_other_length
+        self._max_data_set_length = max_data_set_length
+        self._data: bytes | None = None
+        self._at = 0
+        self._incomplete: bytearray | None = None
+        self._wanted = 0
+        self._pdu: bytes | None = None
+        self._begin = self._next = self._end = 0
+        self._stage = _BETWEEN
+        self._request: Any = None
+        self.context_id = 0
+        self._stream: BytesIO | None = None
+        self._length = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take what has been received.
+
+        Parameters
+        ----------
+        data : bytes
+            Any part of the stream, as it comes.
+        """
+        self.bytes_received += len(data)
+        if self._incomplete is not None:
+            self._incomplete += data
+            if len(self._incomplete) < self._wanted:
+                return
+            self._data, self._at = bytes(self._incomplete), 0
+            self._incomplete = None
+        elif self._data is None:
+            self._data, self._at = data, 0
+        else:
+            self._data, self._at = self._data[self._at :] + data, 0
+
+    def next(self) -> Any:
+        """Give what comes next.
+
+        Returns
+        -------
+        N_SET or bytes or None
+            An N-SET request with its list and ``_context_id``; or a PDU; or None where more has to
+            come first.
+
+        Raises
+        ------
+        PduError
+            If the type of a PDU is unknown or its length over the limit. Nothing can be read any
+            more then.
+        CommandSetError
+            If a PDV has no place in a request that has begun, or the data set is too long. Where
+            the error has a ``message_id`` the association can go on.
+        """
+        while True:
+            if self._pdu is None:
+                item = self._next_pdu()
+                if self._pdu is None:
+                    return item
+            item = self._next_pdv(self._pdu)
+            if item is not None:
+                return item
+
+    def _next_pdu(self) -> bytes | None:
+        """Give a PDU, or None: there is none, or its PDVs are to be taken one by one."""
+        data, begin = self._data, self._at
+        if data is None:
+            return None
+        left = len(data) - begin
+        if left < _PDU_HEADER.size:
+            self._wait_for(data, _PDU_HEADER.size)
+            return None
+        kind, length = _PDU_HEADER.unpack_from(data, begin)
+        if not 1 <= kind <= _pdu.LAST_PDU_TYPE:
+            raise _pdu.unknown_type(kind)
+        limit = self._max_pdu_length if kind == _pdu.P_DATA_TF else self._max_other_length
+        if length > limit:
+            raise _pdu.too_long(kind, length, limit)
+        end = begin + _PDU_HEADER.size + length
+        if end > len(data):
+            self._wait_for(data, _PDU_HEADER.size + length)
+            return None
+        self._begin, self._end = begin, end
+        self._at = end
+        if end == len(data):
+            self._data = None
+        if (
+            kind != _pdu.P_DATA_TF
+            or not (self.is_fast or self._stage >= _IN_DATA_SET)
+            or not _is_well_formed(data, begin + _PDU_HEADER.size, end)
+        ):
+            return data[begin:end]
+        self._pdu, self._next = data, begin + _PDU_HEADER.size
+        return None
+
+    def _wait_for(self, data: bytes, wanted: int) -> None:
+        """Keep the beginning of a PDU."""
+        self._data = None
+        if self._at < len(data):
+            self._incomplete, self._wanted = bytearray(data[self._at :]), wanted
+
+    def _next_pdv(self, data: bytes) -> Any:
+        """Take the next PDV of the PDU; give what it completes, if anything."""
+        begin = self._next
+        length, context_id, header = _PDV_HEADER.unpack_from(data, begin)
+        fragment, end = begin + _PDV_HEADER.size, begin + 4 + length
+        self._next = end
+        if end == self._end:
+            self._pdu = None
+        if self._stage == _PASSING_OVER:
+            if context_id == self.context_id and not header & _pdu.IS_COMMAND:
+                if header & _pdu.IS_LAST:
+                    self._stage = _BETWEEN
+                return None
+            self._stage = _BETWEEN
+        if self._stage == _IN_DATA_SET:
+            return self._next_of_data_set(data, fragment, end, context_id, header)
+        is_whole = header & (_pdu.IS_COMMAND | _pdu.IS_LAST) == _pdu.IS_COMMAND | _pdu.IS_LAST
+        if self._stage == _BETWEEN and self.is_fast and is_whole:
+            fields = _read_canonical(data[fragment:end])
+            if fields is not None and "_message_id" in fields:
+                assert _adopted is not None
+                self._request = _adopted()
+                self._request.__dict__.update(fields)
+                self._request._context_id = self.context_id = context_id
+                self._stream, self._length = None, 0
+                self._stage = _IN_DATA_SET
+                return None
+        if header & _pdu.IS_COMMAND:
+            self._stage = _BETWEEN if header & _pdu.IS_LAST else _IN_COMMAND
+        if begin == self._begin + _PDU_HEADER.size and end == self._end:
+            return data[self._begin : end]
+        return _PDU_HEADER.pack(_pdu.P_DATA_TF, end - begin) + data[begin:end]
+
+    def _next_of_data_set(
+        self, data: bytes, begin: int, end: int, context_id: int, header: int
+    ) -> Any:
+        """Take a PDV while the data set of a request is due; give the request once complete."""
+        request = self._request
+        if header & _pdu.IS_COMMAND or context_id != self.context_id:
+            self._end_request()
+            if header & _pdu.IS_COMMAND:
+                raise _pdu.command_among_data()
+            raise _pdu.context_change(context_id, self.context_id)
+        if end - begin > self._max_data_set_length - self._length:
+            self._end_request()
+            if not header & _pdu.IS_LAST:
+                self._stage = _PASSING_OVER
+            raise _pdu.data_set_too_long(self._max_data_set_length, request._message_id)
+        self._length += end - begin
+        if self._stream is None:
+            self._stream = BytesIO()
+        self._stream.write(memoryview(data)[begin:end])
+        if not header & _pdu.IS_LAST:
+            return None
+        request._dataset = self._stream
+        self._end_request()
+        self.requests += 1
+        return request
+
+    def _end_request(self) -> None:
+        self._request = self._stream = None
+        self._stage = _BETWEEN
+
+
+def _is_well_formed(data: bytes, begin: int, end: int) -> bool:
+    """Whether the body of a P-DATA-TF PDU is PDVs to its end (PS3.8 Section 9.3.5)."""
+    if begin == end:
+        return False
+    while begin < end:
+        if end - begin < _PDV_HEADER.size:
+            return False
+        (length, _, _) = _PDV_HEADER.unpack_from(data, begin)
+        if length < 2 or length > end - begin - 4:
+            return False
+        begin += 4 + length
+    return True

@@ -10,21 +10,17 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Final, NamedTuple
 
-from nset import _rules
+from nset import _pdu, _rules
 from nset._command_set import CommandSetError, announces_data_set
 from nset._implementation import peek
+from nset._pdu import IS_COMMAND, IS_LAST
 from nset.primitive import N_SET
 
 __all__ = ["Message", "MessageAssembler", "data_set_follows", "encode_pdus"]
 
 _LOGGER = logging.getLogger("nset")
 
-IS_COMMAND: Final = 0x01
-IS_LAST: Final = 0x02
-
-# Of a PDU-length: the PDV's own length field, the context ID and the message control header.
-_PDV_HEADER: Final = 6
-_MIN_PDU_LENGTH: Final = _PDV_HEADER + 2
+_MIN_PDU_LENGTH: Final = _pdu.PDV_HEADER_LENGTH + 2
 _MAX_PDU_LENGTH: Final = 0xFFFFFFFF
 
 
@@ -142,18 +138,16 @@ class MessageAssembler:
         if self._context_id is None:
             self._context_id = context_id
         elif context_id != self._context_id:
-            raise CommandSetError(
-                f"presentation context {context_id} within a message of context {self._context_id}"
-            )
+            raise _pdu.context_change(context_id, self._context_id)
         if len(fragment) % 2 and not self._is_odd:
             self._is_odd = True  # one record for the message, however many such fragments it has
             _LOGGER.warning("PDV with a fragment of odd length, %d bytes", len(fragment))
         if not header & IS_COMMAND:
             if self._message is None:
-                raise CommandSetError("a fragment of a data set before the last of the command set")
+                raise _pdu.data_before_command()
             return self._feed_data_set(fragment, bool(header & IS_LAST))
         if self._message is not None:
-            raise CommandSetError("a fragment of a command set among those of a data set")
+            raise _pdu.command_among_data()
         if len(self._command) + len(fragment) > _rules.MAX_COMMAND_SET_LENGTH:
             raise CommandSetError(
                 f"a command set of more than {_rules.MAX_COMMAND_SET_LENGTH} bytes",
@@ -181,12 +175,8 @@ class MessageAssembler:
     def _feed_data_set(self, fragment: memoryview, is_last: bool) -> "N_SET | Message | None":
         limit, message = self._max_dataset_bytes, self._message
         if limit is not None and self._data_set.tell() + len(fragment) > limit:
-            error = CommandSetError(
-                f"a data set of more than {limit} bytes", status=_rules.RESOURCE_LIMITATION
-            )
-            if isinstance(message, N_SET) and message.MessageIDBeingRespondedTo is None:
-                error.message_id = message.MessageID
-            raise error
+            is_request = isinstance(message, N_SET) and message.MessageIDBeingRespondedTo is None
+            raise _pdu.data_set_too_long(limit, message.MessageID if is_request else None)
         self._data_set.write(fragment)
         if not is_last:
             return None
@@ -219,7 +209,7 @@ def fragments(data: bytes | memoryview, max_pdu_length: int) -> Iterator[memoryv
     """
     if max_pdu_length != 0 and max_pdu_length < _MIN_PDU_LENGTH:
         raise ValueError(f"max_pdu_length must be 0 or at least 8, not {max_pdu_length}")
-    length = (min(max_pdu_length or _MAX_PDU_LENGTH, _MAX_PDU_LENGTH) - _PDV_HEADER) & ~1
+    length = (min(max_pdu_length or _MAX_PDU_LENGTH, _MAX_PDU_LENGTH) - _pdu.PDV_HEADER_LENGTH) & ~1
     view = memoryview(data)
     for at in range(0, len(view), length):
         yield view[at : at + length]

@@ -22,7 +22,7 @@ from pydicom.filereader import read_dataset
 from pynetdicom import dimse_messages, dsutils
 from pynetdicom.pdu_primitives import P_DATA
 
-from nset import _rules
+from nset import _pdu, _rules
 from nset._command_set import (
     N_SET_RQ,
     CommandSetError,
@@ -32,8 +32,9 @@ from nset._command_set import (
     missing_status,
 )
 from nset._implementation import peek
+from nset._pdu import IS_COMMAND, IS_LAST
 from nset.primitive import N_SET
-from nset.wire import IS_COMMAND, IS_LAST, cut_into_pdvs
+from nset.wire import cut_into_pdvs
 
 _LOGGER = logging.getLogger("nset")
 
@@ -185,21 +186,15 @@ def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:
             pdvs = pdvs[taken:]
         for context_id, pdv in pdvs:
             if pdv[0] & IS_COMMAND:
-                raise CommandSetError("a fragment of a command set among those of a data set")
+                raise _pdu.command_among_data()
             if context_id != self.context_id:
-                raise CommandSetError(
-                    f"presentation context {context_id} within a message of context "
-                    f"{self.context_id}"
-                )
+                raise _pdu.context_change(context_id, self.context_id)
             self.data_set.write(memoryview(pdv)[1:])
             if pdv[0] & IS_LAST:
                 return True
         return False
 
     return decode_msg
-
-
-_DATA_SET_FIRST: Final = "a fragment of a data set before the last of the command set"
 
 
 def _leave_to(stock: Callable[..., bool], message: Any, primitive: Any, assoc: Any) -> bool:
@@ -214,7 +209,7 @@ def _leave_to(stock: Callable[..., bool], message: Any, primitive: Any, assoc: A
     is_complete = stock(message, primitive, assoc)
     name = type(message).__name__
     if was_open and (name in _NAMES.values() or (is_complete and name == "DIMSEMessage")):
-        raise CommandSetError(_DATA_SET_FIRST)
+        raise _pdu.data_before_command()
     return is_complete
 
 
@@ -244,7 +239,7 @@ def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> tuple[int, bool] | No
     if name is None:
         return None
     if message.data_set.tell():
-        raise CommandSetError(_DATA_SET_FIRST)
+        raise _pdu.data_before_command()
     message.context_id = pdvs[taken - 1][0]
     message.encoded_command_set = BytesIO(encoded)
     message.command_set = _Unread(partial(_received, encoded))

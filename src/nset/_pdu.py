@@ -1,0 +1,85 @@
+"""What both twins know of PDUs (PS3.8 Section 9.3): numbers, limits and error texts, written once."""
+
+from nset import _rules
+from nset._command_set import CommandSetError
+
+P_DATA_TF = 0x04
+LAST_PDU_TYPE = 0x07
+"""PDU types are 01H to 07H (PS3.8 Section 9.3.1)."""
+
+HEADER_LENGTH = 6
+"""Bytes of a PDU up to the end of its length field."""
+
+PDV_HEADER_LENGTH = 6
+"""Of a PDV: its length field, the presentation context ID and the message control header."""
+
+IS_COMMAND = 0x01
+IS_LAST = 0x02
+"""Bits of the message control header (PS3.8 Section E.2)."""
+
+# Reasons of an A-ABORT that the service provider has caused (PS3.8 Table 9-26).
+UNRECOGNIZED_PDU = 1
+UNEXPECTED_PDU = 2
+INVALID_PDU_PARAMETER = 6
+
+
+class PduError(ValueError):
+    """A PDU that can't be read.
+
+    Parameters
+    ----------
+    reason : str
+        What is wrong, in a sentence.
+    diagnostic : int
+        The reason to give in the A-ABORT (PS3.8 Table 9-26).
+
+    Attributes
+    ----------
+    diagnostic : int
+        As given.
+    """
+
+    def __init__(self, reason: str, diagnostic: int) -> None:
+        super().__init__(reason, diagnostic)
+        self.diagnostic = diagnostic
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def unknown_type(kind: int) -> PduError:
+    """For the first byte of no PDU."""
+    return PduError(f"unknown PDU type 0x{kind:02X}", UNRECOGNIZED_PDU)
+
+
+def too_long(kind: int, length: int, limit: int) -> PduError:
+    """For a PDU-length that is over the limit."""
+    return PduError(
+        f"a PDU of type 0x{kind:02X} of {length} bytes, {limit} are allowed", INVALID_PDU_PARAMETER
+    )
+
+
+def command_among_data() -> CommandSetError:
+    """For a command fragment where the data set is not complete."""
+    return CommandSetError("a fragment of a command set among those of a data set")
+
+
+def data_before_command() -> CommandSetError:
+    """For a data set fragment where the command set is not complete."""
+    return CommandSetError("a fragment of a data set before the last of the command set")
+
+
+def context_change(context_id: int, expected: int) -> CommandSetError:
+    """For a PDV of another presentation context than the message that it is in."""
+    return CommandSetError(
+        f"presentation context {context_id} within a message of context {expected}"
+    )
+
+
+def data_set_too_long(limit: int, message_id: int | None) -> CommandSetError:
+    """For a data set over the limit; with the Message ID where the request can be answered."""
+    error = CommandSetError(
+        f"a data set of more than {limit} bytes", status=_rules.RESOURCE_LIMITATION
+    )
+    error.message_id = message_id
+    return error

@@ -1,0 +1,179 @@
+"""An event-driven acceptor under pynetdicom's `AE` and the same handlers.
+
+``nset.scp.start_server(ae, ...)`` takes the place of ``ae.start_server(...)``; `serve` does in a
+program that has an event loop of its own. N-SET runs on the fast path of the core; all the rest is
+pynetdicom's own code, without its threads.
+"""
+
+import asyncio
+import signal
+import threading
+from typing import Any
+
+from pynetdicom.ae import ApplicationEntity
+
+from nset.scp._counters import Counts
+from nset.scp._limits import Limits
+from nset.scp._server import SHUTDOWN_TIMEOUT, Server
+
+__all__ = ["SHUTDOWN_TIMEOUT", "Counts", "Limits", "Server", "serve", "start_server"]
+
+
+def start_server(
+    ae: ApplicationEntity,
+    address: Any,
+    block: bool = True,
+    ssl_context: Any = None,
+    evt_handlers: list[Any] | None = None,
+    ae_title: str | None = None,
+    contexts: list[Any] | None = None,
+    *,
+    inline: bool = False,
+    workers: int | None = None,
+    limits: Limits | None = None,
+) -> Server | None:
+    """Take associations for an AE, as its own ``start_server`` does.
+
+    Parameters
+    ----------
+    ae : pynetdicom.ae.ApplicationEntity
+        With the titles, contexts, timeouts and limits that count.
+    address : tuple
+        ``(host, port)``, for IPv6 also ``(host, port, flowinfo, scope_id)``; port 0 is a free one.
+    block : bool
+        Whether to return only when the server was shut down: by SIGINT or SIGTERM, where this is
+        the main thread, or by another thread. Otherwise it runs in a thread of its own.
+    ssl_context : ssl.SSLContext, optional
+        For TLS.
+    evt_handlers : list of tuple, optional
+        ``(event, handler)`` or ``(event, handler, args)``. A handler of a DIMSE service may be a
+        coroutine function; it is then awaited in the server's loop.
+    ae_title : str, optional
+        Instead of the AE's own.
+    contexts : list of pynetdicom.presentation.PresentationContext, optional
+        Instead of those that the AE supports.
+    inline : bool
+        Whether to call plain handlers of EVT_N_SET in the loop's thread, too: for handlers that
+        never block, since while one runs nothing else does.
+    workers : int, optional
+        Most threads that call plain handlers of EVT_N_SET otherwise. By default one for each
+        association that the AE allows, 1000 at most.
+    limits : Limits, optional
+        What an association may take of the server.
+
+    Returns
+    -------
+    Server or None
+        None where it has blocked.
+
+    Raises
+    ------
+    ValueError
+        If the AE supports no context, or a context's roles contradict each other.
+    OSError
+        If the address can't be listened at.
+    """
+    server = _make(ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits)
+    if block:
+        try:
+            _run(server, _stop_on_signals)
+        except KeyboardInterrupt:
+            server.stop(0)
+        return None
+    started = threading.Event()
+    server.thread = threading.Thread(
+        target=_run, args=(server, lambda _: started.set()), name="nset-server", daemon=True
+    )
+    server.thread.start()
+    started.wait()
+    return server
+
+
+async def serve(
+    ae: ApplicationEntity,
+    address: Any,
+    ssl_context: Any = None,
+    evt_handlers: list[Any] | None = None,
+    ae_title: str | None = None,
+    contexts: list[Any] | None = None,
+    *,
+    inline: bool = False,
+    workers: int | None = None,
+    limits: Limits | None = None,
+) -> Server:
+    """Take associations for an AE in the running loop.
+
+    Parameters
+    ----------
+    ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits
+        As for `start_server`.
+
+    Returns
+    -------
+    Server
+        Which takes connections already. ``await server.close()`` or ``async with server:`` ends it,
+        ``await server.wait_closed()`` waits until someone has.
+
+    Raises
+    ------
+    ValueError, OSError
+        As for `start_server`.
+    """
+    server = _make(ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits)
+    started = asyncio.Event()
+    server.task = asyncio.get_running_loop().create_task(server.run(started.set))
+    await started.wait()
+    return server
+
+
+def _make(
+    ae: ApplicationEntity,
+    address: Any,
+    ssl_context: Any,
+    evt_handlers: list[Any] | None,
+    ae_title: str | None,
+    contexts: list[Any] | None,
+    inline: bool,
+    workers: int | None,
+    limits: Limits | None,
+) -> Server:
+    server: Any = ae.make_server(
+        address,
+        ae_title=ae_title,
+        contexts=contexts,
+        ssl_context=ssl_context,
+        evt_handlers=evt_handlers,
+        server_class=Server,
+        inline=inline,
+        workers=workers,
+        limits=limits,
+    )
+    return server  # type: ignore[no-any-return]
+
+
+def _run(server: Server, started: Any) -> None:
+    """Run the server in a loop of its own, uvloop's where that is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        loop = asyncio.SelectorEventLoop()  # Windows' other loop has no room for it
+    else:
+        loop = uvloop.new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(server.run(lambda: started(server)))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def _stop_on_signals(server: Server) -> None:
+    """Shut down in good order when the process is asked to end."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            server.loop.add_signal_handler(number, server.stop)
+        except NotImplementedError:  # Windows: KeyboardInterrupt comes instead
+            return

@@ -1,0 +1,639 @@
+"""An acceptor's association: pynetdicom's, with its services, but without its threads.
+
+It does one thing at a time, as pynetdicom's thread would: it negotiates, serves a request, or ends.
+What never waits is done in the loop's thread, the rest by a worker; meanwhile it is *busy*, and what
+else comes waits in its queues.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pynetdicom import _config, evt
+from pynetdicom._globals import MODE_ACCEPTOR, MODE_REQUESTOR
+from pynetdicom.acse import ACSE
+from pynetdicom.association import Association as _StockAssociation
+from pynetdicom.association import ServiceUser
+from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
+from pynetdicom.transport import AddressInformation
+
+from nset import _pdu
+from nset._command_set import CommandSetError
+from nset._implementation import encode_response
+from nset.primitive import N_SET
+from nset.pynetdicom import _provider
+from nset.scp import _tasks
+from nset.scp._bindings import Bindings, rebound
+from nset.scp._n_set import SetEvent, failed, response_to, service_class
+from nset.scp._providers import DIMSEServiceProvider, DULServiceProvider
+
+if TYPE_CHECKING:
+    from nset.scp._connection import Connection
+    from nset.scp._limits import Limits
+    from nset.scp._server import Server
+
+_LOGGER = logging.getLogger("pynetdicom.association")
+
+
+class _Acceptor(ServiceUser):
+    """The server's side, whose supported contexts all associations share until one changes them."""
+
+    _own_contexts: list[Any] | None = None
+    _is_negotiating = False
+
+    @property
+    def _contexts(self) -> list[Any]:
+        if self._own_contexts is None:
+            server: Any = self.assoc._server
+            if server is None:
+                return []
+            if self._is_negotiating and not _config.UNRESTRICTED_STORAGE_SERVICE:
+                requested: Any = self.assoc.requestor.primitive
+                return server.contexts_for(requested.presentation_context_definition_list)
+            self._own_contexts = deepcopy(server.contexts)
+        return self._own_contexts
+
+    @_contexts.setter
+    def _contexts(self, contexts: list[Any]) -> None:
+        # The empty list is what __init__ sets.
+        if contexts or self._own_contexts is not None or self.assoc._server is not None:
+            self._own_contexts = contexts
+
+
+class _ACSE(ACSE):
+    def _negotiate_as_acceptor(self) -> None:
+        acceptor: Any = self.acceptor
+        acceptor._is_negotiating = True
+        try:
+            super()._negotiate_as_acceptor()
+        finally:
+            acceptor._is_negotiating = False
+
+
+class _Checkpoint:
+    """What stops an association from taking what someone waits for himself."""
+
+    __slots__ = ("_assoc", "_is_set")
+
+    def __init__(self, assoc: "Association") -> None:
+        self._assoc = assoc
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def clear(self) -> None:
+        self._assoc.may_wait()
+        self._is_set = False
+
+    def set(self) -> None:
+        if not self._is_set:
+            self._is_set = True
+            self._assoc.has_pumped()
+
+
+class Association(_StockAssociation):
+    """An association of an event-driven server; to programs, pynetdicom's `Association`.
+
+    Where pynetdicom's is a thread, this one only looks like one: `is_alive` and `join` tell of the
+    association, `name` is a name.
+
+    Parameters
+    ----------
+    server : Server
+        Whose it is.
+    connection : Connection
+        Its connection.
+    address : tuple
+        The peer's.
+    """
+
+    name: str = "AcceptorThread"
+    daemon: bool = True
+    ident = None
+    native_id = None
+
+    def __init__(self, server: "Server", connection: "Connection", address: Any) -> None:
+        # What pynetdicom's __init__ does, threads aside.
+        ae = server.ae
+        self._ae = ae
+        self._server: Any = None
+        self.mode = MODE_ACCEPTOR
+        self.requestor = ServiceUser(self, MODE_REQUESTOR)
+        self.acceptor = _Acceptor(self, MODE_ACCEPTOR)
+        self._server = server
+        self.is_established = self.is_rejected = self.is_aborted = self.is_released = False
+        self._sent_abort = self._sent_release = False
+        self._accepted_cx: dict[int, Any] = {}
+        self._rejected_cx: list[Any] = []
+        self.acse = _ACSE(self)
+        self.dul: Any = DULServiceProvider(self, connection)
+        self.dimse: Any = DIMSEServiceProvider(self)
+        self.acse_timeout = ae.acse_timeout
+        self.connection_timeout = ae.connection_timeout
+        self.dimse_timeout = ae.dimse_timeout
+        self.network_timeout = ae.network_timeout
+        self.network_timeout_response = "A-ABORT"
+        self._kill = False
+        self._reactor_checkpoint: Any = _Checkpoint(self)
+        self._timer_resolution = _config.WINDOWS_TIMER_RESOLUTION
+
+        self.acceptor.maximum_length = ae.maximum_pdu_size
+        self.acceptor.ae_title = server.ae_title
+        self.acceptor.address_info = server.local
+        self.acceptor.implementation_class_uid = ae.implementation_class_uid
+        self.acceptor.implementation_version_name = ae.implementation_version_name
+        self.requestor.address_info = AddressInformation.from_tuple(address)
+
+        self.limits: Limits = server.limits
+        self.abort_reason = ""  # as Counts.aborted has it, where it is known
+        self._address = address
+        self._connection = connection
+        self._own_handlers: dict[Any, Any] | None = None
+        self._own_bindings: Bindings | None = None
+        # Changed in the loop's thread alone, but that any thread may append to _requests.
+        self._requests: list[tuple[int, Any]] = []
+        self._is_busy = False
+        self._is_serving = False  # a service of pynetdicom's, which may ask the peer for something
+        self._was_requested = False
+        self._is_over = False
+        self._collided = False
+        self._idle = False
+        self._peer_length = 0
+        self._over: threading.Event | None = None
+
+    # -- What pynetdicom's association is as a thread ----------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"<Association with {self.peer_name()}>"
+
+    def start(self) -> None:
+        """Do nothing: the connection has begun it."""
+
+    def is_alive(self) -> bool:
+        """Tell whether the association goes on."""
+        return not self._is_over
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the association is over."""
+        self._wait_until_over(timeout)
+
+    @property
+    def _is_paused(self) -> bool:
+        return True  # there is no loop that might take a message first
+
+    @_is_paused.setter
+    def _is_paused(self, value: bool) -> None:
+        pass
+
+    # -- Handlers ----------------------------------------------------------------------------------
+
+    @property
+    def _handlers(self) -> dict[Any, Any]:  # type: ignore[override]
+        own = self._own_handlers
+        return self._server._handlers if own is None else own
+
+    @property
+    def bindings(self) -> Bindings:
+        """What is bound, looked through."""
+        own = self._own_bindings
+        return self._server.bindings if own is None else own
+
+    @property
+    def has_own_handlers(self) -> bool:
+        """Whether handlers were bound to or unbound from this association alone."""
+        return self._own_handlers is not None
+
+    def bind(self, event: Any, handler: Callable[..., Any], args: list[Any] | None = None) -> None:
+        """Bind a handler to an event of this association."""
+        with self.lock:
+            handlers = rebound(self._handlers, event, handler, args)
+            self._own_bindings = Bindings(handlers)
+            self._own_handlers = handlers
+
+    def unbind(self, event: Any, handler: Callable[..., Any]) -> None:
+        """Unbind a handler from an event of this association."""
+        with self.lock:
+            handlers = rebound(self._handlers, event, handler, unbind=True)
+            self._own_bindings = Bindings(handlers)
+            self._own_handlers = handlers
+
+    def get_handlers(self, event: Any) -> Any:
+        """Give what is bound to an event; handlers to be awaited as functions that wait for them."""
+        handlers = self._handlers.get(event, [])
+        return self._server.callable_handlers(event, handlers) if event.is_intervention else handlers
+
+    def is_observed(self) -> bool:
+        """Tell whether someone looks at PDUs or messages: a program, or the log at DEBUG."""
+        return self.bindings.is_observed or logging.getLogger("pynetdicom._handlers").isEnabledFor(
+            logging.DEBUG
+        )
+
+    def is_listened_to(self) -> bool:
+        """Tell whether a program's code runs when something comes or is sent."""
+        return self.bindings.is_listened_to
+
+    # -- Threads -----------------------------------------------------------------------------------
+
+    def may_wait(self) -> None:
+        """Refuse to wait in the loop's thread: what is waited for would never come."""
+        if self._server.is_loop_thread():
+            raise RuntimeError(
+                "an async or inline handler can't wait for the peer: it would hold up the loop; "
+                "call this from another thread, as asyncio.to_thread does"
+            )
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Have a worker do something."""
+        self._server.services.submit(job)
+
+    def has_pumped(self) -> None:
+        """Look what there is to do, soon; from any thread."""
+        if self._server.is_loop_thread():
+            self.advance()
+        else:
+            self._server.callbacks.call(self._after_pump)
+
+    def _after_pump(self) -> None:
+        self.advance()
+        self._connection.read()
+
+    # -- One thing after the other -----------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Begin with a connection that has just been opened."""
+        self.dul._idle_timer.start()
+        self.dul.event_queue.put("Evt5")
+        if self.bindings.is_listened_to:
+            self._is_busy = True
+            self.submit(partial(self._do, self._opened))
+        else:
+            self._opened()
+            self.advance()
+
+    def _opened(self) -> None:
+        evt.trigger(self, evt.EVT_CONN_OPEN, {"address": self._address})
+        self.dul.pump()
+
+    def advance(self) -> None:
+        """Do what there is to do, until there is nothing or it takes a while; in the loop's thread."""
+        while not self._is_busy:
+            step = self._next_step()
+            if step is None:
+                return
+            self._is_busy = True
+            if self.bindings.is_listened_to:
+                self.submit(partial(self._do, step))
+                return
+            self._try(step)
+            self._is_busy = False
+
+    def _do(self, step: Callable[[], None]) -> None:
+        """Do something in a worker's thread."""
+        self._try(step)
+        self._server.callbacks.call(self._done)
+
+    def _done(self) -> None:
+        self._is_busy = self._is_serving = False
+        self.advance()
+        if not self._requests:
+            self._connection.go_on()
+
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as exc:
+            _LOGGER.exception(exc)
+            self.abort_reason = self.abort_reason or "error"
+            self._abort_blocking(block=False)
+
+    def _next_step(self) -> Callable[[], None] | None:
+        if self._is_over or not self._reactor_checkpoint.is_set():
+            return None
+        waiting = self.dul.to_user_queue.queue
+        if self._kill:
+            return self._end
+        if not self._was_requested:
+            return self._negotiate if waiting else self._end if self.dul.is_over else None
+        if self.is_established:
+            if waiting and isinstance(waiting[0], (A_ABORT, A_P_ABORT)):
+                return self._aborted
+            if self._requests:
+                self._serve(*self._requests.pop(0))
+                return self._next_step() if not self._is_busy else None
+            if waiting:
+                return self._release_confirmed if waiting[0].result else self._release_requested
+            if self._idle:
+                return self._end_idle
+            if self._server.is_stopping and not self._sent_release:
+                return self._ask_for_release
+        return self._end if self.dul.is_over else None
+
+    def _negotiate(self) -> None:
+        self._was_requested = True
+        primitive = self.dul.receive_pdu(wait=False)
+        if not isinstance(primitive, A_ASSOCIATE):
+            self._note_abort(primitive)
+            return
+        self.requestor.primitive = primitive
+        evt.trigger(self, evt.EVT_REQUESTED, {})
+        if not self.is_aborted and not self.is_rejected:
+            self.acse.negotiate_association()
+        if self.is_established:
+            self._peer_length = self.requestor.maximum_length or 0
+            self._server.counters.count("associations")
+            self.dul._idle_timer.touch()
+        else:
+            if self.is_rejected:
+                self._server.counters.count("rejected")
+            self._kill = True
+
+    def _aborted(self) -> None:
+        self._note_abort(self.dul.peek_next_pdu())
+
+    def _note_abort(self, primitive: Any) -> None:
+        by_peer = isinstance(primitive, A_ABORT)
+        _LOGGER.info("Association Aborted" if by_peer else "Association Aborted (A-P-ABORT)")
+        self.dul.receive_pdu(wait=False)
+        self.abort_reason = self.abort_reason or ("peer" if by_peer else "connection")
+        self.is_aborted = True
+        self.is_established = False
+        evt.trigger(self, evt.EVT_ABORTED, {})
+        self.kill()
+
+    def _release_requested(self) -> None:
+        self.dul.receive_pdu(wait=False)
+        if self._sent_release:
+            _LOGGER.debug("An A-RELEASE collision has occurred")
+            self._collided = True  # the requestor answers first (PS3.8 Section 7.2.2.7)
+            return
+        self.acse.send_release(is_response=True)
+        _LOGGER.info("Association Released")
+        self._released()
+
+    def _release_confirmed(self) -> None:
+        self.dul.receive_pdu(wait=False)
+        if self._collided:
+            self.acse.send_release(is_response=True)
+        self._released()
+
+    def _released(self) -> None:
+        self.is_released = True
+        self.is_established = False
+        self._server.counters.count("released")
+        evt.trigger(self, evt.EVT_RELEASED, {})
+        self.kill()
+
+    def _ask_for_release(self) -> None:
+        _LOGGER.info("Releasing Association")
+        self.acse.send_release(is_response=False)
+
+    def idle_too_long(self) -> None:
+        """Act on the network timeout, unless it is the server that lets the peer wait."""
+        if not self._connection.has_room:
+            self.abort_reason = self.abort_reason or "idle"
+            _LOGGER.error("Network timeout reached")
+            self._connection.break_off()
+        elif (
+            self._is_busy
+            or self._requests
+            or not self.is_established
+            or not self._reactor_checkpoint.is_set()
+        ):
+            self.dul._idle_timer.start()
+        else:
+            self._idle = True
+            self.advance()
+
+    def _end_idle(self) -> None:
+        self._idle = False
+        _LOGGER.error("Network timeout reached")
+        if self.network_timeout_response == "A-RELEASE":
+            self.submit(self.release)
+            return
+        self.abort_reason = self.abort_reason or "idle"
+        self._abort_blocking(block=False)
+
+    def _end(self) -> None:
+        """Be over: nobody hears of the association any more."""
+        self._is_over = True
+        self.is_established = False
+        if self.is_aborted or (self._was_requested and not (self.is_released or self.is_rejected)):
+            self._server.counters.count_abort(self.abort_reason or "connection")
+        self.dul.to_user_queue.put(None)  # for whoever still waits
+        self.dimse.msg_queue.put((None, None))
+        self._requests.clear()
+        if self.dul.state not in ("Sta1", "Sta13"):
+            self._connection.finish()
+        self._server.forget(self)
+        if self._over is not None:
+            self._over.set()
+
+    # -- Ending it ---------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """End the association; from any thread."""
+        self._kill = True
+        self.is_established = False
+        self._reactor_checkpoint._is_set = True
+        self.has_pumped()
+
+    def _abort_blocking(self, block: bool = True) -> None:
+        if self._sent_abort or self.is_released or self._is_over:
+            return
+        self._sent_abort = True
+        self.abort_reason = self.abort_reason or "local"
+        self._reactor_checkpoint._is_set = True
+        _LOGGER.info("Aborting Association")
+        if self.dul.state in ("Sta1", "Sta2"):
+            self.is_aborted = True  # nobody to tell
+        else:
+            self.acse.send_abort(0x00)
+        evt.trigger(self, evt.EVT_ABORTED, {})
+        self.kill()
+        if block and not self._server.is_own_thread():
+            self._wait_until_over(1)
+
+    def _wait_until_over(self, timeout: float | None) -> None:
+        if self._over is None:
+            self._over = threading.Event()
+        if not self._is_over:
+            self._over.wait(timeout)
+
+    # -- Requests ----------------------------------------------------------------------------------
+
+    def request_came(self, request: Any) -> None:
+        """Serve an N-SET request that the reader has taken out, now or in its turn."""
+        if self.dimse.message is not None:
+            raise _pdu.command_among_data()
+        if (
+            self._is_busy
+            or self._requests
+            or not self._reactor_checkpoint._is_set
+            or not self.dul.is_transferring
+        ):
+            self._requests.append((request._context_id, request))
+            if len(self._requests) >= self.limits.pending_requests:
+                self._connection.hold()
+            if not self._is_busy:
+                self.advance()
+        else:
+            self._serve_n_set(request)
+
+    def message_came(self, context_id: int, message: Any) -> None:
+        """Serve any other message in its turn; from any thread."""
+        self._requests.append((context_id, message))
+        if len(self._requests) >= self.limits.pending_requests:
+            self._server.callbacks.call(self._connection.hold)
+        self.has_pumped()
+
+    def refuse_request(self, fault: CommandSetError, context_id: int) -> None:
+        """Answer a request that can't be served in its turn; from any thread."""
+        request = N_SET()
+        request.MessageID = fault.message_id
+        request._context_id = context_id
+        request._nset_refusal = fault  # type: ignore[attr-defined]
+        self.message_came(context_id, request)
+
+    def has_backlog(self) -> bool:
+        """Tell whether too many requests wait for more to be read."""
+        return len(self._requests) > self.limits.pending_requests // 2
+
+    def expects_response(self) -> bool:
+        """Tell whether the server side may have asked the peer for something."""
+        return self._is_serving or not self._reactor_checkpoint.is_set()
+
+    def _serve(self, context_id: int, message: Any) -> None:
+        """Serve the next message; in the loop's thread."""
+        if type(message) is N_SET and message.is_valid_request:
+            if self._sent_release or getattr(message, "_nset_refusal", None) is None:
+                self._serve_n_set(message)
+                return
+        if len(self._requests) == self.limits.pending_requests // 2:
+            self._connection.go_on()
+        refusal = getattr(message, "_nset_refusal", None)
+        self._is_busy = True
+        if refusal is not None and not self._sent_release:
+            self.submit(partial(self._do, partial(_provider._refuse, self, message, context_id, refusal)))
+            return
+        self._is_serving = True
+        self._server.counters.count("requests")
+        self.submit(partial(self._do, partial(self._serve_request, message, context_id)))
+
+    def serve_aside(self, message: Any, context_id: int) -> None:
+        """Serve an N-EVENT-REPORT at once, as pynetdicom does; from any thread."""
+        self._server.counters.count("requests")
+        self.submit(partial(self._try, partial(self._serve_request, message, context_id)))
+
+    def _serve_n_set(self, request: Any) -> None:
+        """Serve an N-SET request; in the loop's thread, and nothing else is being done."""
+        context = self._accepted_cx.get(request._context_id)
+        service = service_class(request.RequestedSOPClassUID)
+        if (
+            context is None
+            or service is None
+            or self._sent_release
+            or self.acceptor._common_ext  # which names another service class
+        ):
+            self._is_busy = self._is_serving = True
+            self.submit(
+                partial(self._do, partial(self._serve_request, request, request._context_id))
+            )
+            return
+        event = SetEvent(self, request, context)
+        handler = self.bindings.n_set
+        self._is_busy = True
+        if handler.is_async:
+            task = _tasks.start(
+                handler.function(event, *handler.args),
+                self._connection.loop,
+                partial(self._task_done, event, service),
+            )
+            if task.done():
+                self._task_done(event, service, task)
+        elif self._server.is_inline:
+            self._answered(event, service, _call(handler, event))
+        else:
+            self._server.handlers.submit(partial(self._call, handler, event, service))
+
+    def _call(self, handler: Any, event: SetEvent, service: Any) -> None:
+        """Call a plain handler in a worker's thread."""
+        answer = _call(handler, event)
+        self._server.callbacks.call(self._answered, event, service, answer)
+
+    def _task_done(self, event: SetEvent, service: Any, task: Any) -> None:
+        try:
+            answer = task.result()
+        except BaseException as exc:  # the task's, also where it was cancelled
+            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+                raise
+            answer = failed(exc)
+        self._answered(event, service, answer)
+
+    def _answered(self, event: SetEvent, service: Any, answer: Any) -> None:
+        """Send the response to what a handler has returned; in the loop's thread."""
+        if type(answer) is tuple and len(answer) == 2 and answer[1] is None and self._can_send():
+            code = answer[0]
+            if type(code) is int and code in service.statuses and not self.is_observed():
+                pdu = encode_response(event.request, code, self._peer_length)
+                if pdu is not None:
+                    self._connection.write(pdu)
+                    counts = self._server.counters.fast_statuses
+                    counts[code] = counts.get(code, 0) + 1
+                    self._served()
+                    return
+        if hasattr(answer, "__await__"):  # of a plain function that has returned a coroutine
+            _tasks.start(
+                _await(answer), self._connection.loop, partial(self._task_done, event, service)
+            )
+            return
+        self.submit(partial(self._do, partial(self._answer, event, service, answer)))
+
+    def _served(self) -> None:
+        self._is_busy = False
+        if self._requests or self.dul.to_user_queue.queue or self._server.is_stopping:
+            self.advance()
+            if not self.has_backlog():
+                self._connection.go_on()
+
+    def _answer(self, event: SetEvent, service: Any, answer: Any) -> None:
+        """Send a response that takes some thought; in a worker's thread."""
+        if not self.is_established:
+            return
+        request: Any = event.request
+        response = response_to(request, answer, service(self), event._context)
+        self.dimse.send_msg(response, event._context.context_id)
+
+    def _can_send(self) -> bool:
+        return self.dul.is_transferring or self.dul.state == "Sta8"
+
+    def send_pdus(self, pdus: bytes) -> None:
+        """Send P-DATA-TF PDUs past the state machine, where its state allows it."""
+        if self._can_send():
+            self._connection.wait_for_room()
+            self._connection.send_quietly(pdus)
+
+    def count_response(self, code: Any) -> None:
+        """Count a response that does not go the short way."""
+        if isinstance(code, int) and code >= 0:
+            self._server.counters.count_status(code)
+
+    def peer_name(self) -> str:
+        """Name the peer: AE title and address."""
+        peer = self.requestor
+        title = peer.ae_title or (peer.primitive.calling_ae_title if peer.primitive else "")
+        return f"{title}@{self._address[0]}:{self._address[1]}"
+
+
+def _call(handler: Any, event: SetEvent) -> Any:
+    try:
+        return handler.function(event, *handler.args)
+    except Exception as exc:
+        return failed(exc)
+
+
+async def _await(awaitable: Any) -> Any:
+    return await awaitable

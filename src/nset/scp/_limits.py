@@ -1,0 +1,77 @@
+"""What one association, and all of them together, may take of a server."""
+
+from dataclasses import dataclass
+
+_MIN_PDU_LENGTH = 0x10000
+_UNLIMITED_PDU_LENGTH = 0x100000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Limits of a server; each is looked at before the memory is taken.
+
+    The number of associations, the time until one is established and the time that one may be idle
+    are the AE's: ``maximum_associations``, ``acse_timeout``, ``network_timeout``.
+
+    Attributes
+    ----------
+    pdu_length : int or None
+        Most bytes behind the PDU-length field of a P-DATA-TF PDU. None (the default) is what the AE
+        announces as ``maximum_pdu_size``, but 65536 where that is less, since some peers are off
+        by a header; 1 MiB where it is 0, unlimited. More is answered with an A-ABORT.
+    negotiation_length : int
+        The same for PDUs of other types: an A-ASSOCIATE-RQ with 128 contexts may have 150 KiB.
+    data_set_bytes : int
+        Most bytes of the data set of a message. An N-SET request with more is answered with status
+        0213H, any other message with an A-ABORT.
+    pending_requests : int
+        Requests of an association that may wait while one is served. With so many, no more is read
+        from its socket until half of them are served.
+    connections : int or None
+        Connections at once, with those that are not associations yet. None (the default) is the
+        AE's ``maximum_associations`` and 100. More are closed at once.
+    """
+
+    pdu_length: int | None = None
+    negotiation_length: int = 0x100000
+    data_set_bytes: int = 0x40000000
+    pending_requests: int = 64
+    connections: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("pdu_length", "negotiation_length", "data_set_bytes", "pending_requests"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value > 0) and (name, value) != ("pdu_length", None):
+                raise ValueError(f"{name} must be an int above 0, not {value!r}")
+
+    def pdu_length_for(self, announced: int) -> int:
+        """Give the limit of a P-DATA-TF PDU.
+
+        Parameters
+        ----------
+        announced : int
+            The AE's ``maximum_pdu_size``, in bytes; 0 is unlimited.
+
+        Returns
+        -------
+        int
+            Bytes behind the PDU-length field.
+        """
+        if self.pdu_length is not None:
+            return self.pdu_length
+        return max(announced, _MIN_PDU_LENGTH) if announced else _UNLIMITED_PDU_LENGTH
+
+    def connections_for(self, associations: int) -> int:
+        """Give the limit of connections.
+
+        Parameters
+        ----------
+        associations : int
+            The AE's ``maximum_associations``.
+
+        Returns
+        -------
+        int
+            Connections at once.
+        """
+        return associations + 100 if self.connections is None else self.connections

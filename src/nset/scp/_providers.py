@@ -1,0 +1,411 @@
+"""pynetdicom's DUL and DIMSE service providers without their threads.
+
+The state machine, its actions and its table are pynetdicom's. Whoever gives it something to do, the
+loop with what has come or a worker with what is to be sent, has it done in his own thread, unless
+another one is at it already; then that one does it, too. So nobody waits, and all is in order.
+"""
+
+import logging
+import threading
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from pynetdicom import evt
+from pynetdicom.dimse import DIMSEServiceProvider as _StockDIMSE
+from pynetdicom.dimse_messages import N_SET_RQ, N_SET_RSP, DIMSEMessage
+from pynetdicom.dimse_primitives import C_CANCEL, N_EVENT_REPORT
+from pynetdicom.dul import DULServiceProvider as _StockDUL
+from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
+from pynetdicom.pdu import A_ABORT_RQ
+from pynetdicom.pdu_primitives import A_P_ABORT, P_DATA
+
+from nset import _pdu
+from nset._command_set import CommandSetError
+from nset._implementation import peek
+from nset._pdu import PduError
+from nset.primitive import N_SET
+from nset.pynetdicom import _messages, _provider
+from nset.scp._queues import Mailbox, Timer
+from nset.wire import encode_pdus
+
+if TYPE_CHECKING:
+    from nset.scp._association import Association
+    from nset.scp._connection import Connection
+
+_DUL_LOGGER = logging.getLogger("pynetdicom.dul")
+_LOGGER = logging.getLogger("nset")
+
+_PROVIDER = 0x02
+"""The source of an A-ABORT that is not the user's (PS3.8 Section 9.3.8)."""
+
+_decode_msg = _messages.decode_msg(DIMSEMessage.decode_msg)
+_message_to_primitive = _messages.message_to_primitive(DIMSEMessage.message_to_primitive)
+_primitive_to_message = _messages.primitive_to_message(DIMSEMessage.primitive_to_message)
+_encode_msg = _messages.encode_msg(DIMSEMessage.encode_msg)
+
+
+class _StateMachine(StateMachine):
+    """pynetdicom's, telling the connection when it has nothing more to send."""
+
+    def transition(self, state: str) -> None:
+        super().transition(state)
+        dul: Any = self.dul
+        dul.is_transferring = state == "Sta6"
+        if state == "Sta13":
+            dul.socket.finish()
+
+
+class DULServiceProvider(_StockDUL):
+    """The upper layer of one association.
+
+    Parameters
+    ----------
+    assoc : Association
+        The association.
+    connection : Connection
+        Where PDUs come from and go to.
+
+    Attributes
+    ----------
+    is_transferring : bool
+        Whether the state is Sta6.
+    fault : int
+        The reason for the next A-ABORT of the provider (PS3.8 Table 9-26).
+    inbox : list of bytes
+        PDUs that have been received and not been looked at.
+    """
+
+    def __init__(self, assoc: "Association", connection: "Connection") -> None:
+        # Not the thread's: there is none.
+        self._assoc = assoc
+        self.socket: Any = connection
+        self.event_queue: Any = Mailbox()
+        self.to_provider_queue: Any = Mailbox()
+        self.to_user_queue: Any = Mailbox()
+        self._recv_pdu: Any = Mailbox()
+        loop = connection.loop
+        self._idle_timer: Any = Timer(60, loop, assoc.idle_too_long)
+        self.artim_timer: Any = Timer(30, loop, self._artim_expired)
+        self.state_machine = _StateMachine(self)
+        self._run_loop_delay = 0.001
+        self._kill_thread = False
+        self.is_transferring = False
+        self.fault = 0
+        self.inbox: list[bytes] = []
+        self._claim = threading.Lock()  # guards the next two
+        self._is_busy = False
+        self._has_more = False
+
+    def is_alive(self) -> bool:
+        """Tell whether there is a thread to wait for: there is none."""
+        return False
+
+    def start(self) -> None:
+        """Do nothing: there is no thread to start."""
+
+    @property
+    def state(self) -> str:
+        """``"Sta1"`` to ``"Sta13"``."""
+        return self.state_machine.current_state
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the state machine has come to its end."""
+        return self._kill_thread
+
+    def _artim_expired(self) -> None:
+        self.event_queue.put("Evt18")
+        self.work()
+
+    def work(self) -> None:
+        """Have all done that there is to do; in the loop's thread, which no program may hold up."""
+        assoc: Any = self.assoc
+        if assoc.is_listened_to():
+            assoc.submit(self.pump)
+        else:
+            self.pump()
+
+    def send_pdu(self, primitive: Any) -> None:
+        """Send a primitive, as the state machine will have it; from any thread.
+
+        Parameters
+        ----------
+        primitive : pynetdicom primitive
+            As for pynetdicom's provider. A worker's P-DATA waits until there is room for it.
+        """
+        if isinstance(primitive, P_DATA):
+            self.socket.wait_for_room()
+        super().send_pdu(primitive)
+        self.pump()
+
+    def pump(self) -> None:
+        """Do all that there is to do; from any thread."""
+        with self._claim:
+            self._has_more = True
+            if self._is_busy:
+                return
+            self._is_busy = True
+        while True:
+            with self._claim:
+                if not self._has_more:
+                    self._is_busy = False
+                    break
+                self._has_more = False
+            try:
+                while self._step():
+                    pass
+            except Exception as exc:
+                self._break_down(exc)
+        self.assoc.has_pumped()  # type: ignore[attr-defined]
+
+    def _step(self) -> bool:
+        """Process one event; False where there is none."""
+        if self._kill_thread:
+            return False
+        events = self.event_queue.queue
+        if not events and not self._process_recv_primitive() and not self._decode_next():
+            return False
+        event = self.event_queue.get(False)
+        if (event, self.state) in TRANSITION_TABLE:
+            self.state_machine.do_action(event)
+        elif event in ("Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15"):
+            # It has come too late, as a response to a peer that has gone.
+            primitive = self.to_provider_queue.get(False)
+            _DUL_LOGGER.debug("%s not sent in %s", type(primitive).__name__, self.state)
+        return True
+
+    def _decode_next(self) -> bool:
+        """Decode the next PDU that has been received; False where there is none."""
+        if not self.inbox:
+            return False
+        data = self.inbox.pop(0)
+        try:
+            pdu, event = self._decode_pdu(bytearray(data))
+        except Exception as exc:
+            _DUL_LOGGER.error("Unable to decode the received PDU data")
+            _DUL_LOGGER.exception(exc)
+            self.refuse(PduError(f"{type(exc).__name__}: {exc}", _pdu.INVALID_PDU_PARAMETER))
+            return True
+        self._recv_pdu.put(pdu)
+        self.event_queue.put(event)
+        return True
+
+    def refuse(self, fault: Exception) -> None:
+        """Note that what has been received is invalid, and say why and from whom."""
+        self.fault = fault.diagnostic if isinstance(fault, PduError) else 0
+        assoc: Any = self.assoc
+        assoc.abort_reason = assoc.abort_reason or (
+            "invalid message" if isinstance(fault, CommandSetError) else "invalid PDU"
+        )
+        if isinstance(fault, PduError):
+            _LOGGER.error(
+                "Aborting the association with %s: invalid PDU: %s", assoc.peer_name(), fault
+            )
+        else:
+            _provider._log_abort(assoc, fault)
+        self.event_queue.put("Evt19")
+
+    def _send(self, pdu: Any) -> None:
+        if isinstance(pdu, A_ABORT_RQ) and pdu.source == _PROVIDER and not pdu.reason_diagnostic:
+            # pynetdicom gives no reason; without a fault it is a PDU that has no place here.
+            pdu.reason_diagnostic = self.fault if self._has_fault() else _pdu.UNEXPECTED_PDU
+        super()._send(pdu)
+
+    def _has_fault(self) -> bool:
+        return bool(self.assoc.abort_reason)  # type: ignore[attr-defined]
+
+    def _break_down(self, exc: Exception) -> None:
+        """Abort past the state machine, which has failed; the others go on."""
+        assoc: Any = self.assoc
+        _DUL_LOGGER.error("Exception in the upper layer, aborting association")
+        _LOGGER.error("Aborting the association with %s: %s", assoc.peer_name(), exc, exc_info=exc)
+        assoc.abort_reason = assoc.abort_reason or "error"
+        pdu = A_ABORT_RQ()
+        pdu.source = _PROVIDER
+        pdu.reason_diagnostic = self.fault
+        self.socket.send(pdu.encode())
+        self.socket.finish()
+        self.end(A_P_ABORT())
+
+    def end(self, primitive: Any) -> None:
+        """End the state machine where it stands; the user learns of it by a primitive."""
+        self.is_transferring = False
+        if isinstance(primitive, A_P_ABORT):
+            primitive.provider_reason = 0x00
+        self.to_user_queue.put(primitive)
+        self.assoc.dimse.msg_queue.put((None, None))
+        self.kill_dul()
+
+    def receive_pdu(self, wait: bool = False, timeout: float | None = None) -> Any:
+        """Give the next primitive for the user.
+
+        Parameters
+        ----------
+        wait : bool
+            Whether to wait for one; not in the loop's thread.
+        timeout : float, optional
+            Seconds.
+
+        Returns
+        -------
+        pynetdicom primitive or None
+            None where there is none.
+        """
+        if wait:
+            self.assoc.may_wait()  # type: ignore[attr-defined]
+        return super().receive_pdu(wait, timeout)
+
+
+class DIMSEServiceProvider(_StockDIMSE):
+    """The messages of one association that do not take the short way.
+
+    Parameters
+    ----------
+    assoc : Association
+        The association.
+    """
+
+    def __init__(self, assoc: "Association") -> None:
+        self._assoc = assoc
+        self.cancel_req: dict[int, Any] = {}
+        self.message: Any = None
+        self.msg_queue: Any = Mailbox()
+        self._received = 0  # bytes of the message's data set
+        self._refused: int | None = None  # the context of a data set that is passed over
+
+    def get_msg(self, block: bool = False) -> Any:
+        """Give the next response from the peer.
+
+        Parameters
+        ----------
+        block : bool
+            Whether to wait for one; not in the loop's thread.
+
+        Returns
+        -------
+        tuple of (int, primitive) or (None, None)
+            The context ID and the response.
+        """
+        if block:
+            self.assoc.may_wait()  # type: ignore[attr-defined]
+        return super().get_msg(block)
+
+    def receive_primitive(self, primitive: Any) -> None:
+        """Take a P-DATA primitive.
+
+        Parameters
+        ----------
+        primitive : P_DATA
+            With PDVs of one or more messages.
+        """
+        fault: Exception
+        try:
+            for pdv in primitive.presentation_data_value_list:
+                self._receive(pdv)
+            return
+        except CommandSetError as exc:
+            fault = exc
+        except Exception as exc:
+            fault = _provider._fault(self.message, exc) if self.message is not None else exc
+        self.dul.refuse(fault)  # type: ignore[attr-defined]
+
+    def _receive(self, pdv: tuple[int, bytes]) -> None:
+        """Take one PDV."""
+        context_id, data = pdv
+        if self._refused is not None and self._passes_over(context_id, data):
+            return
+        message = self.message
+        if message is None:
+            message = self.message = DIMSEMessage()
+            self._received = 0
+        if data and not data[0] & _pdu.IS_COMMAND and not self._has_room(context_id, data):
+            return
+        primitive = P_DATA()
+        primitive.presentation_data_value_list.append(pdv)
+        if _decode_msg(message, primitive, self.assoc):
+            self._complete(message)
+
+    def _complete(self, message: Any) -> None:
+        assoc: Any = self.assoc
+        evt.trigger(assoc, evt.EVT_DIMSE_RECV, {"message": message})
+        try:
+            primitive = _message_to_primitive(message)
+        except Exception as exc:
+            fault = getattr(message, "_nset_fault", None)
+            if fault is None:
+                _DUL_LOGGER.error("Received an invalid DIMSE message")
+                _DUL_LOGGER.exception(exc)
+            raise fault or exc from None
+        context_id = message.context_id
+        # The data set belongs to the primitive now.
+        message.encoded_command_set, message.data_set = BytesIO(), BytesIO()
+        message._data_set_file = message._data_set_path = None
+        self.message = None
+        if isinstance(primitive, C_CANCEL) and len(self.cancel_req) < 10:
+            self.cancel_req[primitive.MessageIDBeingRespondedTo] = primitive
+        elif isinstance(primitive, N_EVENT_REPORT) and primitive.is_valid_request:
+            assoc.serve_aside(primitive, context_id)
+        elif assoc.expects_response() and primitive.MessageIDBeingRespondedTo is not None:
+            self.msg_queue.put((context_id, primitive))
+        else:
+            assoc.message_came(context_id, primitive)
+
+    def _has_room(self, context_id: int, data: bytes) -> bool:
+        """Whether a fragment of a data set is within the limit; else see to it that it is said."""
+        limit = self.assoc.limits.data_set_bytes  # type: ignore[attr-defined]
+        self._received += len(data) - 1
+        if self._received <= limit:
+            return True
+        message, message_id = self.message, None
+        encoded = vars(message).get("_nset_encoded")
+        if encoded is not None and peek(encoded)[0] == _messages.N_SET_RQ:
+            message_id = N_SET.from_command_set(encoded).MessageID
+        self.message = None
+        fault = _pdu.data_set_too_long(limit, message_id)
+        if message_id is None:
+            raise fault
+        self._refused = context_id
+        self._passes_over(context_id, data)
+        self.assoc.refuse_request(fault, context_id)  # type: ignore[attr-defined]
+        return False
+
+    def _passes_over(self, context_id: int, data: bytes) -> bool:
+        """Drop what is left of a data set that was too long; False for anything else."""
+        if context_id != self._refused or (data and data[0] & _pdu.IS_COMMAND):
+            self._refused = None
+            return False
+        if data and data[0] & _pdu.IS_LAST:
+            self._refused = None
+        return True
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message.
+
+        Parameters
+        ----------
+        primitive : pynetdicom or nset primitive
+            The message.
+        context_id : int
+            The presentation context.
+        """
+        assoc: Any = self.assoc
+        if primitive.MessageIDBeingRespondedTo is not None:
+            assoc.count_response(getattr(primitive, "Status", None))
+        if not issubclass(type(primitive), N_SET):
+            super().send_msg(primitive, context_id)
+            return
+        if not assoc.is_observed() and not primitive._dataset_path:
+            try:
+                pdus = encode_pdus(primitive, context_id, self.maximum_pdu_size)
+            except (TypeError, ValueError):
+                pass  # the long way sends what can be sent of it
+            else:
+                assoc.send_pdus(pdus)
+                return
+        is_request = primitive.MessageIDBeingRespondedTo is None
+        message = N_SET_RQ() if is_request else N_SET_RSP()
+        _primitive_to_message(message, primitive)
+        message.context_id = context_id
+        evt.trigger(assoc, evt.EVT_DIMSE_SENT, {"message": message})
+        for data in _encode_msg(message, context_id, self.maximum_pdu_size):
+            self.dul.send_pdu(data)

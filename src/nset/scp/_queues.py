@@ -1,0 +1,183 @@
+"""Queues and timers with pynetdicom's interface, which cost next to nothing while nobody uses them.
+
+An association has five queues and two timers. Made of `queue.Queue` they would take 19 KiB of an
+idle association, and pynetdicom's timers have to be asked all the time whether they have expired.
+"""
+
+import threading
+import time
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable
+from queue import Empty
+from typing import Any
+
+_lock = threading.Lock()  # guards that a mailbox gets one condition
+
+
+class Mailbox:
+    """A `queue.Queue` without a limit, as far as pynetdicom uses one.
+
+    Safe to share between threads. What it takes to wait in `get` is made when someone first does.
+
+    Attributes
+    ----------
+    queue : list
+        What is in it, the oldest first.
+    """
+
+    __slots__ = ("_condition", "queue")
+
+    def __init__(self) -> None:
+        self.queue: list[Any] = []
+        self._condition: threading.Condition | None = None
+
+    def put(self, item: Any) -> None:
+        """Put an item behind the others."""
+        self.queue.append(item)
+        # Looked at after the append, as get() looks at the queue after it has set it.
+        condition = self._condition
+        if condition is not None:
+            with condition:
+                condition.notify()
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Take the oldest item.
+
+        Parameters
+        ----------
+        block : bool
+            Whether to wait for one.
+        timeout : float, optional
+            How many seconds at most.
+
+        Returns
+        -------
+        object
+            The item.
+
+        Raises
+        ------
+        queue.Empty
+            If there is none.
+        """
+        if not block:
+            return self._pop()
+        with _lock:
+            if self._condition is None:
+                self._condition = threading.Condition()
+            condition = self._condition
+        with condition:
+            if not condition.wait_for(lambda: self.queue, timeout):
+                raise Empty
+            return self._pop()
+
+    def _pop(self) -> Any:
+        try:
+            return self.queue.pop(0)
+        except IndexError:
+            raise Empty from None
+
+    def empty(self) -> bool:
+        """Tell whether there is nothing in it."""
+        return not self.queue
+
+    def qsize(self) -> int:
+        """Tell how many items are in it."""
+        return len(self.queue)
+
+
+class Timer:
+    """A `pynetdicom.timer.Timer` that calls a function of the loop's when it has expired.
+
+    Started anew it only notes the time; the loop's own timer looks at that when it comes to it.
+
+    Parameters
+    ----------
+    timeout : float or None
+        Seconds; None never expires.
+    loop : asyncio.AbstractEventLoop
+        In whose thread `expire` is called. The timer itself may be used in any.
+    expire : callable
+        What to call.
+    """
+
+    __slots__ = ("_expire", "_handle", "_loop", "_started", "_timeout")
+
+    def __init__(
+        self, timeout: float | None, loop: AbstractEventLoop, expire: Callable[[], None]
+    ) -> None:
+        self._timeout = timeout
+        self._loop = loop
+        self._expire = expire
+        self._started: float | None = None
+        self._handle: TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to count, from zero."""
+        self._started = time.monotonic()
+        if self._handle is None and self._timeout is not None:
+            self._soon()
+
+    restart = start
+
+    def touch(self) -> None:
+        """Count from zero again, where it counts already."""
+        self._started = time.monotonic()
+
+    def stop(self) -> None:
+        """Count no more."""
+        self._started = None
+
+    def close(self) -> None:
+        """Let go of the loop's timer; in the loop's thread."""
+        self._started = None
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether the time is over."""
+        return self._timeout is not None and self._started is not None and self.remaining < 0
+
+    @property
+    def remaining(self) -> float:
+        """Seconds that are left; 1 where it never expires, as pynetdicom has it."""
+        if self._timeout is None:
+            return 1
+        if self._started is None:
+            return self._timeout
+        return self._timeout - (time.monotonic() - self._started)
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds, or None: never; what is set counts for the time that runs, too."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, value: float | None) -> None:
+        if value == self._timeout:
+            return
+        self._timeout = value
+        if self._started is not None:
+            self._soon()
+
+    def _soon(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._arm)
+
+    def _arm(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        if self._timeout is not None and self._started is not None:
+            self._handle = self._loop.call_later(max(self.remaining, 0), self._look)
+
+    def _look(self) -> None:
+        self._handle = None
+        # A loop's clock is coarse: what is left of a millisecond is over.
+        if self._timeout is None or self._started is None or self.remaining > 0.001:
+            self._arm()
+        else:
+            self._started = None
+            self._expire()

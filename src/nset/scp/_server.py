@@ -1,0 +1,461 @@
+"""The server: a listening socket, its associations, and an orderly end."""
+
+import asyncio
+import contextvars
+import logging
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from pynetdicom import _config, evt
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AddressInformation, AssociationServer
+
+from nset.scp._association import Association
+from nset.scp._bindings import Bindings, rebound
+from nset.scp._connection import Connection
+from nset.scp._counters import Counters, Counts
+from nset.scp._limits import Limits
+from nset.scp._n_set import is_async
+from nset.scp._workers import Callbacks, Workers
+
+_LOGGER = logging.getLogger("nset")
+
+SHUTDOWN_TIMEOUT = 10.0
+"""Seconds that associations are given to end when a server is shut down."""
+
+# Seconds for what takes milliseconds: closing sockets once everything is over.
+_CLOSING_TIMEOUT = 1.0
+
+_MAX_THREADS = 1000
+
+
+class Server(AssociationServer):
+    """A running server; also a context manager, which shuts it down.
+
+    Has what pynetdicom's servers have. Safe to share between threads.
+
+    Parameters
+    ----------
+    ae : pynetdicom.ae.ApplicationEntity
+        Whose it is.
+    address : tuple
+        Where it listens; port 0 is a free one.
+    ae_title : str
+        Its AE title.
+    contexts : list of pynetdicom.presentation.PresentationContext
+        What it supports.
+    ssl_context : ssl.SSLContext, optional
+        For TLS.
+    evt_handlers : list of tuple, optional
+        Handlers to bind.
+    inline : bool
+        Whether plain handlers of EVT_N_SET are called in the loop's thread.
+    workers : int, optional
+        Most threads for them otherwise.
+    limits : Limits, optional
+        What an association may take.
+
+    Attributes
+    ----------
+    connections : set of Connection
+        Those that are open.
+    counters : Counters
+        What is counted.
+    """
+
+    request_queue_size = 1024
+
+    def __init__(
+        self,
+        ae: ApplicationEntity,
+        address: Any,
+        ae_title: str,
+        contexts: list[PresentationContext],
+        ssl_context: Any = None,
+        evt_handlers: list[Any] | None = None,
+        *,
+        inline: bool = False,
+        workers: int | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.is_inline = inline
+        self.counters = Counters()
+        self.connections: set[Connection] = set()
+        self.is_stopping = False
+        self._associations: dict[Association, None] = {}  # those that are not over, the oldest first
+        self._handlers_lock = threading.Lock()  # guards the change of _handlers and bindings
+        self.bindings: Bindings
+        self._awaiting: dict[Any, Any] = {}
+        self._is_full = False
+        self._accepting: asyncio.Task[None] | None = None
+        self._stopped: asyncio.Event | None = None
+        self._ended = threading.Event()
+        self._deadline = 0.0
+        self._thread_id: int | None = None
+        self._contexts_index: tuple[Any, int, dict[Any, PresentationContext]] = (None, 0, {})
+        self._variables = contextvars.copy_context() if _config.PASS_CONTEXTVARS else None
+        super().__init__(ae, address, ae_title, contexts, ssl_context, evt_handlers)
+        self._max_workers = min(workers or ae.maximum_associations, _MAX_THREADS)
+        assert self.socket is not None
+        self.socket.setblocking(False)
+        self.local = AddressInformation.from_tuple(self.server_address)
+        ae._servers.append(self)  # type: ignore[arg-type]
+
+    # -- Handlers ----------------------------------------------------------------------------------
+
+    def _bind_defaults(self) -> None:
+        super()._bind_defaults()
+        self.bindings = Bindings(self._handlers)
+
+    def bind(self, event: Any, handler: Callable[..., Any], args: list[Any] | None = None) -> None:
+        """Bind a handler to an event, for associations that there are and that come.
+
+        Parameters
+        ----------
+        event : NotificationEvent or InterventionEvent
+            The event.
+        handler : callable
+            A function, or for DIMSE services a coroutine function.
+        args : list, optional
+            More arguments for it.
+        """
+        self._rebind(event, handler, args)
+        for assoc in self.active_associations:
+            if assoc.has_own_handlers:  # type: ignore[attr-defined]
+                assoc.bind(event, handler, args)
+
+    def unbind(self, event: Any, handler: Callable[..., Any]) -> None:
+        """Unbind a handler from an event, for associations that there are and that come.
+
+        Parameters
+        ----------
+        event : NotificationEvent or InterventionEvent
+            The event.
+        handler : callable
+            The handler.
+        """
+        self._rebind(event, handler, unbind=True)
+        for assoc in self.active_associations:
+            if assoc.has_own_handlers:  # type: ignore[attr-defined]
+                assoc.unbind(event, handler)
+
+    def _rebind(
+        self, event: Any, handler: Any, args: list[Any] | None = None, *, unbind: bool = False
+    ) -> None:
+        with self._handlers_lock:
+            handlers = rebound(self._handlers, event, handler, args, unbind=unbind)
+            if evt.EVT_N_SET in handlers and hasattr(self, "bindings"):
+                self.bindings = Bindings(handlers)
+            self._handlers = handlers
+
+    def callable_handlers(self, event: Any, bound: Any) -> Any:
+        """Give a handler that may be called by pynetdicom's services, which do not await.
+
+        Parameters
+        ----------
+        event : InterventionEvent
+            The event.
+        bound : tuple of (callable, list or None)
+            What is bound to it.
+
+        Returns
+        -------
+        tuple of (callable, list or None)
+            A coroutine function as a function that waits for it; in a worker's thread only.
+        """
+        if not bound or not (is_async(bound[0]) or _is_async_generator(bound[0])):
+            return bound
+        function, args = bound
+        return (partial(self._iterate if _is_async_generator(function) else self._wait, function), args)
+
+    def _wait(self, function: Callable[..., Any], *args: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(function(*args), self.loop).result()
+
+    def _iterate(self, function: Callable[..., AsyncIterator[Any]], *args: Any) -> Iterator[Any]:
+        results = function(*args)
+        while True:
+            try:
+                yield self._wait(results.__anext__)
+            except StopAsyncIteration:
+                return
+
+    # -- Associations ------------------------------------------------------------------------------
+
+    @property
+    def active_associations(self) -> list[Any]:
+        """The associations that are not over, those that are being negotiated among them."""
+        return list(self._associations)
+
+    @property
+    def counts(self) -> Counts:
+        """What a monitoring system may want to know."""
+        established = sum(assoc.is_established for assoc in self.active_associations)
+        return self.counters.counts(list(self.connections), established)
+
+    def new_association(self, connection: Connection, address: Any) -> Association:
+        """Make the association of a new connection."""
+        assoc = Association(self, connection, address)
+        self._associations[assoc] = None
+        return assoc
+
+    def forget(self, assoc: Association) -> None:
+        """Note that an association is over."""
+        self._associations.pop(assoc, None)
+        if self._stopped is not None and not self._associations:
+            self._stopped.set()
+
+    def lost(self, connection: Connection) -> None:
+        """Note that a connection is closed."""
+        self.connections.discard(connection)
+        requests = connection.reader.requests
+        self.counters.count("requests", requests)
+        self.counters.count("n_set_requests", requests)
+        self.counters.count("bytes_received", connection.reader.bytes_received)
+        self.counters.count("bytes_sent", connection.bytes_sent)
+
+    def contexts_for(self, requested: list[PresentationContext]) -> list[PresentationContext]:
+        """Give those supported contexts that matter to a request: one for each abstract syntax.
+
+        So that what an association costs does not depend on how many there are.
+        """
+        contexts = self.contexts
+        if self._contexts_index[:2] != (contexts, len(contexts)):
+            by_syntax = {context.abstract_syntax: context for context in contexts}
+            self._contexts_index = (contexts, len(contexts), by_syntax)
+        supported = self._contexts_index[2]
+        wanted = {context.abstract_syntax for context in requested}
+        found = [supported[syntax] for syntax in wanted if syntax in supported]
+        return found or contexts[:1]  # none at all would be another refusal
+
+    # -- Threads -----------------------------------------------------------------------------------
+
+    def is_loop_thread(self) -> bool:
+        """Tell whether the caller is in the loop's thread."""
+        return threading.get_ident() == self._thread_id
+
+    def is_own_thread(self) -> bool:
+        """Tell whether the caller is in the loop's or a worker's thread."""
+        return self.is_loop_thread() or getattr(_worker, "server", None) is self
+
+    def _run_job(self, job: Callable[[], None]) -> None:
+        _worker.server = self
+        if self._variables is None:
+            job()
+        else:
+            self._variables.copy().run(job)
+
+    # -- Running -----------------------------------------------------------------------------------
+
+    async def run(self, started: Callable[[], None] = lambda: None) -> None:
+        """Serve in the running loop until shut down.
+
+        Parameters
+        ----------
+        started : callable
+            Called once connections are taken.
+        """
+        self.loop = asyncio.get_running_loop()
+        self._thread_id = threading.get_ident()
+        self._stopped = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self.callbacks = Callbacks(self.loop)
+        self.handlers = Workers(self.loop, self._max_workers, "nset-handler", self._run_job)
+        # An association has one thing done at a time, and what it sends or receives beside it.
+        threads = 2 * self.limits.connections_for(self.ae.maximum_associations)
+        self.services = Workers(self.loop, threads, "nset-service", self._run_job)
+        self._accepting = self.loop.create_task(self._accept())
+        started()
+        try:
+            await self._stopping.wait()
+        finally:
+            self.is_stopping = True
+            self._accepting.cancel()
+            self.server_close()
+            try:
+                await self._end_associations()
+            finally:
+                self._close()
+
+    async def _accept(self) -> None:
+        """Take connections."""
+        assert self.socket is not None
+        while True:
+            try:
+                sock, address = await self.loop.sock_accept(self.socket)
+            except OSError as exc:  # too many descriptors, or a peer that has gone already
+                _LOGGER.error("Can't take a connection: %s", exc)
+                await asyncio.sleep(0.1)
+                continue
+            limit = self.limits.connections_for(self.ae.maximum_associations)
+            if len(self.connections) >= limit:
+                self.counters.count("refused_connections")
+                if not self._is_full:
+                    _LOGGER.warning("Closing new connections, as there are %d already", limit)
+                self._is_full = True
+                sock.close()
+                continue
+            self._is_full = False
+            self.counters.count("connections")
+            if sock.family in (socket.AF_INET, socket.AF_INET6):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.loop.create_task(self._connect(sock, address))
+
+    async def _connect(self, sock: socket.socket, address: Any) -> None:
+        """Make a connection of a socket; with TLS, once its handshake is done."""
+        tls: dict[str, Any] = {}
+        if self.ssl_context is not None:
+            tls["ssl"] = self.ssl_context
+            # As long as an association may take; more than nothing is what asyncio asks for.
+            tls["ssl_handshake_timeout"] = max(self.ae.acse_timeout or 60, 0.001)
+        try:
+            await self.loop.connect_accepted_socket(
+                partial(Connection, self, sock, address), sock, **tls
+            )
+        except Exception as exc:
+            sock.close()
+            what = "TLS handshake" if tls else "connection"
+            _LOGGER.error("The %s with %s:%s failed: %s", what, *address[:2], exc)
+
+    async def _end_associations(self) -> None:
+        """Finish what is being done and release the associations; abort those that do not end."""
+        assert self._stopped is not None
+        for assoc in self.active_associations:
+            assoc.advance()
+        left = self._deadline - time.monotonic()
+        if self._associations and left > 0:
+            self._stopped.clear()
+            try:
+                await asyncio.wait_for(self._stopped.wait(), left)
+            except asyncio.TimeoutError:
+                _LOGGER.warning("Aborting %d associations at shutdown", len(self._associations))
+        for assoc in self.active_associations:
+            assoc.abort_reason = assoc.abort_reason or "shutdown"
+            assoc._abort_blocking(block=False)
+        end = time.monotonic() + _CLOSING_TIMEOUT
+        while self.connections and time.monotonic() < end:
+            await asyncio.sleep(0.001)
+        for connection in list(self.connections):
+            connection.break_off()
+        await asyncio.sleep(0)
+
+    def _close(self) -> None:
+        self.handlers.close(0)
+        self.services.close(0)
+        if self in self.ae._servers:
+            self.ae._servers.remove(self)  # type: ignore[arg-type]
+        self._ended.set()
+
+    def stop(self, timeout: float = SHUTDOWN_TIMEOUT) -> None:
+        """Begin to shut down, without waiting; from any thread.
+
+        Parameters
+        ----------
+        timeout : float
+            As for `shutdown`.
+        """
+        self._deadline = time.monotonic() + timeout
+        try:
+            self.loop.call_soon_threadsafe(self._stopping.set)
+        except RuntimeError:  # the loop is closed
+            self._ended.set()
+
+    def shutdown(self, timeout: float = SHUTDOWN_TIMEOUT) -> None:
+        """Stop taking connections, answer what has been asked, and release the associations.
+
+        Returns when that is done; in a handler's thread, or the loop's, at once.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds after which associations that have not ended are aborted.
+        """
+        self.stop(timeout)
+        if not self.is_own_thread():
+            self._ended.wait()
+            thread = self.thread
+            if thread is not None:
+                thread.join()
+
+    async def wait_closed(self) -> None:
+        """Wait until the server has been shut down; in its loop."""
+        if self.task is not None:
+            await asyncio.wait([self.task])
+
+    async def close(self, timeout: float = SHUTDOWN_TIMEOUT) -> None:
+        """Shut down, and wait until that is done; in the server's loop.
+
+        Parameters
+        ----------
+        timeout : float
+            As for `shutdown`.
+        """
+        self.stop(timeout)
+        await self.wait_closed()
+
+    thread: threading.Thread | None = None
+    task: "asyncio.Task[None] | None" = None
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.shutdown()
+
+    async def __aenter__(self) -> "Server":
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+class _Worker(threading.local):
+    server: Server | None = None
+
+
+_worker = _Worker()
+
+
+def _is_async_generator(function: Callable[..., Any]) -> bool:
+    import inspect
+
+    return inspect.isasyncgenfunction(function)
+
+
+def _with_ours(stock: Any) -> property:
+    """Make a property that knows of associations without threads, too."""
+
+    def active_associations(self: ApplicationEntity) -> list[Any]:
+        """Return a list of the AE's active associations, requestors and acceptors."""
+        ours = [
+            assoc
+            for server in self._servers
+            if isinstance(server, Server)
+            for assoc in server.active_associations
+        ]
+        return [*stock.fget(self), *ours]
+
+    return property(active_associations)
+
+
+# pynetdicom looks for an AE's associations among the threads of the process. Who asks the AE is to
+# be told of those of our servers, and the limit of associations counts them.
+ApplicationEntity.active_associations = _with_ours(  # type: ignore[method-assign,assignment]
+    ApplicationEntity.active_associations
+)

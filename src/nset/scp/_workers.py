@@ -1,0 +1,144 @@
+"""Threads that do what would hold up the loop."""
+
+import threading
+import time
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any
+
+# Seconds. What has waited so long for a thread gets another one, up to the limit: so that quick
+# jobs are done by few threads, which cost least, and slow ones do not hold up each other.
+_PATIENCE = 0.005
+
+# Seconds after which a thread without work ends.
+_IDLE = 10.0
+
+
+class Workers:
+    """A bounded pool of daemon threads.
+
+    Parameters
+    ----------
+    loop : asyncio.AbstractEventLoop
+        Watches over how long jobs wait.
+    limit : int
+        Most threads at a time.
+    name : str
+        What the threads are called.
+    run : callable
+        Called with each job, which it has to call.
+    """
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        limit: int,
+        name: str,
+        run: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._loop = loop
+        self._limit = limit
+        self._name = name
+        self._run = run
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._lock = threading.Lock()  # guards the counts
+        self._threads = 0
+        self._submitted = 0
+        self._started = 0
+        self._is_watched = False
+        self._is_closed = False
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Have a thread call `job`, which must not raise; from any thread."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._submitted += 1
+            if self._threads == 0:
+                self._add_thread()
+            watch = not self._is_watched
+            self._is_watched = True
+        self._jobs.put(job)
+        if watch:
+            self._loop.call_soon_threadsafe(self._watch_from_now)
+
+    def close(self, timeout: float) -> None:
+        """Let the threads end, and wait so many seconds for those that are at work."""
+        with self._lock:
+            self._is_closed = True
+            threads = self._threads
+        for _ in range(threads):
+            self._jobs.put(None)
+        end = time.monotonic() + timeout
+        while self._threads and time.monotonic() < end:
+            time.sleep(0.001)
+
+    def _add_thread(self) -> None:
+        self._threads += 1
+        threading.Thread(target=self._work, name=self._name, daemon=True).start()
+
+    def _watch_from_now(self) -> None:
+        self._loop.call_later(_PATIENCE, self._watch, self._submitted)
+
+    def _watch(self, submitted: int) -> None:
+        """Add a thread if a job that was there at the last look still has none."""
+        with self._lock:
+            waiting = submitted - self._started
+            for _ in range(min(waiting, self._limit - self._threads)):
+                self._add_thread()
+            self._is_watched = self._submitted > self._started and not self._is_closed
+            again = self._is_watched
+        if again:
+            self._watch_from_now()
+
+    def _work(self) -> None:
+        while True:
+            try:
+                job = self._jobs.get(timeout=_IDLE)
+            except Empty:
+                with self._lock:
+                    if self._submitted > self._started and not self._is_closed:
+                        continue
+                    self._threads -= 1
+                    return
+            if job is None:
+                with self._lock:
+                    self._threads -= 1
+                return
+            with self._lock:
+                self._started += 1
+            self._run(job)
+            del job  # or it would live until the next one
+
+
+class Callbacks:
+    """Calls functions in the loop's thread, many by one wake-up.
+
+    Parameters
+    ----------
+    loop : asyncio.AbstractEventLoop
+        The loop.
+    """
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+
+    def call(self, function: Callable[..., Any], *args: Any) -> None:
+        """Have the loop call a function soon; from any thread. Where it is closed, nobody does."""
+        with self._lock:
+            self._waiting.append((function, args))
+            if len(self._waiting) > 1:
+                return
+            try:
+                self._loop.call_soon_threadsafe(self._call_all)
+            except RuntimeError:  # the loop is closed
+                self._waiting.clear()
+
+    def _call_all(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for function, args in waiting:
+            function(*args)
