@@ -5,8 +5,10 @@ What never waits is done in the loop's thread, the rest by a worker; meanwhile i
 else comes waits in its queues.
 """
 
+import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -36,6 +38,13 @@ if TYPE_CHECKING:
     from nset.scp._server import Server
 
 _LOGGER = logging.getLogger("pynetdicom.association")
+
+# Where the standard handlers write what each PDU and message holds, at DEBUG.
+_messages_are_logged = logging.getLogger("pynetdicom._handlers").isEnabledFor
+
+
+# What a handler may end with; a task that is cancelled has ended, too.
+_Failure = (Exception, asyncio.CancelledError)
 
 
 class _Acceptor(ServiceUser):
@@ -153,7 +162,7 @@ class Association(_StockAssociation):
         self._address = address
         self._connection = connection
         self._own_handlers: dict[Any, Any] | None = None
-        self._own_bindings: Bindings | None = None
+        self.bindings: Bindings = server.bindings
         # Changed in the loop's thread alone, but that any thread may append to _requests.
         self._requests: list[tuple[int, Any]] = []
         self._is_busy = False
@@ -192,15 +201,14 @@ class Association(_StockAssociation):
     # -- Handlers ----------------------------------------------------------------------------------
 
     @property
+    def lock(self) -> Any:
+        """The server's lock: the AE's is held by whoever reads the answers to a C-FIND of his own."""
+        return self._server.associations_lock
+
+    @property
     def _handlers(self) -> dict[Any, Any]:  # type: ignore[override]
         own = self._own_handlers
         return self._server._handlers if own is None else own
-
-    @property
-    def bindings(self) -> Bindings:
-        """What is bound, looked through."""
-        own = self._own_bindings
-        return self._server.bindings if own is None else own
 
     @property
     def has_own_handlers(self) -> bool:
@@ -211,14 +219,14 @@ class Association(_StockAssociation):
         """Bind a handler to an event of this association."""
         with self.lock:
             handlers = rebound(self._handlers, event, handler, args)
-            self._own_bindings = Bindings(handlers)
+            self.bindings = Bindings(handlers)
             self._own_handlers = handlers
 
     def unbind(self, event: Any, handler: Callable[..., Any]) -> None:
         """Unbind a handler from an event of this association."""
         with self.lock:
             handlers = rebound(self._handlers, event, handler, unbind=True)
-            self._own_bindings = Bindings(handlers)
+            self.bindings = Bindings(handlers)
             self._own_handlers = handlers
 
     def get_handlers(self, event: Any) -> Any:
@@ -228,9 +236,7 @@ class Association(_StockAssociation):
 
     def is_observed(self) -> bool:
         """Tell whether someone looks at PDUs or messages: a program, or the log at DEBUG."""
-        return self.bindings.is_observed or logging.getLogger("pynetdicom._handlers").isEnabledFor(
-            logging.DEBUG
-        )
+        return self.bindings.is_observed or _messages_are_logged(logging.DEBUG)
 
     def is_listened_to(self) -> bool:
         """Tell whether a program's code runs when something comes or is sent."""
@@ -299,8 +305,7 @@ class Association(_StockAssociation):
     def _done(self) -> None:
         self._is_busy = self._is_serving = False
         self.advance()
-        if not self._requests:
-            self._connection.go_on()
+        self._connection.go_on()
 
     def _try(self, step: Callable[[], None]) -> None:
         try:
@@ -328,7 +333,7 @@ class Association(_StockAssociation):
                 return self._release_confirmed if waiting[0].result else self._release_requested
             if self._idle:
                 return self._end_idle
-            if self._server.is_stopping and not self._sent_release:
+            if self._server.is_releasing and not self._sent_release:
                 return self._ask_for_release
         return self._end if self.dul.is_over else None
 
@@ -455,7 +460,9 @@ class Association(_StockAssociation):
         evt.trigger(self, evt.EVT_ABORTED, {})
         self.kill()
         if block and not self._server.is_own_thread():
+            # As pynetdicom does: whoever returns from here may look at the other side.
             self._wait_until_over(1)
+            time.sleep(0.1)
 
     def _wait_until_over(self, timeout: float | None) -> None:
         if self._over is None:
@@ -532,72 +539,75 @@ class Association(_StockAssociation):
         """Serve an N-SET request; in the loop's thread, and nothing else is being done."""
         context = self._accepted_cx.get(request._context_id)
         service = service_class(request.RequestedSOPClassUID)
+        self._is_busy = True
         if (
             context is None
             or service is None
             or self._sent_release
             or self.acceptor._common_ext  # which names another service class
         ):
-            self._is_busy = self._is_serving = True
+            self._is_serving = True
             self.submit(
                 partial(self._do, partial(self._serve_request, request, request._context_id))
             )
             return
         event = SetEvent(self, request, context)
-        handler = self.bindings.n_set
-        self._is_busy = True
-        if handler.is_async:
-            task = _tasks.start(
-                handler.function(event, *handler.args),
-                self._connection.loop,
-                partial(self._task_done, event, service),
-            )
-            if task.done():
-                self._task_done(event, service, task)
-        elif self._server.is_inline:
-            self._answered(event, service, _call(handler, event))
-        else:
-            self._server.handlers.submit(partial(self._call, handler, event, service))
+        function, args, is_async = self.bindings.n_set
+        if not (is_async or self._server.is_inline):
+            self._server.handlers.submit(partial(self._call, function, args, event, service))
+            return
+        try:
+            answer = function(event, *args)
+            if is_async:
+                has_ended, answer = _tasks.begin(answer, self._connection.loop)
+                if not has_ended:
+                    answer.add_done_callback(partial(self._task_done, event, service))
+                    return
+        except _Failure as exc:
+            answer = failed(exc)
+        self._answered(event, service, answer)
 
-    def _call(self, handler: Any, event: SetEvent, service: Any) -> None:
+    def _call(self, function: Any, args: Any, event: SetEvent, service: Any) -> None:
         """Call a plain handler in a worker's thread."""
-        answer = _call(handler, event)
+        try:
+            answer = function(event, *args)
+        except Exception as exc:
+            answer = failed(exc)
         self._server.callbacks.call(self._answered, event, service, answer)
 
     def _task_done(self, event: SetEvent, service: Any, task: Any) -> None:
         try:
             answer = task.result()
-        except BaseException as exc:  # the task's, also where it was cancelled
-            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
-                raise
+        except _Failure as exc:
             answer = failed(exc)
         self._answered(event, service, answer)
 
     def _answered(self, event: SetEvent, service: Any, answer: Any) -> None:
         """Send the response to what a handler has returned; in the loop's thread."""
-        if type(answer) is tuple and len(answer) == 2 and answer[1] is None and self._can_send():
+        if (
+            type(answer) is tuple
+            and len(answer) == 2
+            and answer[1] is None
+            and type(answer[0]) is int
+            and answer[0] in service.statuses
+            and self.dul.is_transferring
+            and not self.is_observed()
+        ):
             code = answer[0]
-            if type(code) is int and code in service.statuses and not self.is_observed():
-                pdu = encode_response(event.request, code, self._peer_length)
-                if pdu is not None:
-                    self._connection.write(pdu)
-                    counts = self._server.counters.fast_statuses
-                    counts[code] = counts.get(code, 0) + 1
-                    self._served()
-                    return
+            pdu = encode_response(event.request, code, self._peer_length)
+            if pdu is not None:
+                self._connection.write(pdu)
+                counts = self._server.counters.fast_statuses
+                counts[code] = counts.get(code, 0) + 1
+                self._is_busy = False
+                if self._requests or self.dul.to_user_queue.queue or self._server.is_releasing:
+                    self._done()
+                return
         if hasattr(answer, "__await__"):  # of a plain function that has returned a coroutine
-            _tasks.start(
-                _await(answer), self._connection.loop, partial(self._task_done, event, service)
-            )
+            task = self._connection.loop.create_task(_await(answer))
+            task.add_done_callback(partial(self._task_done, event, service))
             return
         self.submit(partial(self._do, partial(self._answer, event, service, answer)))
-
-    def _served(self) -> None:
-        self._is_busy = False
-        if self._requests or self.dul.to_user_queue.queue or self._server.is_stopping:
-            self.advance()
-            if not self.has_backlog():
-                self._connection.go_on()
 
     def _answer(self, event: SetEvent, service: Any, answer: Any) -> None:
         """Send a response that takes some thought; in a worker's thread."""
@@ -626,13 +636,6 @@ class Association(_StockAssociation):
         peer = self.requestor
         title = peer.ae_title or (peer.primitive.calling_ae_title if peer.primitive else "")
         return f"{title}@{self._address[0]}:{self._address[1]}"
-
-
-def _call(handler: Any, event: SetEvent) -> Any:
-    try:
-        return handler.function(event, *handler.args)
-    except Exception as exc:
-        return failed(exc)
 
 
 async def _await(awaitable: Any) -> Any:

@@ -1,7 +1,6 @@
 """One connection: bytes in, bytes out, and how much of either may wait."""
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,6 @@ from nset._pdu import PduError
 if TYPE_CHECKING:
     from nset.scp._association import Association
     from nset.scp._server import Server
-
-_TRANSPORT_LOGGER = logging.getLogger("pynetdicom.transport")
-# Where the standard handlers write what each PDU and message holds, at DEBUG.
-_messages_are_logged = logging.getLogger("pynetdicom._handlers").isEnabledFor
 
 # Seconds that a peer has at most to close the connection once the association is over.
 _LINGER = 30.0
@@ -61,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._transport: Any = None
         self._is_connected = True
+        self._is_closed = False
         self._outbox: list[bytes] = []
         self._room: threading.Event | None = None  # there while the peer takes less than is sent
         self._is_held = False
@@ -78,15 +74,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the peer has sent."""
-        assoc = self.assoc
+        assoc, reader = self.assoc, self.reader
         dul = assoc.dul
-        dul._idle_timer.touch()
-        reader = self.reader
-        reader.is_fast = (
-            dul.is_transferring
-            and not assoc.bindings.is_observed
-            and not _messages_are_logged(logging.DEBUG)
-        )
+        dul.heard()
+        reader.is_fast = dul.is_transferring and not assoc.is_observed()
         reader.feed(data)
         self.read()
 
@@ -180,7 +171,7 @@ class Connection(asyncio.Protocol):
         """Send in the loop's thread."""
         if self._outbox:
             self.send_quietly(data)
-        elif self._is_connected:
+        elif self._is_connected and not self._is_closed:
             self.bytes_sent += len(data)
             self._transport.write(data)
 
@@ -191,6 +182,8 @@ class Connection(asyncio.Protocol):
 
     def send_quietly(self, data: bytes) -> None:
         """Send without an event; from any thread."""
+        if self._is_closed:
+            return
         self._outbox.append(data)
         self._in_loop(self._flush)
 
@@ -244,7 +237,8 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()  # or its end would not be seen
 
     def close(self) -> None:
-        """Close the connection; from any thread."""
+        """Close the connection; from any thread, and nothing is sent from now on."""
+        self._is_closed = True
         self._in_loop(self._close)
 
     def _close(self) -> None:

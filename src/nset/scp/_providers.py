@@ -73,6 +73,8 @@ class DULServiceProvider(_StockDUL):
         The reason for the next A-ABORT of the provider (PS3.8 Table 9-26).
     inbox : list of bytes
         PDUs that have been received and not been looked at.
+    heard : callable
+        To be called when something has come.
     """
 
     def __init__(self, assoc: "Association", connection: "Connection") -> None:
@@ -85,6 +87,7 @@ class DULServiceProvider(_StockDUL):
         self._recv_pdu: Any = Mailbox()
         loop = connection.loop
         self._idle_timer: Any = Timer(60, loop, assoc.idle_too_long)
+        self.heard = self._idle_timer.touch
         self.artim_timer: Any = Timer(30, loop, self._artim_expired)
         self.state_machine = _StateMachine(self)
         self._run_loop_delay = 0.001

@@ -32,6 +32,9 @@ SHUTDOWN_TIMEOUT = 10.0
 # Seconds for what takes milliseconds: closing sockets once everything is over.
 _CLOSING_TIMEOUT = 1.0
 
+# Seconds in which requests that are on their way still come in before associations are released.
+_GRACE = 0.1
+
 _MAX_THREADS = 1000
 
 
@@ -88,8 +91,9 @@ class Server(AssociationServer):
         self.is_inline = inline
         self.counters = Counters()
         self.connections: set[Connection] = set()
-        self.is_stopping = False
+        self.is_releasing = False
         self._associations: dict[Association, None] = {}  # those that are not over, the oldest first
+        self.associations_lock = threading.Lock()
         self._handlers_lock = threading.Lock()  # guards the change of _handlers and bindings
         self.bindings: Bindings
         self._awaiting: dict[Any, Any] = {}
@@ -151,9 +155,12 @@ class Server(AssociationServer):
     ) -> None:
         with self._handlers_lock:
             handlers = rebound(self._handlers, event, handler, args, unbind=unbind)
-            if evt.EVT_N_SET in handlers and hasattr(self, "bindings"):
-                self.bindings = Bindings(handlers)
             self._handlers = handlers
+            if hasattr(self, "bindings"):  # else more defaults are to be bound
+                self.bindings = Bindings(handlers)
+                for assoc in self.active_associations:
+                    if not assoc.has_own_handlers:
+                        assoc.bindings = self.bindings
 
     def callable_handlers(self, event: Any, bound: Any) -> Any:
         """Give a handler that may be called by pynetdicom's services, which do not await.
@@ -203,6 +210,7 @@ class Server(AssociationServer):
         """Make the association of a new connection."""
         assoc = Association(self, connection, address)
         self._associations[assoc] = None
+        assoc.bindings = self.bindings  # which may have been set anew since
         return assoc
 
     def forget(self, assoc: Association) -> None:
@@ -275,7 +283,6 @@ class Server(AssociationServer):
         try:
             await self._stopping.wait()
         finally:
-            self.is_stopping = True
             self._accepting.cancel()
             self.server_close()
             try:
@@ -326,6 +333,9 @@ class Server(AssociationServer):
     async def _end_associations(self) -> None:
         """Finish what is being done and release the associations; abort those that do not end."""
         assert self._stopped is not None
+        if self._associations and self._deadline > time.monotonic():
+            await asyncio.sleep(_GRACE)
+        self.is_releasing = True
         for assoc in self.active_associations:
             assoc.advance()
         left = self._deadline - time.monotonic()

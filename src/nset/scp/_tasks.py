@@ -9,87 +9,117 @@ from typing import Any
 _Coroutine = Coroutine[Any, Any, Any]
 
 
-def start(
-    coroutine: _Coroutine, loop: asyncio.AbstractEventLoop, done: Callable[[Any], None]
-) -> Any:
-    """Run a coroutine as a task with a context of its own, up to where it first waits.
-
-    Parameters
-    ----------
-    coroutine : coroutine
-        What to run.
-    loop : asyncio.AbstractEventLoop
-        The running loop.
-    done : callable
-        Called with the task by the loop, if it was not done when this returns.
-
-    Returns
-    -------
-    asyncio.Task
-        Or what asyncio takes for one.
-    """
-    task = _begin(coroutine, loop)
-    if not task.done():
-        task.add_done_callback(done)
-    return task
-
-
 if sys.version_info >= (3, 12):
 
-    def _begin(coroutine: _Coroutine, loop: asyncio.AbstractEventLoop) -> Any:
-        return asyncio.Task(coroutine, loop=loop, eager_start=True, context=copy_context())
+    def begin(coroutine: _Coroutine, loop: asyncio.AbstractEventLoop) -> tuple[bool, Any]:
+        """Run a coroutine as a task with a context of its own, up to where it first waits.
+
+        Parameters
+        ----------
+        coroutine : coroutine
+            What to run; what it raises is raised.
+        loop : asyncio.AbstractEventLoop
+            The running loop.
+
+        Returns
+        -------
+        bool
+            Whether it has ended.
+        object
+            What it has returned, or else the task that goes on.
+        """
+        task: asyncio.Task[Any] = asyncio.Task(
+            coroutine, loop=loop, eager_start=True, context=copy_context()
+        )
+        return (True, task.result()) if task.done() else (False, task)
 
 else:
     from asyncio.futures import _PyFuture  # type: ignore[attr-defined]
     from asyncio.tasks import (
+        _current_tasks,  # type: ignore[attr-defined]
         _enter_task,
         _leave_task,
         _PyTask,  # type: ignore[attr-defined]
         _register_task,
     )
 
-    class _Task(_PyTask):  # type: ignore[misc]
-        """asyncio's own task in Python; only its first step is not left to the loop."""
+    def _beginning() -> type:
+        """Make a class with all that asyncio's own task in Python has, but for its finalizer.
 
-        _name = "N-SET handler"
-        _num_cancels_requested = 0
-        _must_cancel = False
-        _fut_waiter = None
-        _log_destroy_pending = False  # until others can know it
+        An object of it turns into a task, class and all, when it first waits. Most never do, and to
+        finalize a task takes as long as all the rest.
+        """
+        names = {**vars(_PyFuture), **vars(_PyTask)}
+        for name in ("__init__", "__del__", "__dict__", "__weakref__"):
+            names.pop(name, None)
+        names |= {
+            "_num_cancels_requested": 0,
+            "_must_cancel": False,
+            "_fut_waiter": None,
+            "_name": "N-SET handler",
+        }
+        return type("Task", (), names)
 
-        def __init__(self, coroutine: _Coroutine, loop: asyncio.AbstractEventLoop) -> None:
-            self._loop = loop
-            self._coro: Any = coroutine
-            self._context = copy_context()
-            self._callbacks: list[Any] = []
+    _Beginning: Any = _beginning()
 
-    def _begin(coroutine: _Coroutine, loop: asyncio.AbstractEventLoop) -> Any:
-        task = _Task(coroutine, loop)
-        around = asyncio.current_task(loop)  # none, unless a task has called the server
+    def begin(coroutine: _Coroutine, loop: asyncio.AbstractEventLoop) -> tuple[bool, Any]:
+        """Run a coroutine as a task with a context of its own, up to where it first waits.
+
+        Parameters
+        ----------
+        coroutine : coroutine
+            What to run; what it raises is raised.
+        loop : asyncio.AbstractEventLoop
+            The running loop.
+
+        Returns
+        -------
+        bool
+            Whether it has ended.
+        object
+            What it has returned, or else the task that goes on.
+        """
+        task = _Beginning()
+        task._loop = loop
+        task._coro = coroutine
+        context = task._context = copy_context()
+        task._callbacks = []
+        around = _current_tasks.get(loop)  # none, unless a task has called the server
         if around is not None:
             _leave_task(loop, around)
         _enter_task(loop, task)
         try:
-            yielded = task._context.run(coroutine.send, None)
+            yielded = context.run(coroutine.send, None)
         except StopIteration as stop:
-            _PyFuture.set_result(task, stop.value)
-            return task
-        except asyncio.CancelledError:
-            _PyFuture.cancel(task)
-            return task
-        except Exception as exc:
-            _PyFuture.set_exception(task, exc)
-            return task
+            task._state, task._result = "FINISHED", stop.value
+            if task._callbacks:
+                _end(task)
+            return True, stop.value
+        except BaseException as exc:
+            _end(task, exc)
+            raise
         finally:
             _leave_task(loop, task)
             if around is not None:
                 _enter_task(loop, around)
         _go_on(task, yielded)
-        return task
+        return False, task
+
+    def _end(task: Any, exc: BaseException | None = None) -> None:
+        """Let those know of the end who have asked for the current task."""
+        task.__class__ = _PyTask
+        if exc is None:
+            task._state = "PENDING"
+            _PyFuture.set_result(task, task._result)
+        elif isinstance(exc, asyncio.CancelledError):
+            _PyFuture.cancel(task)
+        else:
+            _PyFuture.set_exception(task, exc)
+            task._Future__log_traceback = False  # whoever has begun it hears of it
 
     def _go_on(task: Any, yielded: Any) -> None:
         """Leave a task that waits for what it has yielded to asyncio."""
-        task._log_destroy_pending = True
+        task.__class__ = _PyTask
         _register_task(task)
         task._coro = _resumed(yielded, task._coro)
         cancel, task._must_cancel = task._must_cancel, False
