@@ -10,6 +10,7 @@ section: nothing under the GIL, a lock of the object's own without it.
 
 import sys
 from io import BytesIO
+from time import monotonic, time
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -106,6 +107,8 @@ cdef type _UID = UID
 # Asked by isinstance, so not as types of C: an object may say by __class__ that it is one.
 cdef object _BytesIO = BytesIO
 cdef object _int = int
+cdef object _monotonic = monotonic
+cdef object _time = time
 cdef dict _modules = sys.modules
 cdef str _MESSAGE_ID = _rules.MESSAGE_ID
 cdef str _MESSAGE_ID_BEING_RESPONDED_TO = _rules.MESSAGE_ID_BEING_RESPONDED_TO
@@ -1482,7 +1485,7 @@ cdef class PduReader:
         Whether to take requests out; False at first. Where False, all is given as PDUs.
     bytes_received : int
         How many have been fed.
-    requests : int
+    requests_read : int
         How many N-SET requests have been taken out.
     context_id : int
         ID of the presentation context of the last one that has begun.
@@ -1490,7 +1493,7 @@ cdef class PduReader:
 
     cdef public bint is_fast
     cdef readonly uint64_t bytes_received
-    cdef readonly uint64_t requests
+    cdef readonly uint64_t requests_read
     cdef uint32_t _max_pdu_length
     cdef uint32_t _max_other_length
     cdef size_t _max_data_set_length
@@ -1519,7 +1522,7 @@ cdef class PduReader:
         self._max_other_length = max_other_length
         self._max_data_set_length = max_data_set_length
 
-    def feed(self, bytes data not None):
+    cpdef object feed(self, bytes data):
         """Take what has been received.
 
         Parameters
@@ -1540,7 +1543,7 @@ cdef class PduReader:
             else:
                 self._data, self._at = self._data[self._at:] + data, 0
 
-    def next(self):
+    cpdef object next(self):
         """Give what comes next.
 
         Returns
@@ -1685,7 +1688,7 @@ cdef class PduReader:
         if not header & IS_LAST:
             return None
         self._end_request()
-        self.requests += 1
+        self.requests_read += 1
         return request
 
     cdef void _end_request(self) noexcept:
@@ -1702,3 +1705,230 @@ cdef bytes _pdu_of(const unsigned char* pdv, size_t length):
     _fill_ul(at + 2, <uint32_t>length)
     memcpy(at + PDU_HEADER, pdv, length)
     return pdu
+
+
+# -- The short way of a request through a server --------------------------------------------------
+
+# How a handler is called.
+cdef enum:
+    IN_WORKER = 0
+    IN_LOOP = 1
+    AS_TASK = 2
+
+assert (IN_WORKER, IN_LOOP, AS_TASK) == (_pdu.IN_WORKER, _pdu.IN_LOOP, _pdu.AS_TASK)
+
+
+cdef class SetEventBase:
+    """What an EVT_N_SET is made with; the rest is looked up when someone asks.
+
+    Attributes
+    ----------
+    assoc : Association
+        The association in which the request came.
+    request : N_SET
+        The request.
+    _context : PresentationContext
+        The context that it came in.
+    _seconds : float
+        When it was made, in seconds since the epoch.
+    """
+
+    cdef public object assoc
+    cdef public object request
+    cdef public object _context
+    cdef public object _seconds
+
+
+cdef class RequestPath(PduReader):
+    """The short way: from what has been received to the handler, and from its answer to the peer.
+
+    It takes an N-SET request that finds its association with nothing else to do, and an answer that
+    is a known status and no data set. All else is left to the methods that a subclass has. For the
+    loop's thread alone, but for its attributes.
+
+    Attributes
+    ----------
+    assoc : Association
+        For events.
+    handler : tuple of (callable, tuple, int)
+        What is bound to EVT_N_SET: the function, more arguments, and how it is called.
+    event_class : type
+        A subclass of `SetEventBase`.
+    contexts : dict
+        The accepted presentation contexts by ID.
+    services : dict
+        By SOP Class, the service classes that have N-SET, with their ``statuses``.
+    requests : list of tuple
+        What waits to be served.
+    sent : dict
+        How many answers have gone out the short way, by status.
+    begin : callable
+        Begins a coroutine as a task: gives whether it has ended, and its result or the task.
+    inbox : list of bytes
+        PDUs that have been left to others, and that they have not taken yet.
+    outbox : list of bytes
+        What is to be sent before anything else.
+    transmit : callable
+        Hands bytes to the transport.
+    bytes_sent : int
+        How many have been handed to it.
+    peer_length : int
+        The peer's maximum PDU length, 0 is unlimited.
+    heard : float
+        When something came last, by the monotonic clock.
+    is_enabled : callable
+        Whether a level of the logger is enabled that has the messages at DEBUG.
+    primitives : list
+        What waits for the association's user.
+    is_transferring, is_observed, is_busy, is_receiving, is_awaiting, is_held, is_ending, is_closed : bool
+        Whether the state is Sta6, someone listens to messages, something is being done, another
+        message is on its way in, someone waits for an answer himself, no more is to be read, the
+        association is to be released, nothing more is to be sent.
+    """
+
+    cdef public object assoc
+    cdef object _handler
+    cdef public object event_class
+    cdef public dict contexts
+    cdef public dict services
+    cdef public list requests
+    cdef public dict sent
+    cdef public object begin
+    cdef public list inbox
+    cdef public list outbox
+    cdef public object transmit
+    cdef public uint64_t bytes_sent
+    cdef public long peer_length
+    cdef public double heard
+    cdef public bint is_transferring
+    cdef public bint is_observed
+    cdef public bint is_busy
+    cdef public bint is_receiving
+    cdef public bint is_awaiting
+    cdef public bint is_held
+    cdef public bint is_ending
+    cdef public bint is_closed
+    cdef public object is_enabled
+    cdef public list primitives
+    cdef bint _is_logged
+
+    @property
+    def handler(self):
+        """What is bound to EVT_N_SET; may be set in any thread."""
+        with cython.critical_section(self):
+            return self._handler
+
+    @handler.setter
+    def handler(self, value):
+        with cython.critical_section(self):
+            self._handler = value
+
+    def data_received(self, bytes data not None):
+        """Take what has been received, and do what is asked.
+
+        Parameters
+        ----------
+        data : bytes
+            Any part of the stream, as it comes.
+        """
+        self.heard = _monotonic()
+        self._is_logged = self.is_enabled(10)
+        self.is_fast = self.is_transferring and not self.is_observed and not self._is_logged
+        self.feed(data)
+        self.read()
+
+    def read(self):
+        """Read what has been received, as far as there is room for it."""
+        cdef object item
+        try:
+            while not self.is_held and not self.inbox:
+                item = self.next()
+                if item is None:
+                    return
+                if type(item) is bytes:
+                    self.take_pdu(item)
+                elif (
+                    self.is_busy or self.requests or self.is_receiving or self.is_awaiting
+                    or not self.is_transferring or not self.serve(item)
+                ):
+                    self.take_request(item)
+        except (_command_set.CommandSetError, _pdu.PduError) as fault:
+            self.take_fault(fault)
+
+    cpdef bint serve(self, Primitive request) except -1:
+        """Have the handler called.
+
+        Parameters
+        ----------
+        request : N_SET
+            A valid request, with its context ID.
+
+        Returns
+        -------
+        bool
+            False, with nothing done, where it takes more thought.
+        """
+        cdef SetEventBase event
+        cdef tuple handler = self.handler
+        cdef object context = self.contexts.get(request._context)
+        cdef object service = self.services.get(request._requested_sop_class_uid)
+        cdef object function, args, answer
+        cdef int how = handler[2]
+        if context is None or service is None:
+            return False
+        function, args = handler[0], handler[1]
+        event = self.event_class()
+        event.assoc, event.request, event._context = self.assoc, request, context
+        event._seconds = _time()
+        self.is_busy = True
+        if how == IN_WORKER:
+            self.call_in_worker(event, service)
+            return True
+        try:
+            answer = function(event, *args) if args else function(event)
+            if how == AS_TASK:
+                has_ended, answer = self.begin(answer)
+                if not has_ended:
+                    self.answer_later(answer, event, service)
+                    return True
+        except BaseException as exc:
+            answer = self.failed(exc)
+        self.answer(event, service, answer)
+        return True
+
+    cpdef object answer(self, SetEventBase event, object service, object answer):
+        """Send the response to what a handler has returned.
+
+        Parameters
+        ----------
+        event : SetEventBase
+            The event.
+        service : type
+            The service class.
+        answer : object
+            What the handler has returned.
+        """
+        cdef object code, pdu
+        if type(answer) is tuple and len(<tuple>answer) == 2:
+            code = (<tuple>answer)[0]
+            if (
+                (<tuple>answer)[1] is None
+                and type(code) is int
+                and code in service.statuses
+                and self.is_transferring
+                and not self.is_observed
+                and not self._is_logged
+            ):
+                pdu = encode_response(event.request, code, self.peer_length)
+                if pdu is not None:
+                    if self.outbox or self.is_closed:
+                        self.send_quietly(pdu)
+                    else:
+                        self.bytes_sent += <uint64_t>len(<bytes>pdu)
+                        self.transmit(pdu)
+                    self.sent[code] = self.sent.get(code, 0) + 1
+                    self.is_busy = False
+                    if self.requests or self.primitives or self.is_ending:
+                        self.answered()
+                    return
+        self.answer_slowly(event, service, answer)

@@ -16,12 +16,30 @@ if _choice not in _CHOICES:
 IMPLEMENTATION: Literal["compiled", "python"]
 
 if TYPE_CHECKING or _choice == "python":
-    from nset._pure import PduReader, Primitive, adopt, category, encode_response, peek
+    from nset._pure import (
+        PduReader,
+        Primitive,
+        RequestPath,
+        SetEventBase,
+        adopt,
+        category,
+        encode_response,
+        peek,
+    )
 
     IMPLEMENTATION = "python"
 else:
     try:
-        from nset._core import PduReader, Primitive, adopt, category, encode_response, peek
+        from nset._core import (
+            PduReader,
+            Primitive,
+            RequestPath,
+            SetEventBase,
+            adopt,
+            category,
+            encode_response,
+            peek,
+        )
 
         IMPLEMENTATION = "compiled"
     except ModuleNotFoundError as exc:
@@ -32,7 +50,16 @@ else:
             raise ImportError(
                 "NSET_IMPLEMENTATION=compiled, but nset was installed without its extension _core"
             ) from exc
-        from nset._pure import PduReader, Primitive, adopt, category, encode_response, peek
+        from nset._pure import (
+            PduReader,
+            Primitive,
+            RequestPath,
+            SetEventBase,
+            adopt,
+            category,
+            encode_response,
+            peek,
+        )
 
         IMPLEMENTATION = "python"
 
@@ -40,6 +67,8 @@ __all__ = [
     "IMPLEMENTATION",
     "PduReader",
     "Primitive",
+    "RequestPath",
+    "SetEventBase",
     "adopt",
     "category",
     "encode_response",

@@ -22,6 +22,11 @@ UNRECOGNIZED_PDU = 1
 UNEXPECTED_PDU = 2
 INVALID_PDU_PARAMETER = 6
 
+# How a handler is called.
+IN_WORKER = 0
+IN_LOOP = 1
+AS_TASK = 2
+
 
 class PduError(ValueError):
     """A PDU that can't be read.

@@ -10,6 +10,7 @@ import struct
 import sys
 from collections.abc import Mapping
 from io import BytesIO
+from time import monotonic, time
 from typing import Any, Final, TypeVar
 
 from pydicom.uid import UID
@@ -692,7 +693,7 @@ class PduReader:
         Whether to take requests out; False at first. Where False, all is given as PDUs.
     bytes_received : int
         How many have been fed.
-    requests : int
+    requests_read : int
         How many N-SET requests have been taken out.
     context_id : int
         ID of the presentation context of the last one that has begun.
@@ -703,7 +704,7 @@ class PduReader:
     ) -> None:
         self.is_fast = False
         self.bytes_received = 0
-        self.requests = 0
+        self.requests_read = 0
         self._max_pdu_length = max_pdu_length
         self._max_other_length = max_other_length
         self._max_data_set_length = max_data_set_length
@@ -860,12 +861,227 @@ class PduReader:
             return None
         request._dataset = self._stream
         self._end_request()
-        self.requests += 1
+        self.requests_read += 1
         return request
 
     def _end_request(self) -> None:
         self._request = self._stream = None
         self._stage = _BETWEEN
+
+
+class SetEventBase:
+    """What an EVT_N_SET is made with; the rest is looked up when someone asks.
+
+    Attributes
+    ----------
+    assoc : Association
+        The association in which the request came.
+    request : N_SET
+        The request.
+    _context : PresentationContext
+        The context that it came in.
+    _seconds : float
+        When it was made, in seconds since the epoch.
+    """
+
+    assoc: Any = None
+    request: Any = None
+    _context: Any = None
+    _seconds: Any = None
+
+
+class RequestPath(PduReader):
+    """The short way: from what has been received to the handler, and from its answer to the peer.
+
+    It takes an N-SET request that finds its association with nothing else to do, and an answer that
+    is a known status and no data set. All else is left to the methods that a subclass has. For the
+    loop's thread alone, but for its attributes.
+
+    Attributes
+    ----------
+    assoc : Association
+        For events.
+    handler : tuple of (callable, tuple, int)
+        What is bound to EVT_N_SET: the function, more arguments, and how it is called.
+    event_class : type
+        A subclass of `SetEventBase`.
+    contexts : dict
+        The accepted presentation contexts by ID.
+    services : dict
+        By SOP Class, the service classes that have N-SET, with their ``statuses``.
+    requests : list of tuple
+        What waits to be served.
+    sent : dict
+        How many answers have gone out the short way, by status.
+    begin : callable
+        Begins a coroutine as a task: gives whether it has ended, and its result or the task.
+    inbox : list of bytes
+        PDUs that have been left to others, and that they have not taken yet.
+    outbox : list of bytes
+        What is to be sent before anything else.
+    transmit : callable
+        Hands bytes to the transport.
+    bytes_sent : int
+        How many have been handed to it.
+    peer_length : int
+        The peer's maximum PDU length, 0 is unlimited.
+    heard : float
+        When something came last, by the monotonic clock.
+    is_enabled : callable
+        Whether a level of the logger is enabled that has the messages at DEBUG.
+    primitives : list
+        What waits for the association's user.
+    is_transferring, is_observed, is_busy, is_receiving, is_awaiting, is_held, is_ending, is_closed : bool
+        Whether the state is Sta6, someone listens to messages, something is being done, another
+        message is on its way in, someone waits for an answer himself, no more is to be read, the
+        association is to be released, nothing more is to be sent.
+    """
+
+    assoc: Any = None
+    handler: Any = None
+    event_class: Any = None
+    contexts: Any = None
+    services: Any = None
+    requests: Any = None
+    sent: Any = None
+    begin: Any = None
+    inbox: Any = None
+    outbox: Any = None
+    transmit: Any = None
+    bytes_sent = 0
+    peer_length = 0
+    heard = 0.0
+    is_transferring = False
+    is_observed = False
+    is_busy = False
+    is_receiving = False
+    is_awaiting = False
+    is_held = False
+    is_ending = False
+    is_closed = False
+    is_enabled: Any = None
+    primitives: Any = None
+    _is_logged = False
+
+    # What a subclass has.
+    send_quietly: Any
+    take_pdu: Any
+    take_request: Any
+    take_fault: Any
+    call_in_worker: Any
+    answer_later: Any
+    answer_slowly: Any
+    answered: Any
+    failed: Any
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has been received, and do what is asked.
+
+        Parameters
+        ----------
+        data : bytes
+            Any part of the stream, as it comes.
+        """
+        self.heard = monotonic()
+        self._is_logged = self.is_enabled(10)
+        self.is_fast = self.is_transferring and not self.is_observed and not self._is_logged
+        self.feed(data)
+        self.read()
+
+    def read(self) -> None:
+        """Read what has been received, as far as there is room for it."""
+        try:
+            while not self.is_held and not self.inbox:
+                item = self.next()
+                if item is None:
+                    return
+                if type(item) is bytes:
+                    self.take_pdu(item)
+                elif (
+                    self.is_busy
+                    or self.requests
+                    or self.is_receiving
+                    or self.is_awaiting
+                    or not self.is_transferring
+                    or not self.serve(item)
+                ):
+                    self.take_request(item)
+        except (_command_set.CommandSetError, _pdu.PduError) as fault:
+            self.take_fault(fault)
+
+    def serve(self, request: Any) -> bool:
+        """Have the handler called.
+
+        Parameters
+        ----------
+        request : N_SET
+            A valid request, with its context ID.
+
+        Returns
+        -------
+        bool
+            False, with nothing done, where it takes more thought.
+        """
+        context = self.contexts.get(request._context_id)
+        service = self.services.get(request.RequestedSOPClassUID)
+        if context is None or service is None:
+            return False
+        function, args, how = self.handler
+        event = self.event_class()
+        event.assoc, event.request, event._context = self.assoc, request, context
+        event._seconds = time()
+        self.is_busy = True
+        if how == _pdu.IN_WORKER:
+            self.call_in_worker(event, service)
+            return True
+        try:
+            answer = function(event, *args)
+            if how == _pdu.AS_TASK:
+                has_ended, answer = self.begin(answer)
+                if not has_ended:
+                    self.answer_later(answer, event, service)
+                    return True
+        except BaseException as exc:
+            answer = self.failed(exc)
+        self.answer(event, service, answer)
+        return True
+
+    def answer(self, event: SetEventBase, service: Any, answer: Any) -> None:
+        """Send the response to what a handler has returned.
+
+        Parameters
+        ----------
+        event : SetEventBase
+            The event.
+        service : type
+            The service class.
+        answer : object
+            What the handler has returned.
+        """
+        if (
+            type(answer) is tuple
+            and len(answer) == 2
+            and answer[1] is None
+            and type(answer[0]) is int
+            and answer[0] in service.statuses
+            and self.is_transferring
+            and not self.is_observed
+            and not self._is_logged
+        ):
+            code = answer[0]
+            pdu = encode_response(event.request, code, self.peer_length)
+            if pdu is not None:
+                if self.outbox or self.is_closed:
+                    self.send_quietly(pdu)
+                else:
+                    self.bytes_sent += len(pdu)
+                    self.transmit(pdu)
+                self.sent[code] = self.sent.get(code, 0) + 1
+                self.is_busy = False
+                if self.requests or self.primitives or self.is_ending:
+                    self.answered()
+                return
+        self.answer_slowly(event, service, answer)
 
 
 def _is_well_formed(data: bytes, begin: int, end: int) -> bool:

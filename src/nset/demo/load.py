@@ -1,4 +1,4 @@
-"""What an N-SET costs a pynetdicom server, with nset and without: real servers, real sockets.
+"""What an N-SET costs a server, by pynetdicom, with nset, and nset's own: real ones, real sockets.
 
 Run as a program it is one of the two processes that are measured: ``serve`` is a server,
 ``round-trips`` a pynetdicom SCU. The raw client of `cpu_per_request` is the process that calls it.
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydicom import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
@@ -28,16 +28,21 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import build_context
 
-from nset import N_SET, wire
+from nset import N_SET, scp, wire
 from nset.demo import MPPS
 from nset.pynetdicom import install
 
 INSTANCE = "1.2.826.0.1.3680043.8.498.12345678901234567890123456789"
 DATA_SET_LENGTH = 1024
+STOCK: Final = "pynetdicom"
+INSTALLED: Final = "installed"
+SCP: Final = "scp"
+KINDS: Final = (STOCK, INSTALLED, SCP)
+"""Servers: pynetdicom's own, the same with nset installed in it, and `nset.scp`."""
+
 TIMEOUT = 120  # seconds; for what takes milliseconds or a few seconds when all is well
 CAN_MEASURE_CPU = os.path.exists("/proc/self/stat")
 _ASSOCIATE_AC = 0x02
-_P_DATA_TF = 0x04
 
 
 class Server(NamedTuple):
@@ -56,13 +61,31 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def server(*, with_nset: bool) -> Iterator[Server]:
-    """Run an MPPS SCP by pynetdicom that answers each N-SET with 0x0000.
+def server(kind: str) -> Iterator[Server]:
+    """Run an MPPS SCP that answers each N-SET with 0x0000.
 
     Parameters
     ----------
-    with_nset : bool
-        Whether nset is installed in it.
+    kind : str
+        One of `KINDS`.
+
+    Yields
+    ------
+    Server
+        Ready to take associations.
+    """
+    with running(_command("serve", kind)) as process:
+        yield process
+
+
+@contextmanager
+def running(command: list[str]) -> Iterator[Server]:
+    """Run a program that prints the port it serves, and ends with its standard input.
+
+    Parameters
+    ----------
+    command : list of str
+        The program and its arguments.
 
     Yields
     ------
@@ -70,7 +93,7 @@ def server(*, with_nset: bool) -> Iterator[Server]:
         Ready to take associations.
     """
     with subprocess.Popen(
-        _command("serve", with_nset), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -147,15 +170,15 @@ def idle_cpu(server: Server, associations: int, seconds: float) -> float:
     return taken / seconds * 100
 
 
-def round_trip(server: Server, *, with_nset: bool, requests: int = 50) -> float:
+def round_trip(server: Server, kind: str, requests: int = 50) -> float:
     """Time ``send_n_set`` of a pynetdicom SCU in a process of its own.
 
     Parameters
     ----------
     server : Server
         Whom it asks.
-    with_nset : bool
-        Whether nset is installed in the SCU.
+    kind : str
+        One of `KINDS`: nset is installed in the SCU as it is in such a server.
     requests : int
         How many are sent, one after the other.
 
@@ -164,13 +187,13 @@ def round_trip(server: Server, *, with_nset: bool, requests: int = 50) -> float:
     float
         Milliseconds from the call to its return, the median.
     """
-    command = [*_command("round-trips", with_nset), str(server.port), str(requests)]
+    command = [*_command("round-trips", kind), str(server.port), str(requests)]
     scu = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=TIMEOUT)
     return float(scu.stdout)
 
 
-def _command(task: str, with_nset: bool) -> list[str]:
-    return [sys.executable, "-m", "nset.demo.load", task, "nset" if with_nset else "stock"]
+def _command(task: str, kind: str) -> list[str]:
+    return [sys.executable, "-m", "nset.demo.load", task, kind]
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -185,30 +208,25 @@ class _Peer:
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._received = bytearray()
-        self._message_id = 0
-        self.socket.sendall(_associate_rq())
-        while self._next_pdu(_ASSOCIATE_AC) is None:
+        self._received = b""
+        self.socket.sendall(associate_rq())
+        while (pdu := self._next_pdu()) is None:
             self._read()
+        if pdu[0] != _ASSOCIATE_AC:
+            raise ValueError(f"a PDU of type {pdu[0]:02X}H, not {_ASSOCIATE_AC:02X}H")
+        self._request, self._answer = exchange()
 
     def send(self) -> None:
-        self._message_id = self._message_id % 0xFFFF + 1
-        request = N_SET()
-        request.MessageID = self._message_id
-        request.RequestedSOPClassUID = MPPS
-        request.RequestedSOPInstanceUID = INSTANCE
-        request.ModificationList = BytesIO(bytes(DATA_SET_LENGTH))
-        self.socket.sendall(wire.encode_pdus(request, 1, 16382))
+        self.socket.sendall(self._request)
 
     def receive(self) -> bool:
         """Read what is there; True where that completes the answer to the last request."""
         self._read()
-        pdu = self._next_pdu(_P_DATA_TF)
-        if pdu is None:
+        if len(self._received) < len(self._answer):
             return False
-        answer = N_SET.from_command_set(pdu[12:])
-        if (answer.MessageIDBeingRespondedTo, answer.Status) != (self._message_id, 0x0000):
-            raise ValueError(f"request {self._message_id} was answered by {answer}")
+        if self._received != self._answer:
+            raise ValueError(f"the answer should be {self._answer!r}, and is {self._received!r}")
+        self._received = b""
         return True
 
     def _read(self) -> None:
@@ -217,21 +235,40 @@ class _Peer:
             raise ConnectionError("the server has closed the connection")
         self._received += data
 
-    def _next_pdu(self, expected: int) -> bytes | None:
+    def _next_pdu(self) -> bytes | None:
         if len(self._received) < 6:
             return None
-        kind, length = struct.unpack_from(">BxL", self._received)
-        if kind != expected:
-            raise ValueError(f"a PDU of type {kind:02X}H, not {expected:02X}H")
+        (length,) = struct.unpack_from(">2xL", self._received)
         if len(self._received) < 6 + length:
             return None
-        pdu = bytes(self._received[: 6 + length])
-        del self._received[: 6 + length]
+        pdu, self._received = self._received[: 6 + length], self._received[6 + length :]
         return pdu
 
 
-def _associate_rq() -> bytes:
-    """Ask for the one presentation context, as pynetdicom would."""
+def exchange() -> tuple[bytes, bytes]:
+    """Make the PDUs of a request of 1 KiB, and those of the answer to it.
+
+    Returns
+    -------
+    tuple of (bytes, bytes)
+        Each for one ``send``.
+    """
+    request = N_SET()
+    request.MessageID = 7
+    request.RequestedSOPClassUID = MPPS
+    request.RequestedSOPInstanceUID = INSTANCE
+    request.ModificationList = BytesIO(bytes(DATA_SET_LENGTH))
+    return wire.encode_pdus(request, 1, 16382), wire.encode_pdus(request.response(0x0000), 1)
+
+
+def associate_rq() -> bytes:
+    """Make the A-ASSOCIATE-RQ PDU that asks for the one presentation context.
+
+    Returns
+    -------
+    bytes
+        As pynetdicom would send it.
+    """
     request = A_ASSOCIATE()
     request.application_context_name = "1.2.840.10008.3.1.1.1"
     request.calling_ae_title = "NSET_LOAD"
@@ -249,13 +286,33 @@ def _associate_rq() -> bytes:
     return pdu.encode()
 
 
-def _serve() -> None:
+def entity() -> AE:
+    """Make the AE of an MPPS SCP.
+
+    Returns
+    -------
+    pynetdicom.ae.ApplicationEntity
+        With room for 2000 associations.
+    """
     ae = AE("NSET_DEMO")
     ae.add_supported_context(MPPS)
-    ae.maximum_associations = 1000
-    handlers: list[Any] = [(evt.EVT_N_SET, lambda event: (0x0000, None))]
-    running = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-    assert running is not None  # it would be with block=True
+    ae.maximum_associations = 2000
+    return ae
+
+
+async def succeed(event: Any) -> tuple[int, None]:
+    """Handle an N-SET: success."""
+    return 0x0000, None
+
+
+def _serve(kind: str) -> None:
+    def plain(event: Any) -> tuple[int, None]:
+        return 0x0000, None
+
+    start, handler = (scp.start_server, succeed) if kind == SCP else (AE.start_server, plain)
+    running: Any = start(
+        entity(), ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_SET, handler)]
+    )
     print(running.server_address[1], flush=True)
     sys.stdin.read()
     os._exit(0)  # shutting down in good order takes pynetdicom half a second an association
@@ -279,11 +336,11 @@ def _round_trips(port: int, requests: int) -> None:
     print(median(times) * 1000)
 
 
-def _main(task: str, how: str, *numbers: str) -> None:
-    if how == "nset":
+def _main(task: str, kind: str, *numbers: str) -> None:
+    if kind != STOCK:
         install()
     if task == "serve":
-        _serve()
+        _serve(kind)
     else:
         _round_trips(*map(int, numbers))
 

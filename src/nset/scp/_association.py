@@ -5,7 +5,6 @@ What never waits is done in the loop's thread, the rest by a worker; meanwhile i
 else comes waits in its queues.
 """
 
-import asyncio
 import logging
 import threading
 import time
@@ -24,12 +23,10 @@ from pynetdicom.transport import AddressInformation
 
 from nset import _pdu
 from nset._command_set import CommandSetError
-from nset._implementation import encode_response
 from nset.primitive import N_SET
 from nset.pynetdicom import _provider
-from nset.scp import _tasks
 from nset.scp._bindings import Bindings, rebound
-from nset.scp._n_set import SetEvent, failed, response_to, service_class
+from nset.scp._n_set import SetEvent, known_services, response_to, service_class
 from nset.scp._providers import DIMSEServiceProvider, DULServiceProvider
 
 if TYPE_CHECKING:
@@ -40,11 +37,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("pynetdicom.association")
 
 # Where the standard handlers write what each PDU and message holds, at DEBUG.
-_messages_are_logged = logging.getLogger("pynetdicom._handlers").isEnabledFor
-
-
-# What a handler may end with; a task that is cancelled has ended, too.
-_Failure = (Exception, asyncio.CancelledError)
+messages_are_logged = logging.getLogger("pynetdicom._handlers").isEnabledFor
 
 
 class _Acceptor(ServiceUser):
@@ -85,22 +78,21 @@ class _ACSE(ACSE):
 class _Checkpoint:
     """What stops an association from taking what someone waits for himself."""
 
-    __slots__ = ("_assoc", "_is_set")
+    __slots__ = ("_assoc", "_connection")
 
-    def __init__(self, assoc: "Association") -> None:
-        self._assoc = assoc
-        self._is_set = True
+    def __init__(self, assoc: "Association", connection: "Connection") -> None:
+        self._assoc, self._connection = assoc, connection
 
     def is_set(self) -> bool:
-        return self._is_set
+        return not self._connection.is_awaiting
 
     def clear(self) -> None:
         self._assoc.may_wait()
-        self._is_set = False
+        self._connection.is_awaiting = True
 
     def set(self) -> None:
-        if not self._is_set:
-            self._is_set = True
+        if self._connection.is_awaiting:
+            self._connection.is_awaiting = False
             self._assoc.has_pumped()
 
 
@@ -147,7 +139,7 @@ class Association(_StockAssociation):
         self.network_timeout = ae.network_timeout
         self.network_timeout_response = "A-ABORT"
         self._kill = False
-        self._reactor_checkpoint: Any = _Checkpoint(self)
+        self._reactor_checkpoint: Any = _Checkpoint(self, connection)
         self._timer_resolution = _config.WINDOWS_TIMER_RESOLUTION
 
         self.acceptor.maximum_length = ae.maximum_pdu_size
@@ -162,16 +154,12 @@ class Association(_StockAssociation):
         self._address = address
         self._connection = connection
         self._own_handlers: dict[Any, Any] | None = None
-        self.bindings: Bindings = server.bindings
-        # Changed in the loop's thread alone, but that any thread may append to _requests.
-        self._requests: list[tuple[int, Any]] = []
-        self._is_busy = False
+        self.bindings = server.bindings
         self._is_serving = False  # a service of pynetdicom's, which may ask the peer for something
         self._was_requested = False
         self._is_over = False
         self._collided = False
         self._idle = False
-        self._peer_length = 0
         self._over: threading.Event | None = None
 
     # -- What pynetdicom's association is as a thread ----------------------------------------------
@@ -211,6 +199,26 @@ class Association(_StockAssociation):
         return self._server._handlers if own is None else own
 
     @property
+    def bindings(self) -> Bindings:
+        """What is bound, looked through."""
+        return self._bindings
+
+    @bindings.setter
+    def bindings(self, bindings: Bindings) -> None:
+        self._bindings = bindings
+        self._connection.handler = bindings.n_set
+        self._connection.is_observed = bindings.is_observed
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the association is to be released once it has nothing else to do."""
+        return bool(self._connection.is_ending)
+
+    @is_ending.setter
+    def is_ending(self, value: bool) -> None:
+        self._connection.is_ending = value
+
+    @property
     def has_own_handlers(self) -> bool:
         """Whether handlers were bound to or unbound from this association alone."""
         return self._own_handlers is not None
@@ -219,14 +227,14 @@ class Association(_StockAssociation):
         """Bind a handler to an event of this association."""
         with self.lock:
             handlers = rebound(self._handlers, event, handler, args)
-            self.bindings = Bindings(handlers)
+            self.bindings = Bindings(handlers, inline=self._server.is_inline)
             self._own_handlers = handlers
 
     def unbind(self, event: Any, handler: Callable[..., Any]) -> None:
         """Unbind a handler from an event of this association."""
         with self.lock:
             handlers = rebound(self._handlers, event, handler, unbind=True)
-            self.bindings = Bindings(handlers)
+            self.bindings = Bindings(handlers, inline=self._server.is_inline)
             self._own_handlers = handlers
 
     def get_handlers(self, event: Any) -> Any:
@@ -236,7 +244,7 @@ class Association(_StockAssociation):
 
     def is_observed(self) -> bool:
         """Tell whether someone looks at PDUs or messages: a program, or the log at DEBUG."""
-        return self.bindings.is_observed or _messages_are_logged(logging.DEBUG)
+        return self._bindings.is_observed or messages_are_logged(logging.DEBUG)
 
     def is_listened_to(self) -> bool:
         """Tell whether a program's code runs when something comes or is sent."""
@@ -274,8 +282,8 @@ class Association(_StockAssociation):
         self.dul._idle_timer.start()
         self.dul.event_queue.put("Evt5")
         if self.bindings.is_listened_to:
-            self._is_busy = True
-            self.submit(partial(self._do, self._opened))
+            self._connection.is_busy = True
+            self.do_in_worker(self._opened)
         else:
             self._opened()
             self.advance()
@@ -286,24 +294,29 @@ class Association(_StockAssociation):
 
     def advance(self) -> None:
         """Do what there is to do, until there is nothing or it takes a while; in the loop's thread."""
-        while not self._is_busy:
+        while not self._connection.is_busy:
             step = self._next_step()
             if step is None:
                 return
-            self._is_busy = True
+            self._connection.is_busy = True
             if self.bindings.is_listened_to:
-                self.submit(partial(self._do, step))
+                self.do_in_worker(step)
                 return
             self._try(step)
-            self._is_busy = False
+            self._connection.is_busy = False
+
+    def do_in_worker(self, step: Callable[[], None]) -> None:
+        """Have a worker do the one thing that is being done."""
+        self.submit(partial(self._do, step))
 
     def _do(self, step: Callable[[], None]) -> None:
         """Do something in a worker's thread."""
         self._try(step)
-        self._server.callbacks.call(self._done)
+        self._server.callbacks.call(self.go_on)
 
-    def _done(self) -> None:
-        self._is_busy = self._is_serving = False
+    def go_on(self) -> None:
+        """Go on with what waits; in the loop's thread."""
+        self._connection.is_busy = self._is_serving = False
         self.advance()
         self._connection.go_on()
 
@@ -316,7 +329,7 @@ class Association(_StockAssociation):
             self._abort_blocking(block=False)
 
     def _next_step(self) -> Callable[[], None] | None:
-        if self._is_over or not self._reactor_checkpoint.is_set():
+        if self._is_over or self._connection.is_awaiting:
             return None
         waiting = self.dul.to_user_queue.queue
         if self._kill:
@@ -326,14 +339,14 @@ class Association(_StockAssociation):
         if self.is_established:
             if waiting and isinstance(waiting[0], (A_ABORT, A_P_ABORT)):
                 return self._aborted
-            if self._requests:
-                self._serve(*self._requests.pop(0))
-                return self._next_step() if not self._is_busy else None
+            if self._connection.requests:
+                self._serve(*self._connection.requests.pop(0))
+                return self._next_step() if not self._connection.is_busy else None
             if waiting:
                 return self._release_confirmed if waiting[0].result else self._release_requested
             if self._idle:
                 return self._end_idle
-            if self._server.is_releasing and not self._sent_release:
+            if self._connection.is_ending and not self._sent_release:
                 return self._ask_for_release
         return self._end if self.dul.is_over else None
 
@@ -348,9 +361,12 @@ class Association(_StockAssociation):
         if not self.is_aborted and not self.is_rejected:
             self.acse.negotiate_association()
         if self.is_established:
-            self._peer_length = self.requestor.maximum_length or 0
+            self._connection.peer_length = self.requestor.maximum_length or 0
+            self._connection.contexts = self._accepted_cx
+            if self.acceptor._common_ext:  # which may name other service classes
+                self._connection.services = {}
             self._server.counters.count("associations")
-            self.dul._idle_timer.touch()
+            self.dul._idle_timer.start()
         else:
             if self.is_rejected:
                 self._server.counters.count("rejected")
@@ -403,10 +419,10 @@ class Association(_StockAssociation):
             _LOGGER.error("Network timeout reached")
             self._connection.break_off()
         elif (
-            self._is_busy
-            or self._requests
+            self._connection.is_busy
+            or self._connection.requests
             or not self.is_established
-            or not self._reactor_checkpoint.is_set()
+            or self._connection.is_awaiting
         ):
             self.dul._idle_timer.start()
         else:
@@ -430,7 +446,7 @@ class Association(_StockAssociation):
             self._server.counters.count_abort(self.abort_reason or "connection")
         self.dul.to_user_queue.put(None)  # for whoever still waits
         self.dimse.msg_queue.put((None, None))
-        self._requests.clear()
+        self._connection.requests.clear()
         if self.dul.state not in ("Sta1", "Sta13"):
             self._connection.finish()
         self._server.forget(self)
@@ -443,7 +459,7 @@ class Association(_StockAssociation):
         """End the association; from any thread."""
         self._kill = True
         self.is_established = False
-        self._reactor_checkpoint._is_set = True
+        self._connection.is_awaiting = False
         self.has_pumped()
 
     def _abort_blocking(self, block: bool = True) -> None:
@@ -451,7 +467,7 @@ class Association(_StockAssociation):
             return
         self._sent_abort = True
         self.abort_reason = self.abort_reason or "local"
-        self._reactor_checkpoint._is_set = True
+        self._connection.is_awaiting = False
         _LOGGER.info("Aborting Association")
         if self.dul.state in ("Sta1", "Sta2"):
             self.is_aborted = True  # nobody to tell
@@ -473,27 +489,20 @@ class Association(_StockAssociation):
     # -- Requests ----------------------------------------------------------------------------------
 
     def request_came(self, request: Any) -> None:
-        """Serve an N-SET request that the reader has taken out, now or in its turn."""
+        """Serve an N-SET request that can't take the short way, now or in its turn."""
         if self.dimse.message is not None:
             raise _pdu.command_among_data()
-        if (
-            self._is_busy
-            or self._requests
-            or not self._reactor_checkpoint._is_set
-            or not self.dul.is_transferring
-        ):
-            self._requests.append((request._context_id, request))
-            if len(self._requests) >= self.limits.pending_requests:
-                self._connection.hold()
-            if not self._is_busy:
-                self.advance()
-        else:
-            self._serve_n_set(request)
+        connection = self._connection
+        connection.requests.append((request._context_id, request))
+        if len(connection.requests) >= self.limits.pending_requests:
+            connection.hold()
+        if not connection.is_busy:
+            self.advance()
 
     def message_came(self, context_id: int, message: Any) -> None:
         """Serve any other message in its turn; from any thread."""
-        self._requests.append((context_id, message))
-        if len(self._requests) >= self.limits.pending_requests:
+        self._connection.requests.append((context_id, message))
+        if len(self._connection.requests) >= self.limits.pending_requests:
             self._server.callbacks.call(self._connection.hold)
         self.has_pumped()
 
@@ -507,109 +516,47 @@ class Association(_StockAssociation):
 
     def has_backlog(self) -> bool:
         """Tell whether too many requests wait for more to be read."""
-        return len(self._requests) > self.limits.pending_requests // 2
+        return len(self._connection.requests) > self.limits.pending_requests // 2
 
     def expects_response(self) -> bool:
         """Tell whether the server side may have asked the peer for something."""
-        return self._is_serving or not self._reactor_checkpoint.is_set()
+        return self._is_serving or self._connection.is_awaiting
 
     def _serve(self, context_id: int, message: Any) -> None:
         """Serve the next message; in the loop's thread."""
-        if type(message) is N_SET and message.is_valid_request:
-            if self._sent_release or getattr(message, "_nset_refusal", None) is None:
-                self._serve_n_set(message)
-                return
-        if len(self._requests) == self.limits.pending_requests // 2:
-            self._connection.go_on()
         refusal = getattr(message, "_nset_refusal", None)
-        self._is_busy = True
+        is_n_set = type(message) is N_SET and message.is_valid_request
+        if is_n_set and refusal is None and self._serve_n_set(message):
+            return
+        self._connection.is_busy = True
         if refusal is not None and not self._sent_release:
-            self.submit(partial(self._do, partial(_provider._refuse, self, message, context_id, refusal)))
+            refuse = partial(_provider._refuse, self, message, context_id, refusal)
+            self.do_in_worker(refuse)
             return
         self._is_serving = True
         self._server.counters.count("requests")
-        self.submit(partial(self._do, partial(self._serve_request, message, context_id)))
+        self.do_in_worker(partial(self._serve_request, message, context_id))
+
+    def _serve_n_set(self, request: Any) -> bool:
+        """Have the handler of EVT_N_SET called, also for an SOP Class that a program registered."""
+        connection = self._connection
+        if not connection.is_transferring or self.acceptor._common_ext:
+            return False
+        if connection.serve(request):
+            return True
+        sop_class = request.RequestedSOPClassUID
+        service = service_class(sop_class)
+        if service is None or service is known_services.get(sop_class):
+            return False
+        connection.services = {**known_services, sop_class: service}
+        return bool(connection.serve(request))
 
     def serve_aside(self, message: Any, context_id: int) -> None:
         """Serve an N-EVENT-REPORT at once, as pynetdicom does; from any thread."""
         self._server.counters.count("requests")
         self.submit(partial(self._try, partial(self._serve_request, message, context_id)))
 
-    def _serve_n_set(self, request: Any) -> None:
-        """Serve an N-SET request; in the loop's thread, and nothing else is being done."""
-        context = self._accepted_cx.get(request._context_id)
-        service = service_class(request.RequestedSOPClassUID)
-        self._is_busy = True
-        if (
-            context is None
-            or service is None
-            or self._sent_release
-            or self.acceptor._common_ext  # which names another service class
-        ):
-            self._is_serving = True
-            self.submit(
-                partial(self._do, partial(self._serve_request, request, request._context_id))
-            )
-            return
-        event = SetEvent(self, request, context)
-        function, args, is_async = self.bindings.n_set
-        if not (is_async or self._server.is_inline):
-            self._server.handlers.submit(partial(self._call, function, args, event, service))
-            return
-        try:
-            answer = function(event, *args)
-            if is_async:
-                has_ended, answer = _tasks.begin(answer, self._connection.loop)
-                if not has_ended:
-                    answer.add_done_callback(partial(self._task_done, event, service))
-                    return
-        except _Failure as exc:
-            answer = failed(exc)
-        self._answered(event, service, answer)
-
-    def _call(self, function: Any, args: Any, event: SetEvent, service: Any) -> None:
-        """Call a plain handler in a worker's thread."""
-        try:
-            answer = function(event, *args)
-        except Exception as exc:
-            answer = failed(exc)
-        self._server.callbacks.call(self._answered, event, service, answer)
-
-    def _task_done(self, event: SetEvent, service: Any, task: Any) -> None:
-        try:
-            answer = task.result()
-        except _Failure as exc:
-            answer = failed(exc)
-        self._answered(event, service, answer)
-
-    def _answered(self, event: SetEvent, service: Any, answer: Any) -> None:
-        """Send the response to what a handler has returned; in the loop's thread."""
-        if (
-            type(answer) is tuple
-            and len(answer) == 2
-            and answer[1] is None
-            and type(answer[0]) is int
-            and answer[0] in service.statuses
-            and self.dul.is_transferring
-            and not self.is_observed()
-        ):
-            code = answer[0]
-            pdu = encode_response(event.request, code, self._peer_length)
-            if pdu is not None:
-                self._connection.write(pdu)
-                counts = self._server.counters.fast_statuses
-                counts[code] = counts.get(code, 0) + 1
-                self._is_busy = False
-                if self._requests or self.dul.to_user_queue.queue or self._server.is_releasing:
-                    self._done()
-                return
-        if hasattr(answer, "__await__"):  # of a plain function that has returned a coroutine
-            task = self._connection.loop.create_task(_await(answer))
-            task.add_done_callback(partial(self._task_done, event, service))
-            return
-        self.submit(partial(self._do, partial(self._answer, event, service, answer)))
-
-    def _answer(self, event: SetEvent, service: Any, answer: Any) -> None:
+    def answer(self, event: Any, service: Any, answer: Any) -> None:
         """Send a response that takes some thought; in a worker's thread."""
         if not self.is_established:
             return
@@ -618,7 +565,7 @@ class Association(_StockAssociation):
         self.dimse.send_msg(response, event._context.context_id)
 
     def _can_send(self) -> bool:
-        return self.dul.is_transferring or self.dul.state == "Sta8"
+        return self._connection.is_transferring or self.dul.state == "Sta8"
 
     def send_pdus(self, pdus: bytes) -> None:
         """Send P-DATA-TF PDUs past the state machine, where its state allows it."""
@@ -636,7 +583,3 @@ class Association(_StockAssociation):
         peer = self.requestor
         title = peer.ae_title or (peer.primitive.calling_ae_title if peer.primitive else "")
         return f"{title}@{self._address[0]}:{self._address[1]}"
-
-
-async def _await(awaitable: Any) -> Any:
-    return await awaitable

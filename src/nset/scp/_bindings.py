@@ -42,11 +42,13 @@ class Bindings:
     ----------
     handlers : dict
         As pynetdicom keeps them: by event a list of (function, arguments), or one such tuple.
+    inline : bool
+        Whether plain handlers of EVT_N_SET are called in the loop's thread.
 
     Attributes
     ----------
-    n_set : Handler
-        That of EVT_N_SET.
+    n_set : tuple of (callable, tuple, int)
+        That of EVT_N_SET, as `handler_of` gives it.
     is_observed : bool
         Whether someone wants to hear of each PDU or message; pynetdicom's log handlers aside.
     is_listened_to : bool
@@ -55,8 +57,8 @@ class Bindings:
 
     __slots__ = ("is_listened_to", "is_observed", "n_set")
 
-    def __init__(self, handlers: dict[Any, Any]) -> None:
-        self.n_set = handler_of(handlers[evt.EVT_N_SET])
+    def __init__(self, handlers: dict[Any, Any], *, inline: bool) -> None:
+        self.n_set = handler_of(handlers[evt.EVT_N_SET], inline=inline)
         heard = {
             event
             for event, bound in handlers.items()

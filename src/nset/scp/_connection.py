@@ -3,13 +3,16 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom import evt
 
 from nset._command_set import CommandSetError
-from nset._implementation import PduReader
+from nset._implementation import RequestPath
 from nset._pdu import PduError
+from nset.scp._association import messages_are_logged
+from nset.scp._n_set import SetEvent, failed, known_services
 
 if TYPE_CHECKING:
     from nset.scp._association import Association
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 _LINGER = 30.0
 
 
-class Connection(asyncio.Protocol):
+class Connection(RequestPath, asyncio.Protocol):
     """The protocol of a connection, and what pynetdicom takes for its socket.
 
     What is public for pynetdicom may be called in any thread, the rest only in the loop's.
@@ -36,50 +39,43 @@ class Connection(asyncio.Protocol):
     Attributes
     ----------
     loop : asyncio.AbstractEventLoop
-        The loop.
-    reader : PduReader
-        What has been received and not been read.
-    bytes_sent : int
-        How many have been handed to the transport.
-    """
+        The loop.    """
 
     def __init__(self, server: "Server", sock: Any, address: Any) -> None:
         limits, ae = server.limits, server.ae
-        self.loop = server.loop
-        self.socket: Any = sock
-        self.reader = PduReader(
+        RequestPath.__init__(
+            self,
             limits.pdu_length_for(ae.maximum_pdu_size),
             limits.negotiation_length,
             limits.data_set_bytes,
         )
-        self.bytes_sent = 0
+        self.loop = server.loop
+        self.socket: Any = sock
         self._server = server
         self._transport: Any = None
         self._is_connected = True
-        self._is_closed = False
-        self._outbox: list[bytes] = []
         self._room: threading.Event | None = None  # there while the peer takes less than is sent
-        self._is_held = False
         self._is_unreadable = False
         self._linger: asyncio.TimerHandle | None = None  # there once no more is to be sent
+
+        self.requests, self.inbox, self.outbox = [], [], []
+        self.contexts = {}
+        self.services = known_services
+        self.sent = server.counters.fast_statuses
+        self.event_class = SetEvent
+        self.is_enabled = messages_are_logged
+        self.begin = server.begin
         self.assoc: Association = server.new_association(self, address)
+        self.primitives = self.assoc.dul.to_user_queue.queue
 
     # -- What asyncio calls ------------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
         """Begin: the peer has connected, and with TLS its handshake is done."""
         self._transport = transport
+        self.transmit = transport.write
         self._server.connections.add(self)
         self.assoc.begin()
-
-    def data_received(self, data: bytes) -> None:
-        """Take what the peer has sent."""
-        assoc, reader = self.assoc, self.reader
-        dul = assoc.dul
-        dul.heard()
-        reader.is_fast = dul.is_transferring and not assoc.is_observed()
-        reader.feed(data)
-        self.read()
 
     def eof_received(self) -> bool:
         """Close the connection, as the peer has: half of one is of no use to DICOM."""
@@ -88,8 +84,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End: the connection is closed, by whomever."""
         self._is_connected = False
+        self.is_closed = True
         self.socket = None
-        self._outbox.clear()
+        self.outbox.clear()
         if self._room is not None:
             self._room.set()
         if self._linger is not None:
@@ -113,37 +110,26 @@ class Connection(asyncio.Protocol):
             room.set()
         self.go_on()
 
-    # -- Reading -----------------------------------------------------------------------------------
+    # -- Reading: what the short way leaves to others ----------------------------------------------
 
-    def read(self) -> None:
-        """Read what has been received, as far as there is room for it."""
-        assoc, reader = self.assoc, self.reader
-        dul = assoc.dul
-        try:
-            while not dul.inbox and not self._is_held and not self._is_unreadable:
-                item = reader.next()
-                if item is None:
-                    break
-                if type(item) is bytes:
-                    dul.inbox.append(item)
-                    dul.work()
-                else:
-                    assoc.request_came(item)
-        except CommandSetError as fault:
-            if fault.message_id is None:
-                self._refuse(fault)
-            else:
-                assoc.refuse_request(fault, reader.context_id)
-                self.loop.call_soon(self.read)
-        except PduError as fault:
-            self._refuse(fault)
+    def take_pdu(self, pdu: bytes) -> None:
+        """Have a PDU taken by the state machine; no more is read until it is."""
+        self.inbox.append(pdu)
+        self.assoc.dul.work()
 
-    def _refuse(self, fault: Exception) -> None:
-        dul = self.assoc.dul
-        self.reader.is_fast = False
-        self._is_unreadable = True  # what comes behind it is not to be understood
-        dul.refuse(fault)
-        dul.work()
+    def take_request(self, request: Any) -> None:
+        """Have a request served in its turn."""
+        self.assoc.request_came(request)
+
+    def take_fault(self, fault: CommandSetError | PduError) -> None:
+        """Answer what can't be read."""
+        if isinstance(fault, CommandSetError) and fault.message_id is not None:
+            self.assoc.refuse_request(fault, self.context_id)
+            self.loop.call_soon(self.read)
+            return
+        self._is_unreadable = self.is_held = True  # what comes behind it is not to be understood
+        self.assoc.dul.refuse(fault)
+        self.assoc.dul.work()
 
     @property
     def has_room(self) -> bool:
@@ -152,28 +138,58 @@ class Connection(asyncio.Protocol):
 
     def hold(self) -> None:
         """Read no more until `go_on`: too much waits to be done."""
-        if not self._is_held:
-            self._is_held = True
+        if not self.is_held:
+            self.is_held = True
             if not self._transport.is_closing():
                 self._transport.pause_reading()
 
     def go_on(self) -> None:
         """Read again, unless there is another reason not to."""
-        if self._is_held and self._room is None and not self.assoc.has_backlog():
-            self._is_held = False
+        if self.is_held and not self._is_unreadable and self._room is None and not self.assoc.has_backlog():
+            self.is_held = False
             if not self._transport.is_closing():
                 self._transport.resume_reading()
             self.loop.call_soon(self.read)
 
-    # -- Writing -----------------------------------------------------------------------------------
+    # -- Answering: what the short way leaves to others --------------------------------------------
 
-    def write(self, data: bytes) -> None:
-        """Send in the loop's thread."""
-        if self._outbox:
-            self.send_quietly(data)
-        elif self._is_connected and not self._is_closed:
-            self.bytes_sent += len(data)
-            self._transport.write(data)
+    def call_in_worker(self, event: Any, service: Any) -> None:
+        """Call a plain handler in a worker's thread."""
+        self._server.handlers.submit(partial(self._call, event, service))
+
+    def _call(self, event: Any, service: Any) -> None:
+        function, args, _ = self.handler
+        try:
+            answer = function(event, *args)
+        except BaseException as exc:
+            answer = failed(exc)
+        self._server.callbacks.call(self.answer, event, service, answer)
+
+    def answer_later(self, task: Any, event: Any, service: Any) -> None:
+        """Answer when the task of a handler has ended."""
+        task.add_done_callback(partial(self._task_done, event, service))
+
+    def _task_done(self, event: Any, service: Any, task: Any) -> None:
+        try:
+            answer = task.result()
+        except BaseException as exc:  # also where it was cancelled
+            answer = failed(exc)
+        self.answer(event, service, answer)
+
+    def answer_slowly(self, event: Any, service: Any, answer: Any) -> None:
+        """Send a response that takes some thought."""
+        if hasattr(answer, "__await__"):  # of a plain function that has returned a coroutine
+            self.answer_later(self.loop.create_task(_await(answer)), event, service)
+        else:
+            self.assoc.do_in_worker(partial(self.assoc.answer, event, service, answer))
+
+    def answered(self) -> None:
+        """Go on with what waits."""
+        self.assoc.go_on()
+
+    failed = staticmethod(failed)
+
+    # -- Writing -----------------------------------------------------------------------------------
 
     def send(self, data: bytes) -> None:
         """Send; from any thread."""
@@ -182,13 +198,13 @@ class Connection(asyncio.Protocol):
 
     def send_quietly(self, data: bytes) -> None:
         """Send without an event; from any thread."""
-        if self._is_closed:
+        if self.is_closed:
             return
-        self._outbox.append(data)
+        self.outbox.append(data)
         self._in_loop(self._flush)
 
     def _flush(self) -> None:
-        outbox = self._outbox  # others append to it meanwhile
+        outbox = self.outbox  # others append to it meanwhile
         waiting = []
         while outbox:
             waiting.append(outbox.pop(0))
@@ -232,13 +248,13 @@ class Connection(asyncio.Protocol):
         timeout = self.assoc.acse_timeout
         seconds = _LINGER if timeout is None else min(timeout, _LINGER)
         self._linger = self.loop.call_later(seconds, self.break_off)
-        if self._is_held:
-            self._is_held = False
+        if self.is_held:
+            self.is_held = False
             self._transport.resume_reading()  # or its end would not be seen
 
     def close(self) -> None:
         """Close the connection; from any thread, and nothing is sent from now on."""
-        self._is_closed = True
+        self.is_closed = True
         self._in_loop(self._close)
 
     def _close(self) -> None:
@@ -252,3 +268,7 @@ class Connection(asyncio.Protocol):
         """Close the connection and drop what is not sent; in the loop's thread."""
         if self._is_connected:
             self._transport.abort()
+
+
+async def _await(awaitable: Any) -> Any:
+    return await awaitable

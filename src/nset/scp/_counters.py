@@ -104,10 +104,10 @@ class Counters:
             rejected=events["rejected"],
             released=events["released"],
             aborted=dict(aborted),
-            requests=events["requests"] + sum(one.reader.requests for one in connections),
-            n_set_requests=events["n_set_requests"] + sum(one.reader.requests for one in connections),
+            requests=events["requests"] + sum(one.requests_read for one in connections),
+            n_set_requests=events["n_set_requests"] + sum(one.requests_read for one in connections),
             responses={category: number for category, number in responses.items() if number},
             bytes_received=events["bytes_received"]
-            + sum(one.reader.bytes_received for one in connections),
+            + sum(one.bytes_received for one in connections),
             bytes_sent=events["bytes_sent"] + sum(one.bytes_sent for one in connections),
         )

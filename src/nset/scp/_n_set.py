@@ -6,8 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
 from io import BytesIO
-from time import time
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pydicom.uid import UID
 from pynetdicom import evt
@@ -24,6 +23,8 @@ from pynetdicom.service_class_n import (
 from pynetdicom.sop_class import uid_to_service_class
 
 from nset import _rules
+from nset._implementation import SetEventBase
+from nset._pdu import AS_TASK, IN_LOOP, IN_WORKER
 from nset.primitive import N_SET
 
 _LOGGER = logging.getLogger("pynetdicom.service_class")
@@ -35,11 +36,14 @@ _SERVICE_CLASSES: Final = (
     UnifiedProcedureStepServiceClass,
 )
 
-_known_services: dict[Any, type[ServiceClass]] = {}
+known_services: Final[dict[Any, type[ServiceClass]]] = {
+    UID(sop_class): uid_to_service_class(sop_class) for sop_class in _rules.SOP_CLASSES
+}
+"""The service classes of the SOP Classes that N-SET is defined for; not to be changed."""
 
 
 def service_class(sop_class: UID | None) -> type[ServiceClass] | None:
-    """Give the service class that serves N-SET for an SOP Class.
+    """Give the service class that serves N-SET for an SOP Class, which may have been registered.
 
     Parameters
     ----------
@@ -51,84 +55,50 @@ def service_class(sop_class: UID | None) -> type[ServiceClass] | None:
     type or None
         pynetdicom's service class; None where there is none that has N-SET.
     """
-    found = _known_services.get(sop_class)
+    found = known_services.get(sop_class)
     if found is None and sop_class is not None:
-        looked_up = uid_to_service_class(sop_class)
-        if looked_up not in _SERVICE_CLASSES:
-            return None
-        found = looked_up
-        if sop_class in _rules.SOP_CLASSES:  # others may be registered anew at any time
-            _known_services[sop_class] = found
-    return found
+        found = uid_to_service_class(sop_class)
+    return found if found in _SERVICE_CLASSES else None
 
 
-class SetEvent(evt.Event):
-    """EVT_N_SET, without what takes time and few handlers ask for.
-
-    Parameters
-    ----------
-    assoc : Association
-        The association in which the request came.
-    request : N_SET
-        The request.
-    context : pynetdicom.presentation.PresentationContext
-        The context that it came in.
-    """
+class SetEvent(SetEventBase, evt.Event):
+    """EVT_N_SET, without what takes time and few handlers ask for."""
 
     _event = evt.EVT_N_SET
     _hash = None
     _decoded = None
 
-    def __init__(self, assoc: Any, request: N_SET, context: PresentationContext) -> None:
-        self.assoc = assoc
-        self.request = request  # type: ignore[assignment]
-        self._context = context
-        self._seconds = time()
+    __init__ = object.__init__
 
     @cached_property
-    def context(self) -> Any:  # type: ignore[override]
+    def context(self) -> Any:
         """The context as a `PresentationContextTuple`."""
         return self._context.as_tuple
 
     @cached_property
-    def timestamp(self) -> datetime:  # type: ignore[override]
+    def timestamp(self) -> datetime:
         """When the event was made."""
         return datetime.fromtimestamp(self._seconds)
 
 
-class Handler(NamedTuple):
-    """What is bound to EVT_N_SET.
-
-    Attributes
-    ----------
-    function : callable
-        Takes the event, then `args`.
-    args : tuple
-        More arguments.
-    is_async : bool
-        Whether it gives a coroutine.
-    """
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    is_async: bool
-
-
-def handler_of(bound: Any) -> Handler:
-    """Look at what is bound to an intervention event.
+def handler_of(bound: Any, *, inline: bool) -> tuple[Callable[..., Any], tuple[Any, ...], int]:
+    """Look at what is bound to EVT_N_SET.
 
     Parameters
     ----------
     bound : tuple of (callable, list or None)
         As pynetdicom keeps it.
+    inline : bool
+        Whether plain functions are called in the loop's thread.
 
     Returns
     -------
-    Handler
-        The same, and whether it is to be awaited.
+    tuple of (callable, tuple, int)
+        The function, more arguments for it, and how it is called.
     """
     function, args = bound
-    return Handler(function, tuple(args or ()), is_async(function))
+    how = AS_TASK if is_async(function) else IN_LOOP if inline else IN_WORKER
+    return function, tuple(args or ()), how
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -140,6 +110,8 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 def failed(exc: BaseException) -> tuple[int, None]:
     """Say in the log that the handler has raised; give what it is then taken to have returned."""
+    if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+        raise exc
     _LOGGER.error("Exception in the handler bound to 'evt.EVT_N_SET'")
     _LOGGER.error("%s", exc, exc_info=exc)
     return _rules.PROCESSING_FAILURE, None

@@ -25,7 +25,7 @@ from nset._implementation import peek
 from nset._pdu import PduError
 from nset.primitive import N_SET
 from nset.pynetdicom import _messages, _provider
-from nset.scp._queues import Mailbox, Timer
+from nset.scp._queues import IdleTimer, Mailbox, Timer
 from nset.wire import encode_pdus
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class _StateMachine(StateMachine):
     def transition(self, state: str) -> None:
         super().transition(state)
         dul: Any = self.dul
-        dul.is_transferring = state == "Sta6"
+        dul.socket.is_transferring = state == "Sta6"
         if state == "Sta13":
             dul.socket.finish()
 
@@ -67,14 +67,8 @@ class DULServiceProvider(_StockDUL):
 
     Attributes
     ----------
-    is_transferring : bool
-        Whether the state is Sta6.
     fault : int
         The reason for the next A-ABORT of the provider (PS3.8 Table 9-26).
-    inbox : list of bytes
-        PDUs that have been received and not been looked at.
-    heard : callable
-        To be called when something has come.
     """
 
     def __init__(self, assoc: "Association", connection: "Connection") -> None:
@@ -86,15 +80,13 @@ class DULServiceProvider(_StockDUL):
         self.to_user_queue: Any = Mailbox()
         self._recv_pdu: Any = Mailbox()
         loop = connection.loop
-        self._idle_timer: Any = Timer(60, loop, assoc.idle_too_long)
-        self.heard = self._idle_timer.touch
+        self._idle_timer: Any = IdleTimer(60, connection, assoc.idle_too_long)
         self.artim_timer: Any = Timer(30, loop, self._artim_expired)
         self.state_machine = _StateMachine(self)
         self._run_loop_delay = 0.001
         self._kill_thread = False
-        self.is_transferring = False
         self.fault = 0
-        self.inbox: list[bytes] = []
+        self._inbox: list[bytes] = connection.inbox
         self._claim = threading.Lock()  # guards the next two
         self._is_busy = False
         self._has_more = False
@@ -179,9 +171,9 @@ class DULServiceProvider(_StockDUL):
 
     def _decode_next(self) -> bool:
         """Decode the next PDU that has been received; False where there is none."""
-        if not self.inbox:
+        if not self._inbox:
             return False
-        data = self.inbox.pop(0)
+        data = self._inbox.pop(0)
         try:
             pdu, event = self._decode_pdu(bytearray(data))
         except Exception as exc:
@@ -232,7 +224,7 @@ class DULServiceProvider(_StockDUL):
 
     def end(self, primitive: Any) -> None:
         """End the state machine where it stands; the user learns of it by a primitive."""
-        self.is_transferring = False
+        self.socket.is_transferring = False
         if isinstance(primitive, A_P_ABORT):
             primitive.provider_reason = 0x00
         self.to_user_queue.put(primitive)
@@ -321,6 +313,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         if message is None:
             message = self.message = DIMSEMessage()
             self._received = 0
+            self.dul.socket.is_receiving = True
         if data and not data[0] & _pdu.IS_COMMAND and not self._has_room(context_id, data):
             return
         primitive = P_DATA()
@@ -344,6 +337,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         message.encoded_command_set, message.data_set = BytesIO(), BytesIO()
         message._data_set_file = message._data_set_path = None
         self.message = None
+        self.dul.socket.is_receiving = False
         if isinstance(primitive, C_CANCEL) and len(self.cancel_req) < 10:
             self.cancel_req[primitive.MessageIDBeingRespondedTo] = primitive
         elif isinstance(primitive, N_EVENT_REPORT) and primitive.is_valid_request:
@@ -364,6 +358,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         if encoded is not None and peek(encoded)[0] == _messages.N_SET_RQ:
             message_id = N_SET.from_command_set(encoded).MessageID
         self.message = None
+        self.dul.socket.is_receiving = False
         fault = _pdu.data_set_too_long(limit, message_id)
         if message_id is None:
             raise fault

@@ -120,10 +120,6 @@ class Timer:
 
     restart = start
 
-    def touch(self) -> None:
-        """Count from zero again, where it counts already."""
-        self._started = time.monotonic()
-
     def stop(self) -> None:
         """Count no more."""
         self._started = None
@@ -181,3 +177,30 @@ class Timer:
         else:
             self._started = None
             self._expire()
+
+
+class IdleTimer(Timer):
+    """A timer that counts from when a connection has heard something last.
+
+    Parameters
+    ----------
+    timeout : float or None
+        As for `Timer`.
+    connection : Connection
+        With ``loop`` and ``heard``.
+    expire : callable
+        As for `Timer`.
+    """
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, timeout: float | None, connection: Any, expire: Callable[[], None]) -> None:
+        super().__init__(timeout, connection.loop, expire)
+        self._connection = connection
+
+    @property
+    def remaining(self) -> float:
+        """Seconds that are left; 1 where it never expires, as pynetdicom has it."""
+        if self._started is not None:
+            self._started = max(self._started, self._connection.heard)
+        return super().remaining

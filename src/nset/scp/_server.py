@@ -16,6 +16,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationServer
 
+from nset.scp import _tasks
 from nset.scp._association import Association
 from nset.scp._bindings import Bindings, rebound
 from nset.scp._connection import Connection
@@ -116,7 +117,7 @@ class Server(AssociationServer):
 
     def _bind_defaults(self) -> None:
         super()._bind_defaults()
-        self.bindings = Bindings(self._handlers)
+        self.bindings = Bindings(self._handlers, inline=self.is_inline)
 
     def bind(self, event: Any, handler: Callable[..., Any], args: list[Any] | None = None) -> None:
         """Bind a handler to an event, for associations that there are and that come.
@@ -157,7 +158,7 @@ class Server(AssociationServer):
             handlers = rebound(self._handlers, event, handler, args, unbind=unbind)
             self._handlers = handlers
             if hasattr(self, "bindings"):  # else more defaults are to be bound
-                self.bindings = Bindings(handlers)
+                self.bindings = Bindings(handlers, inline=self.is_inline)
                 for assoc in self.active_associations:
                     if not assoc.has_own_handlers:
                         assoc.bindings = self.bindings
@@ -222,10 +223,10 @@ class Server(AssociationServer):
     def lost(self, connection: Connection) -> None:
         """Note that a connection is closed."""
         self.connections.discard(connection)
-        requests = connection.reader.requests
+        requests = connection.requests_read
         self.counters.count("requests", requests)
         self.counters.count("n_set_requests", requests)
-        self.counters.count("bytes_received", connection.reader.bytes_received)
+        self.counters.count("bytes_received", connection.bytes_received)
         self.counters.count("bytes_sent", connection.bytes_sent)
 
     def contexts_for(self, requested: list[PresentationContext]) -> list[PresentationContext]:
@@ -274,6 +275,7 @@ class Server(AssociationServer):
         self._stopped = asyncio.Event()
         self._stopping = asyncio.Event()
         self.callbacks = Callbacks(self.loop)
+        self.begin = partial(_tasks.begin, self.loop)
         self.handlers = Workers(self.loop, self._max_workers, "nset-handler", self._run_job)
         # An association has one thing done at a time, and what it sends or receives beside it.
         threads = 2 * self.limits.connections_for(self.ae.maximum_associations)
@@ -337,6 +339,7 @@ class Server(AssociationServer):
             await asyncio.sleep(_GRACE)
         self.is_releasing = True
         for assoc in self.active_associations:
+            assoc.is_ending = True
             assoc.advance()
         left = self._deadline - time.monotonic()
         if self._associations and left > 0:

@@ -11,15 +11,15 @@ _Coroutine = Coroutine[Any, Any, Any]
 
 if sys.version_info >= (3, 12):
 
-    def begin(coroutine: _Coroutine, loop: asyncio.AbstractEventLoop) -> tuple[bool, Any]:
+    def begin(loop: asyncio.AbstractEventLoop, coroutine: _Coroutine) -> tuple[bool, Any]:
         """Run a coroutine as a task with a context of its own, up to where it first waits.
 
         Parameters
         ----------
-        coroutine : coroutine
-            What to run; what it raises is raised.
         loop : asyncio.AbstractEventLoop
             The running loop.
+        coroutine : coroutine
+            What to run; what it raises is raised.
 
         Returns
         -------
@@ -43,6 +43,14 @@ else:
         _register_task,
     )
 
+    # What __init__ would set.
+    _DEFAULTS: dict[str, Any] = {
+        "_num_cancels_requested": 0,
+        "_must_cancel": False,
+        "_fut_waiter": None,
+        "_name": "N-SET handler",
+    }
+
     def _beginning() -> type:
         """Make a class with all that asyncio's own task in Python has, but for its finalizer.
 
@@ -52,25 +60,19 @@ else:
         names = {**vars(_PyFuture), **vars(_PyTask)}
         for name in ("__init__", "__del__", "__dict__", "__weakref__"):
             names.pop(name, None)
-        names |= {
-            "_num_cancels_requested": 0,
-            "_must_cancel": False,
-            "_fut_waiter": None,
-            "_name": "N-SET handler",
-        }
-        return type("Task", (), names)
+        return type("Task", (), names | _DEFAULTS)
 
     _Beginning: Any = _beginning()
 
-    def begin(coroutine: _Coroutine, loop: asyncio.AbstractEventLoop) -> tuple[bool, Any]:
+    def begin(loop: asyncio.AbstractEventLoop, coroutine: _Coroutine) -> tuple[bool, Any]:
         """Run a coroutine as a task with a context of its own, up to where it first waits.
 
         Parameters
         ----------
-        coroutine : coroutine
-            What to run; what it raises is raised.
         loop : asyncio.AbstractEventLoop
             The running loop.
+        coroutine : coroutine
+            What to run; what it raises is raised.
 
         Returns
         -------
@@ -107,7 +109,7 @@ else:
 
     def _end(task: Any, exc: BaseException | None = None) -> None:
         """Let those know of the end who have asked for the current task."""
-        task.__class__ = _PyTask
+        _become_a_task(task)
         if exc is None:
             task._state = "PENDING"
             _PyFuture.set_result(task, task._result)
@@ -117,9 +119,13 @@ else:
             _PyFuture.set_exception(task, exc)
             task._Future__log_traceback = False  # whoever has begun it hears of it
 
+    def _become_a_task(task: Any) -> None:
+        vars(task).update({**_DEFAULTS, **vars(task)})
+        task.__class__ = _PyTask
+
     def _go_on(task: Any, yielded: Any) -> None:
         """Leave a task that waits for what it has yielded to asyncio."""
-        task.__class__ = _PyTask
+        _become_a_task(task)
         _register_task(task)
         task._coro = _resumed(yielded, task._coro)
         cancel, task._must_cancel = task._must_cancel, False

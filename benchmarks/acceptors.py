@@ -1,0 +1,103 @@
+"""Servers that `nset.scp` is measured against, and `nset.scp` in each of its ways.
+
+Usage: python benchmarks/acceptors.py KIND; prints the port, and ends with its standard input.
+"""
+
+import asyncio
+import os
+import sys
+import threading
+from typing import Any
+
+from pynetdicom import evt
+
+from nset import scp
+from nset.demo import load
+
+
+class Echo(asyncio.Protocol):
+    """Sends canned bytes for each request, and looks at nothing but how many bytes have come."""
+
+    request_length = 0
+    accept = answer = b""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._is_accepted = False
+        self._received = 0
+
+    def data_received(self, data: bytes) -> None:
+        if not self._is_accepted:
+            self._is_accepted = True
+            self._transport.write(self.accept)
+            return
+        self._received += len(data)
+        while self._received >= self.request_length:
+            self._received -= self.request_length
+            self._transport.write(self.answer)
+
+
+async def suspending(event: Any) -> tuple[int, None]:
+    await asyncio.sleep(0)
+    return 0x0000, None
+
+
+def plain(event: Any) -> tuple[int, None]:
+    return 0x0000, None
+
+
+async def echo() -> None:
+    request, Echo.answer = load.exchange()
+    Echo.request_length = len(request)
+    Echo.accept = b"\x02\x00\x00\x00\x00\x00"
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Echo, "127.0.0.1", 0)
+    announce(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+
+
+async def scp_on_asyncio() -> None:
+    server = await scp.serve(
+        load.entity(), ("127.0.0.1", 0), evt_handlers=[(evt.EVT_N_SET, load.succeed)]
+    )
+    announce(server.server_address[1])
+    await server.wait_closed()
+
+
+def scp_in_thread(handler: Any, *, inline: bool = False) -> None:
+    server = scp.start_server(
+        load.entity(),
+        ("127.0.0.1", 0),
+        block=False,
+        evt_handlers=[(evt.EVT_N_SET, handler)],
+        inline=inline,
+    )
+    assert server is not None
+    announce(server.server_address[1])
+    threading.Event().wait()
+
+
+def announce(port: int) -> None:
+    print(port, flush=True)
+    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+
+
+def main(kind: str) -> None:
+    if kind == "echo":
+        import uvloop
+
+        uvloop.run(echo())
+    elif kind == "asyncio":
+        asyncio.run(scp_on_asyncio())
+    else:
+        handlers: dict[str, Any] = {
+            "async": load.succeed,
+            "suspending": suspending,
+            "plain": plain,
+            "inline": plain,
+        }
+        scp_in_thread(handlers[kind], inline=kind == "inline")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
