@@ -74,6 +74,11 @@ class _ACSE(ACSE):
         finally:
             acceptor._is_negotiating = False
 
+    def send_accept(self) -> None:
+        # The peer may ask for something as soon as it has got the answer, which is sent at once.
+        self.assoc.is_established = True
+        super().send_accept()
+
 
 class _Checkpoint:
     """What stops an association from taking what someone waits for himself."""
@@ -157,6 +162,7 @@ class Association(_StockAssociation):
         self.bindings = server.bindings
         self._is_serving = False  # a service of pynetdicom's, which may ask the peer for something
         self._was_requested = False
+        self._was_counted = False
         self._is_over = False
         self._collided = False
         self._idle = False
@@ -379,7 +385,7 @@ class Association(_StockAssociation):
         by_peer = isinstance(primitive, A_ABORT)
         _LOGGER.info("Association Aborted" if by_peer else "Association Aborted (A-P-ABORT)")
         self.dul.receive_pdu(wait=False)
-        self.abort_reason = self.abort_reason or ("peer" if by_peer else "connection")
+        self._count_abort("peer" if by_peer else "connection")
         self.is_aborted = True
         self.is_established = False
         evt.trigger(self, evt.EVT_ABORTED, {})
@@ -443,7 +449,7 @@ class Association(_StockAssociation):
         self._is_over = True
         self.is_established = False
         if self.is_aborted or (self._was_requested and not (self.is_released or self.is_rejected)):
-            self._server.counters.count_abort(self.abort_reason or "connection")
+            self._count_abort("connection")
         self.dul.to_user_queue.put(None)  # for whoever still waits
         self.dimse.msg_queue.put((None, None))
         self._connection.requests.clear()
@@ -452,6 +458,13 @@ class Association(_StockAssociation):
         self._server.forget(self)
         if self._over is not None:
             self._over.set()
+
+    def _count_abort(self, reason: str) -> None:
+        """Count an abort, once, for what has caused it or else for the reason."""
+        if not self._was_counted:
+            self._was_counted = True
+            self.abort_reason = self.abort_reason or reason
+            self._server.counters.count_abort(self.abort_reason)
 
     # -- Ending it ---------------------------------------------------------------------------------
 
@@ -466,7 +479,7 @@ class Association(_StockAssociation):
         if self._sent_abort or self.is_released or self._is_over:
             return
         self._sent_abort = True
-        self.abort_reason = self.abort_reason or "local"
+        self._count_abort("local")
         self._connection.is_awaiting = False
         _LOGGER.info("Aborting Association")
         if self.dul.state in ("Sta1", "Sta2"):
