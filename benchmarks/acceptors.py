@@ -9,7 +9,8 @@ import sys
 import threading
 from typing import Any
 
-from pynetdicom import evt
+from pynetdicom import AE, evt
+from pynetdicom.presentation import AllStoragePresentationContexts
 
 from nset import scp
 from nset.demo import load
@@ -64,9 +65,9 @@ async def scp_on_asyncio() -> None:
     await server.wait_closed()
 
 
-def scp_in_thread(handler: Any, *, inline: bool = False) -> None:
+def scp_in_thread(handler: Any, ae: AE | None = None, *, inline: bool = False) -> None:
     server = scp.start_server(
-        load.entity(),
+        ae or load.entity(),
         ("127.0.0.1", 0),
         block=False,
         evt_handlers=[(evt.EVT_N_SET, handler)],
@@ -75,6 +76,14 @@ def scp_in_thread(handler: Any, *, inline: bool = False) -> None:
     assert server is not None
     announce(server.server_address[1])
     threading.Event().wait()
+
+
+def archive() -> AE:
+    """An AE that supports 128 contexts."""
+    ae = load.entity()
+    for context in AllStoragePresentationContexts[: 128 - len(ae.supported_contexts)]:
+        ae.add_supported_context(context.abstract_syntax)
+    return ae
 
 
 def announce(port: int) -> None:
@@ -89,6 +98,8 @@ def main(kind: str) -> None:
         uvloop.run(echo())
     elif kind == "asyncio":
         asyncio.run(scp_on_asyncio())
+    elif kind == "archive":
+        scp_in_thread(load.succeed, archive())
     else:
         handlers: dict[str, Any] = {
             "async": load.succeed,

@@ -1,4 +1,4 @@
-"""Measures a pynetdicom server without nset and with it; given a file, also puts the table there.
+"""Measures pynetdicom's server, the same with nset, and nset's own; puts the table in a file, too.
 
 Usage: python benchmarks/servers.py [--rounds N] [--seconds S] [README.md]
 """
@@ -14,7 +14,7 @@ from nset.demo import load
 
 ASSOCIATIONS = (1, 8, 32)
 IDLE = 8
-HEAD = ["", "pynetdicom", "with nset", "ratio"]
+HEAD = ["", "pynetdicom", "with nset", "", "nset.scp", ""]
 
 
 def main() -> None:
@@ -25,20 +25,20 @@ def main() -> None:
     parser.add_argument("file", nargs="*", type=Path, help="with the two markers in it")
     options = parser.parse_args()
 
-    def cpu(associations: int) -> Callable[[bool], float]:
-        def measure(with_nset: bool) -> float:
-            with load.server(with_nset=with_nset) as server:
+    def cpu(associations: int) -> Callable[[str], float]:
+        def measure(kind: str) -> float:
+            with load.server(kind) as server:
                 return load.cpu_per_request(server, associations, options.seconds)
 
         return measure
 
-    def idle(with_nset: bool) -> float:
-        with load.server(with_nset=with_nset) as server:
+    def idle(kind: str) -> float:
+        with load.server(kind) as server:
             return load.idle_cpu(server, IDLE, options.seconds)
 
-    def round_trip(with_nset: bool) -> float:
-        with load.server(with_nset=with_nset) as server:
-            return load.round_trip(server, with_nset=with_nset)
+    def round_trip(kind: str) -> float:
+        with load.server(kind) as server:
+            return load.round_trip(server, kind)
 
     lines = [
         [f"CPU per N-SET, {count} at once, µs", *_cells(cpu(count), options.rounds)]
@@ -55,10 +55,15 @@ def main() -> None:
         compare.write(file, "servers", text)
 
 
-def _cells(measure: Callable[[bool], float], rounds: int) -> list[str]:
-    taken = [(measure(False), measure(True)) for _ in range(rounds)]
-    ratio = median(stock / ours for stock, ours in taken)
-    return [*(_spread(column) for column in zip(*taken, strict=True)), f"{ratio:.1f}x"]
+def _cells(measure: Callable[[str], float], rounds: int) -> list[str]:
+    taken = [[measure(kind) for kind in load.KINDS] for _ in range(rounds)]
+    cells = []
+    for number, column in enumerate(zip(*taken, strict=True)):
+        cells.append(_spread(column))
+        if number:
+            ratios = [row[0] / row[number] for row in taken if row[number]]
+            cells.append(f"{median(ratios):.1f}x" if ratios else "")
+    return cells
 
 
 def _spread(values: tuple[float, ...]) -> str:

@@ -272,7 +272,10 @@ variable = contextvars.ContextVar("variable", default=0)
 class TestAsync:
     def run(self, nset, handler, requests=1):
         """Let a raw peer ask so many times at once; give the statuses in the order of answers."""
-        with accepting(nset, [(evt.EVT_N_SET, handler)]) as server, Peer(port(server), MPPS) as peer:
+        with (
+            accepting(nset, [(evt.EVT_N_SET, handler)]) as server,
+            Peer(port(server), MPPS) as peer,
+        ):
             peer.send(*(n_set_pdus(nset, number) for number in range(1, requests + 1)))
             answers = [peer.receive_message()[0] for _ in range(requests)]
             peer.release()
@@ -457,7 +460,7 @@ class TestBinding:
             assoc = ae.associate("127.0.0.1", port(server))
             assert send(assoc)[0].Status == 0x0000
             server.bind(event, heard.put)
-            assert send(assoc) [1] == completed()
+            assert send(assoc)[1] == completed()
             one = heard.get(timeout=TIMEOUT)
             assert one.event == event
             if event in (evt.EVT_DIMSE_RECV, evt.EVT_DIMSE_SENT):

@@ -52,10 +52,8 @@ NUMBER_OF_SCP_TESTS = 1502  # in pynetdicom 3.0.4, without the endless one
 
 OTHERWISE = dict.fromkeys(
     (
-        "test_transport.py::TestTLS::test_tls_yes_server_not_client"
-        "[server_context_v1_2-TLSv1.2]",
-        "test_transport.py::TestTLS::test_tls_yes_server_not_client"
-        "[server_context_v1_3-TLSv1.3]",
+        "test_transport.py::TestTLS::test_tls_yes_server_not_client[server_context_v1_2-TLSv1.2]",
+        "test_transport.py::TestTLS::test_tls_yes_server_not_client[server_context_v1_3-TLSv1.3]",
     ),
     "a client without TLS gets the alert that says why, and does not log a connection that was "
     "reset",

@@ -1780,10 +1780,12 @@ cdef class RequestPath(PduReader):
         Whether a level of the logger is enabled that has the messages at DEBUG.
     primitives : list
         What waits for the association's user.
-    is_transferring, is_observed, is_busy, is_receiving, is_awaiting, is_held, is_ending, is_closed : bool
-        Whether the state is Sta6, someone listens to messages, something is being done, another
-        message is on its way in, someone waits for an answer himself, no more is to be read, the
-        association is to be released, nothing more is to be sent.
+    is_transferring, is_observed, is_busy : bool
+        Whether the state is Sta6, someone listens to messages, something is being done.
+    is_receiving, is_awaiting : bool
+        Whether another message is on its way in, someone waits for an answer himself.
+    is_held, is_ending, is_closed : bool
+        Whether no more is to be read, the association is to be released, nothing is to be sent.
     """
 
     cdef public object assoc

@@ -1,4 +1,4 @@
-"""What both twins know of PDUs (PS3.8 Section 9.3): numbers, limits and error texts, written once."""
+"""What both twins know of PDUs (PS3.8 Section 9.3): numbers, limits and error texts."""
 
 from nset import _rules
 from nset._command_set import CommandSetError

@@ -642,7 +642,10 @@ def encode_response(request: Primitive, status: int, max_pdu_length: int) -> byt
         The PDU of an N-SET-RSP without a data set; None where it takes more thought.
     """
     message_id, context_id = request._message_id, request._context_id
-    kept_class, kept_instance = request._requested_sop_class_uid, request._requested_sop_instance_uid
+    kept_class, kept_instance = (
+        request._requested_sop_class_uid,
+        request._requested_sop_instance_uid,
+    )
     if (
         not isinstance(status, int)
         or not 0 <= status <= MAX_US
@@ -931,10 +934,12 @@ class RequestPath(PduReader):
         Whether a level of the logger is enabled that has the messages at DEBUG.
     primitives : list
         What waits for the association's user.
-    is_transferring, is_observed, is_busy, is_receiving, is_awaiting, is_held, is_ending, is_closed : bool
-        Whether the state is Sta6, someone listens to messages, something is being done, another
-        message is on its way in, someone waits for an answer himself, no more is to be read, the
-        association is to be released, nothing more is to be sent.
+    is_transferring, is_observed, is_busy : bool
+        Whether the state is Sta6, someone listens to messages, something is being done.
+    is_receiving, is_awaiting : bool
+        Whether another message is on its way in, someone waits for an answer himself.
+    is_held, is_ending, is_closed : bool
+        Whether no more is to be read, the association is to be released, nothing is to be sent.
     """
 
     assoc: Any = None

@@ -26,7 +26,7 @@ from nset._command_set import (
     data_set_type,
     examine,
 )
-from nset.wire import IS_COMMAND, IS_LAST
+from nset._pdu import IS_COMMAND, IS_LAST
 
 __all__ = ["Dump", "DumpedElement", "DumpedMessage", "Fault", "OtherPDU", "Undecodable"]
 __all__ += ["dump", "load"]

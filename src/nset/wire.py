@@ -175,8 +175,10 @@ class MessageAssembler:
     def _feed_data_set(self, fragment: memoryview, is_last: bool) -> "N_SET | Message | None":
         limit, message = self._max_dataset_bytes, self._message
         if limit is not None and self._data_set.tell() + len(fragment) > limit:
-            is_request = isinstance(message, N_SET) and message.MessageIDBeingRespondedTo is None
-            raise _pdu.data_set_too_long(limit, message.MessageID if is_request else None)
+            message_id = None
+            if isinstance(message, N_SET) and message.MessageIDBeingRespondedTo is None:
+                message_id = message.MessageID
+            raise _pdu.data_set_too_long(limit, message_id)
         self._data_set.write(fragment)
         if not is_last:
             return None

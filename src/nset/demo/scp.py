@@ -1,6 +1,6 @@
-"""The server: a Modality Performed Procedure Step SCP (PS3.4 Annex F) by pynetdicom with nset."""
+"""The server: a Modality Performed Procedure Step SCP (PS3.4 Annex F), in either of two ways."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -98,13 +98,15 @@ class Steps:
 
 
 @contextmanager
-def serve(steps: Steps) -> Iterator[int]:
+def serve(steps: Steps, start_server: Callable[..., Any]) -> Iterator[int]:
     """Run the server, with nset installed in pynetdicom, for the length of a ``with`` block.
 
     Parameters
     ----------
     steps : Steps
         Where the steps are kept.
+    start_server : callable
+        pynetdicom's ``AE.start_server``, or that of `nset.scp`.
 
     Yields
     ------
@@ -113,13 +115,9 @@ def serve(steps: Steps) -> Iterator[int]:
     """
     ae = AE("NSET_DEMO")
     ae.add_supported_context(MPPS)
+    handlers = [(evt.EVT_N_CREATE, steps.create), (evt.EVT_N_SET, steps.update)]
     with installed():
-        server = ae.start_server(
-            ("127.0.0.1", 0),
-            block=False,
-            evt_handlers=[(evt.EVT_N_CREATE, steps.create), (evt.EVT_N_SET, steps.update)],
-        )
-        assert server is not None  # it would be with block=True
+        server = start_server(ae, ("127.0.0.1", 0), block=False, evt_handlers=handlers)
         try:
             yield server.server_address[1]
         finally:

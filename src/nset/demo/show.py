@@ -2,20 +2,23 @@
 
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from statistics import median
 from typing import Any, NoReturn
 
 from pydicom import DataElement
+from pynetdicom import AE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 import nset
-from nset import N_SET, status
+from nset import N_SET, scp, status
 from nset.demo import load, timing
 from nset.demo.scp import Steps, serve
 
@@ -27,6 +30,11 @@ REQUESTS = (
 EXPECTED = (0x0000, 0x0000, 0x0110)
 TIMEOUT = 120  # seconds
 LABELS = {"pynetdicom": "pynetdicom", "python": "nset, pure", "compiled": "nset, compiled"}
+SERVERS = {
+    load.STOCK: "pynetdicom",
+    load.INSTALLED: "pynetdicom with nset",
+    load.SCP: "nset.scp",
+}
 SHOWN = (
     "PatientName",
     "PerformedStationAETitle",
@@ -51,15 +59,21 @@ def run() -> None:
     """
     _heading(timing.software())
     _show_twin()
+    _show_reports("a pynetdicom server with nset", AE.start_server)
+    _show_refused()
+    _show_times()
+    _show_reports("nset.scp, the event-driven server", scp.start_server)
+    _show_servers()
+
+
+def _show_reports(to: str, start_server: Callable[..., Any]) -> None:
+    """Show what a modality reports to a server, and what that has stored then."""
     steps = Steps()
-    with serve(steps) as port:
-        _heading(f"A modality reports to a pynetdicom server with nset, 127.0.0.1:{port}")
+    with serve(steps, start_server) as port:
+        _heading(f"A modality reports to {to}, 127.0.0.1:{port}")
         answers = _report(port)
     _show_exchange(steps, answers)
     _show_stored(steps)
-    _show_refused()
-    _show_times()
-    _show_servers()
 
 
 def _report(port: int) -> list[dict[str, Any]]:
@@ -179,26 +193,25 @@ def _show_times() -> None:
 
 
 def _show_servers() -> None:
-    """Show what an N-SET costs a pynetdicom server, with nset installed in it and without."""
-    _heading("The same server without nset and with it, asked over TCP: 8 at once, and one by one")
-    taken = []
-    for with_nset in (False, True):
-        with load.server(with_nset=with_nset) as server:
-            cpu = load.cpu_per_request(server, 8, 1.0) if load.CAN_MEASURE_CPU else None
-            taken.append((cpu, load.round_trip(server, with_nset=with_nset)))
-    (stock_cpu, stock_trip), (cpu, trip) = taken
+    """Show what an N-SET costs pynetdicom's server, without nset and with it, and nset's own."""
+    _heading("The same servers asked over TCP: 8 at once, and one by one")
     table = Table(box=None, padding=(0, 2), header_style="dim")
-    for column in ("", "pynetdicom", "with nset", ""):
-        table.add_column(column, justify="right" if column else "left")
-    if stock_cpu is not None and cpu is not None:
+    table.add_column("")
+    for column in ("CPU per N-SET", "", "send_n_set", ""):
+        table.add_column(column, justify="right")
+    stock: tuple[float, float] | None = None
+    for kind, name in SERVERS.items():
+        with load.server(kind) as server:
+            cpu = load.cpu_per_request(server, 8, 1.0) if load.CAN_MEASURE_CPU else math.nan
+            trip = load.round_trip(server, kind)
+        stock = stock or (cpu, trip)
         table.add_row(
-            "CPU per N-SET",
-            *(f"{stock_cpu:.0f} µs", f"{cpu:.0f} µs", f"{stock_cpu / cpu:.1f} times less"),
+            name,
+            "" if math.isnan(cpu) else f"{cpu:.0f} µs",
+            "" if math.isnan(cpu) or kind == load.STOCK else f"{stock[0] / cpu:.1f}x less",
+            f"{trip:.1f} ms",
+            "" if kind == load.STOCK else f"{stock[1] / trip:.1f}x shorter",
         )
-    table.add_row(
-        "round trip of send_n_set",
-        *(f"{stock_trip:.1f} ms", f"{trip:.1f} ms", f"{stock_trip / trip:.1f} times shorter"),
-    )
     _console.print(table)
 
 

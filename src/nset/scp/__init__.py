@@ -73,7 +73,9 @@ def start_server(
     OSError
         If the address can't be listened at.
     """
-    server = _make(ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits)
+    server = _make(
+        ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits
+    )
     if block:
         try:
             _run(server, _stop_on_signals)
@@ -119,7 +121,9 @@ async def serve(
     ValueError, OSError
         As for `start_server`.
     """
-    server = _make(ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits)
+    server = _make(
+        ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits
+    )
     started = asyncio.Event()
     server.task = asyncio.get_running_loop().create_task(server.run(started.set))
     await started.wait()
@@ -156,7 +160,7 @@ def _run(server: Server, started: Any) -> None:
     try:
         import uvloop
     except ImportError:
-        loop = asyncio.SelectorEventLoop()  # Windows' other loop has no room for it
+        loop: Any = asyncio.SelectorEventLoop()  # Windows' other loop has no room for it
     else:
         loop = uvloop.new_event_loop()
     try:

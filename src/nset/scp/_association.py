@@ -1,8 +1,8 @@
 """An acceptor's association: pynetdicom's, with its services, but without its threads.
 
-It does one thing at a time, as pynetdicom's thread would: it negotiates, serves a request, or ends.
-What never waits is done in the loop's thread, the rest by a worker; meanwhile it is *busy*, and what
-else comes waits in its queues.
+It does one thing at a time, as pynetdicom's thread would: it negotiates, serves a request, or
+ends. What never waits is done in the loop's thread, the rest by a worker; meanwhile it is *busy*,
+and what else comes waits in its queues.
 """
 
 import logging
@@ -18,7 +18,7 @@ from pynetdicom._globals import MODE_ACCEPTOR, MODE_REQUESTOR
 from pynetdicom.acse import ACSE
 from pynetdicom.association import Association as _StockAssociation
 from pynetdicom.association import ServiceUser
-from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
+from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
 from pynetdicom.transport import AddressInformation
 
 from nset import _pdu
@@ -26,7 +26,7 @@ from nset._command_set import CommandSetError
 from nset.primitive import N_SET
 from nset.pynetdicom import _provider
 from nset.scp._bindings import Bindings, rebound
-from nset.scp._n_set import SetEvent, known_services, response_to, service_class
+from nset.scp._n_set import known_services, response_to, service_class
 from nset.scp._providers import DIMSEServiceProvider, DULServiceProvider
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ class _Acceptor(ServiceUser):
                 return []
             if self._is_negotiating and not _config.UNRESTRICTED_STORAGE_SERVICE:
                 requested: Any = self.assoc.requestor.primitive
-                return server.contexts_for(requested.presentation_context_definition_list)
+                relevant: list[Any] = server.contexts_for(
+                    requested.presentation_context_definition_list
+                )
+                return relevant
             self._own_contexts = deepcopy(server.contexts)
         return self._own_contexts
 
@@ -117,6 +120,10 @@ class Association(_StockAssociation):
         The peer's.
     """
 
+    # Asked of all associations whenever a new one comes.
+    is_acceptor = True
+    is_requestor = False
+
     name: str = "AcceptorThread"
     daemon: bool = True
     ident = None
@@ -137,7 +144,7 @@ class Association(_StockAssociation):
         self._rejected_cx: list[Any] = []
         self.acse = _ACSE(self)
         self.dul: Any = DULServiceProvider(self, connection)
-        self.dimse: Any = DIMSEServiceProvider(self)
+        self.dimse: Any = DIMSEServiceProvider(self, connection)
         self.acse_timeout = ae.acse_timeout
         self.connection_timeout = ae.connection_timeout
         self.dimse_timeout = ae.dimse_timeout
@@ -196,7 +203,7 @@ class Association(_StockAssociation):
 
     @property
     def lock(self) -> Any:
-        """The server's lock: the AE's is held by whoever reads the answers to a C-FIND of his own."""
+        """The server's lock: the AE's is held by whoever reads the answers to his own C-FIND."""
         return self._server.associations_lock
 
     @property
@@ -244,9 +251,11 @@ class Association(_StockAssociation):
             self._own_handlers = handlers
 
     def get_handlers(self, event: Any) -> Any:
-        """Give what is bound to an event; handlers to be awaited as functions that wait for them."""
+        """Give what is bound to an event, coroutine functions as such that can be called."""
         handlers = self._handlers.get(event, [])
-        return self._server.callable_handlers(event, handlers) if event.is_intervention else handlers
+        return (
+            self._server.callable_handlers(event, handlers) if event.is_intervention else handlers
+        )
 
     def is_observed(self) -> bool:
         """Tell whether someone looks at PDUs or messages: a program, or the log at DEBUG."""
@@ -299,7 +308,7 @@ class Association(_StockAssociation):
         self.dul.pump()
 
     def advance(self) -> None:
-        """Do what there is to do, until there is nothing or it takes a while; in the loop's thread."""
+        """Do what there is to do, until it takes a while; in the loop's thread."""
         while not self._connection.is_busy:
             step = self._next_step()
             if step is None:

@@ -39,7 +39,8 @@ class Connection(RequestPath, asyncio.Protocol):
     Attributes
     ----------
     loop : asyncio.AbstractEventLoop
-        The loop.    """
+        The loop.
+    """
 
     def __init__(self, server: "Server", sock: Any, address: Any) -> None:
         limits, ae = server.limits, server.ae
@@ -145,7 +146,12 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def go_on(self) -> None:
         """Read again, unless there is another reason not to."""
-        if self.is_held and not self._is_unreadable and self._room is None and not self.assoc.has_backlog():
+        if (
+            self.is_held
+            and not self._is_unreadable
+            and self._room is None
+            and not self.assoc.has_backlog()
+        ):
             self.is_held = False
             if not self._transport.is_closing():
                 self._transport.resume_reading()

@@ -90,8 +90,10 @@ class Counters:
             Up to now.
         """
         with self._lock:
-            events, aborted, statuses = self._events.copy(), self._aborted.copy(), self._statuses.copy()
+            events, aborted = self._events.copy(), self._aborted.copy()
+            statuses = self._statuses.copy()
         statuses.update(dict(self.fast_statuses))
+        n_set_requests = sum(one.requests_read for one in connections)
         responses = dict.fromkeys(_CATEGORIES, 0)
         for code, number in statuses.items():
             responses[status.category(code)] += number
@@ -104,8 +106,8 @@ class Counters:
             rejected=events["rejected"],
             released=events["released"],
             aborted=dict(aborted),
-            requests=events["requests"] + sum(one.requests_read for one in connections),
-            n_set_requests=events["n_set_requests"] + sum(one.requests_read for one in connections),
+            requests=events["requests"] + n_set_requests,
+            n_set_requests=events["n_set_requests"] + n_set_requests,
             responses={category: number for category, number in responses.items() if number},
             bytes_received=events["bytes_received"]
             + sum(one.bytes_received for one in connections),

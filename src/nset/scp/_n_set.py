@@ -71,12 +71,12 @@ class SetEvent(SetEventBase, evt.Event):
     __init__ = object.__init__
 
     @cached_property
-    def context(self) -> Any:
+    def context(self) -> Any:  # type: ignore[override]
         """The context as a `PresentationContextTuple`."""
         return self._context.as_tuple
 
     @cached_property
-    def timestamp(self) -> datetime:
+    def timestamp(self) -> datetime:  # type: ignore[override]
         """When the event was made."""
         return datetime.fromtimestamp(self._seconds)
 
@@ -117,9 +117,7 @@ def failed(exc: BaseException) -> tuple[int, None]:
     return _rules.PROCESSING_FAILURE, None
 
 
-def response_to(
-    request: N_SET, answer: Any, service: ServiceClass, context: PresentationContext
-) -> N_SET:
+def response_to(request: N_SET, answer: Any, service: Any, context: PresentationContext) -> N_SET:
     """Make the response from what the handler has returned.
 
     What pynetdicom can't answer is a Processing Failure (0110H) here, with the reason in the log.
@@ -151,7 +149,7 @@ def response_to(
         return request.response(_rules.PROCESSING_FAILURE)
     try:
         service.validate_status(code, response)
-        sent = response.Status
+        sent: Any = response.Status
         if sent is None:
             raise ValueError("the Status has no value")
     except Exception as exc:

@@ -20,6 +20,7 @@ from pynetdicom.pdu import A_ABORT_RQ
 from pynetdicom.pdu_primitives import A_P_ABORT, P_DATA
 
 from nset import _pdu
+from nset._command_set import N_SET_RQ as _N_SET_RQ
 from nset._command_set import CommandSetError
 from nset._implementation import peek
 from nset._pdu import PduError
@@ -258,10 +259,13 @@ class DIMSEServiceProvider(_StockDIMSE):
     ----------
     assoc : Association
         The association.
+    connection : Connection
+        Its connection.
     """
 
-    def __init__(self, assoc: "Association") -> None:
+    def __init__(self, assoc: "Association", connection: "Connection") -> None:
         self._assoc = assoc
+        self._connection = connection
         self.cancel_req: dict[int, Any] = {}
         self.message: Any = None
         self.msg_queue: Any = Mailbox()
@@ -313,7 +317,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         if message is None:
             message = self.message = DIMSEMessage()
             self._received = 0
-            self.dul.socket.is_receiving = True
+            self._connection.is_receiving = True
         if data and not data[0] & _pdu.IS_COMMAND and not self._has_room(context_id, data):
             return
         primitive = P_DATA()
@@ -325,7 +329,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         assoc: Any = self.assoc
         evt.trigger(assoc, evt.EVT_DIMSE_RECV, {"message": message})
         try:
-            primitive = _message_to_primitive(message)
+            primitive: Any = _message_to_primitive(message)
         except Exception as exc:
             fault = getattr(message, "_nset_fault", None)
             if fault is None:
@@ -337,9 +341,10 @@ class DIMSEServiceProvider(_StockDIMSE):
         message.encoded_command_set, message.data_set = BytesIO(), BytesIO()
         message._data_set_file = message._data_set_path = None
         self.message = None
-        self.dul.socket.is_receiving = False
+        self._connection.is_receiving = False
         if isinstance(primitive, C_CANCEL) and len(self.cancel_req) < 10:
-            self.cancel_req[primitive.MessageIDBeingRespondedTo] = primitive
+            message_id: Any = primitive.MessageIDBeingRespondedTo
+            self.cancel_req[message_id] = primitive
         elif isinstance(primitive, N_EVENT_REPORT) and primitive.is_valid_request:
             assoc.serve_aside(primitive, context_id)
         elif assoc.expects_response() and primitive.MessageIDBeingRespondedTo is not None:
@@ -355,10 +360,10 @@ class DIMSEServiceProvider(_StockDIMSE):
             return True
         message, message_id = self.message, None
         encoded = vars(message).get("_nset_encoded")
-        if encoded is not None and peek(encoded)[0] == _messages.N_SET_RQ:
+        if encoded is not None and peek(encoded)[0] == _N_SET_RQ:
             message_id = N_SET.from_command_set(encoded).MessageID
         self.message = None
-        self.dul.socket.is_receiving = False
+        self._connection.is_receiving = False
         fault = _pdu.data_set_too_long(limit, message_id)
         if message_id is None:
             raise fault

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import socket
 import threading
@@ -11,7 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from pynetdicom import _config, evt
+from pynetdicom import _config
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationServer
@@ -93,7 +94,7 @@ class Server(AssociationServer):
         self.counters = Counters()
         self.connections: set[Connection] = set()
         self.is_releasing = False
-        self._associations: dict[Association, None] = {}  # those that are not over, the oldest first
+        self._associations: dict[Association, None] = {}  # those not over, the oldest first
         self.associations_lock = threading.Lock()
         self._handlers_lock = threading.Lock()  # guards the change of _handlers and bindings
         self.bindings: Bindings
@@ -133,7 +134,7 @@ class Server(AssociationServer):
         """
         self._rebind(event, handler, args)
         for assoc in self.active_associations:
-            if assoc.has_own_handlers:  # type: ignore[attr-defined]
+            if assoc.has_own_handlers:
                 assoc.bind(event, handler, args)
 
     def unbind(self, event: Any, handler: Callable[..., Any]) -> None:
@@ -148,7 +149,7 @@ class Server(AssociationServer):
         """
         self._rebind(event, handler, unbind=True)
         for assoc in self.active_associations:
-            if assoc.has_own_handlers:  # type: ignore[attr-defined]
+            if assoc.has_own_handlers:
                 assoc.unbind(event, handler)
 
     def _rebind(
@@ -178,10 +179,12 @@ class Server(AssociationServer):
         tuple of (callable, list or None)
             A coroutine function as a function that waits for it; in a worker's thread only.
         """
-        if not bound or not (is_async(bound[0]) or _is_async_generator(bound[0])):
+        if not bound:
             return bound
         function, args = bound
-        return (partial(self._iterate if _is_async_generator(function) else self._wait, function), args)
+        if inspect.isasyncgenfunction(function):
+            return partial(self._iterate, function), args
+        return (partial(self._wait, function), args) if is_async(function) else bound
 
     def _wait(self, function: Callable[..., Any], *args: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(function(*args), self.loop).result()
@@ -361,8 +364,9 @@ class Server(AssociationServer):
     def _close(self) -> None:
         self.handlers.close(0)
         self.services.close(0)
-        if self in self.ae._servers:
-            self.ae._servers.remove(self)  # type: ignore[arg-type]
+        servers: list[Any] = self.ae._servers
+        if self in servers:
+            servers.remove(self)
         self._ended.set()
 
     def stop(self, timeout: float = SHUTDOWN_TIMEOUT) -> None:
@@ -443,12 +447,6 @@ class _Worker(threading.local):
 
 
 _worker = _Worker()
-
-
-def _is_async_generator(function: Callable[..., Any]) -> bool:
-    import inspect
-
-    return inspect.isasyncgenfunction(function)
 
 
 def _with_ours(stock: Any) -> property:

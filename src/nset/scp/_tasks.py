@@ -34,14 +34,11 @@ if sys.version_info >= (3, 12):
         return (True, task.result()) if task.done() else (False, task)
 
 else:
-    from asyncio.futures import _PyFuture  # type: ignore[attr-defined]
-    from asyncio.tasks import (
-        _current_tasks,  # type: ignore[attr-defined]
-        _enter_task,
-        _leave_task,
-        _PyTask,  # type: ignore[attr-defined]
-        _register_task,
-    )
+    # Private, and the same in both: 3.10 and 3.11 change no more.
+    _PyFuture: Any = vars(asyncio.futures)["_PyFuture"]
+    _PyTask: Any = vars(asyncio.tasks)["_PyTask"]
+    _current_tasks: dict[Any, Any] = vars(asyncio.tasks)["_current_tasks"]
+    from asyncio.tasks import _enter_task, _leave_task, _register_task
 
     # What __init__ would set.
     _DEFAULTS: dict[str, Any] = {
