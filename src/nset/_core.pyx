@@ -1718,6 +1718,37 @@ cdef enum:
 assert (IN_WORKER, IN_LOOP, AS_TASK) == (_pdu.IN_WORKER, _pdu.IN_LOOP, _pdu.AS_TASK)
 
 
+cdef extern from *:
+    """
+    /* Without the StopIteration that a coroutine ends with when it is sent to in Python. */
+    static inline PyObject *nset_step(PyObject *coroutine) {
+        PyObject *result = NULL, *pair;
+        PySendResult outcome = PyIter_Send(coroutine, Py_None, &result);
+        if (outcome == PYGEN_ERROR) return NULL;
+        pair = PyTuple_Pack(2, outcome == PYGEN_RETURN ? Py_True : Py_False, result);
+        Py_DECREF(result);
+        return pair;
+    }
+    """
+    object _step "nset_step"(object coroutine)
+
+
+def step(coroutine):
+    """Run a coroutine up to where it next waits.
+
+    Parameters
+    ----------
+    coroutine : coroutine
+        What to run; what it raises is raised.
+
+    Returns
+    -------
+    tuple of (bool, object)
+        Whether it has ended, and what it has returned or else yielded.
+    """
+    return _step(coroutine)
+
+
 cdef class SetEventBase:
     """What an EVT_N_SET is made with; the rest is looked up when someone asks.
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING or _choice == "python":
         category,
         encode_response,
         peek,
+        step,
     )
 
     IMPLEMENTATION = "python"
@@ -39,6 +40,7 @@ else:
             category,
             encode_response,
             peek,
+            step,
         )
 
         IMPLEMENTATION = "compiled"
@@ -59,6 +61,7 @@ else:
             category,
             encode_response,
             peek,
+            step,
         )
 
         IMPLEMENTATION = "python"
@@ -73,4 +76,5 @@ __all__ = [
     "category",
     "encode_response",
     "peek",
+    "step",
 ]

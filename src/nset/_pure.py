@@ -872,6 +872,25 @@ class PduReader:
         self._stage = _BETWEEN
 
 
+def step(coroutine: Any) -> tuple[bool, Any]:
+    """Run a coroutine up to where it next waits.
+
+    Parameters
+    ----------
+    coroutine : coroutine
+        What to run; what it raises is raised.
+
+    Returns
+    -------
+    tuple of (bool, object)
+        Whether it has ended, and what it has returned or else yielded.
+    """
+    try:
+        return False, coroutine.send(None)
+    except StopIteration as stop:
+        return True, stop.value
+
+
 class SetEventBase:
     """What an EVT_N_SET is made with; the rest is looked up when someone asks.
 

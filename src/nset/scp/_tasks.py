@@ -40,6 +40,8 @@ else:
     _current_tasks: dict[Any, Any] = vars(asyncio.tasks)["_current_tasks"]
     from asyncio.tasks import _enter_task, _leave_task, _register_task
 
+    from nset._implementation import step
+
     # What __init__ would set.
     _DEFAULTS: dict[str, Any] = {
         "_num_cancels_requested": 0,
@@ -88,12 +90,7 @@ else:
             _leave_task(loop, around)
         _enter_task(loop, task)
         try:
-            yielded = context.run(coroutine.send, None)
-        except StopIteration as stop:
-            task._state, task._result = "FINISHED", stop.value
-            if task._callbacks:
-                _end(task)
-            return True, stop.value
+            has_ended, result = context.run(step, coroutine)
         except BaseException as exc:
             _end(task, exc)
             raise
@@ -101,8 +98,13 @@ else:
             _leave_task(loop, task)
             if around is not None:
                 _enter_task(loop, around)
-        _go_on(task, yielded)
-        return False, task
+        if not has_ended:
+            _go_on(task, result)
+            return False, task
+        task._state, task._result = "FINISHED", result
+        if task._callbacks:
+            _end(task)
+        return True, result
 
     def _end(task: Any, exc: BaseException | None = None) -> None:
         """Let those know of the end who have asked for the current task."""
