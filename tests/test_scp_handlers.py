@@ -138,7 +138,7 @@ class TestAnswers:
             got, attributes = send(assoc)
             assert got.Status == status
             # B000H is none of the statuses of MPPS: pynetdicom sends it alone.
-            assert attributes == (None if status == 0xB000 else completed())
+            assert attributes == (Dataset() if status == 0xB000 else completed())
 
     def test_no_attribute_list_with_a_failure(self, nset, kind):
         with asked_by(kind, lambda event: (0x0110, completed()), nset) as (_, assoc):

@@ -126,7 +126,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, s
     runs = {}
     for plugin, (tests, _) in SUITES.items():
         options = [str(DIRECTORY / test) for test in tests]
-        options += [f"--deselect={DIRECTORY / test}" for test in ENDLESS]
+        options += [f"--deselect=pynetdicom/tests/{test}" for test in ENDLESS]
         for name in IMPLEMENTATIONS:
             directory = tmp_path_factory.mktemp(f"{plugin}-{name}")
             runs[plugin, name] = Run(directory, name, plugin, *options)

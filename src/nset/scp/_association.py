@@ -168,6 +168,7 @@ class Association(_StockAssociation):
         self._own_handlers: dict[Any, Any] | None = None
         self.bindings = server.bindings
         self._is_serving = False  # a service of pynetdicom's, which may ask the peer for something
+        self._is_advancing = False
         self._was_requested = False
         self._was_counted = False
         self._is_over = False
@@ -309,16 +310,25 @@ class Association(_StockAssociation):
 
     def advance(self) -> None:
         """Do what there is to do, until it takes a while; in the loop's thread."""
-        while not self._connection.is_busy:
-            step = self._next_step()
-            if step is None:
-                return
-            self._connection.is_busy = True
-            if self.bindings.is_listened_to:
-                self.do_in_worker(step)
-                return
-            self._try(step)
-            self._connection.is_busy = False
+        if self._is_advancing:
+            return  # what is being done has called back, and the loop below goes on
+        self._is_advancing = True
+        try:
+            while not self._connection.is_busy:
+                step = self._next_step()
+                if step is None:
+                    return
+                if step == self._serve_next:  # which says itself where it is done
+                    step()
+                    continue
+                self._connection.is_busy = True
+                if self.bindings.is_listened_to:
+                    self.do_in_worker(step)
+                    return
+                self._try(step)
+                self._connection.is_busy = False
+        finally:
+            self._is_advancing = False
 
     def do_in_worker(self, step: Callable[[], None]) -> None:
         """Have a worker do the one thing that is being done."""
@@ -355,8 +365,7 @@ class Association(_StockAssociation):
             if waiting and isinstance(waiting[0], (A_ABORT, A_P_ABORT)):
                 return self._aborted
             if self._connection.requests:
-                self._serve(*self._connection.requests.pop(0))
-                return self._next_step() if not self._connection.is_busy else None
+                return self._serve_next
             if waiting:
                 return self._release_confirmed if waiting[0].result else self._release_requested
             if self._idle:
@@ -544,8 +553,9 @@ class Association(_StockAssociation):
         """Tell whether the server side may have asked the peer for something."""
         return self._is_serving or self._connection.is_awaiting
 
-    def _serve(self, context_id: int, message: Any) -> None:
+    def _serve_next(self) -> None:
         """Serve the next message; in the loop's thread."""
+        context_id, message = self._connection.requests.pop(0)
         refusal = getattr(message, "_nset_refusal", None)
         is_n_set = type(message) is N_SET and message.is_valid_request
         if is_n_set and refusal is None and self._serve_n_set(message):
@@ -562,7 +572,7 @@ class Association(_StockAssociation):
     def _serve_n_set(self, request: Any) -> bool:
         """Have the handler of EVT_N_SET called, also for an SOP Class that a program registered."""
         connection = self._connection
-        if not connection.is_transferring or self.acceptor._common_ext:
+        if not self._can_send() or self.acceptor._common_ext:
             return False
         if connection.serve(request):
             return True
