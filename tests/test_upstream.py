@@ -100,9 +100,9 @@ class Run:
         outcomes = {}
         for case in ElementTree.parse(self._report).iter("testcase"):
             faults = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
-            module = str(SITE / case.attrib["file"])
-            classes = case.attrib["classname"].split(".")[3:]
-            outcomes["::".join([module, *classes, case.attrib["name"]])] = (*faults, "passed")[0]
+            _, _, module, *classes = case.attrib["classname"].split(".")
+            names = [str(DIRECTORY / f"{module}.py"), *classes, case.attrib["name"]]
+            outcomes["::".join(names)] = (*faults, "passed")[0]
         return outcomes
 
     @property
@@ -148,6 +148,11 @@ def test_pynetdicoms_own_tests_pass(
         for test, outcome in outcomes.items()
         if outcome != "passed" and test not in excepted
     }
+    # Now and then pynetdicom's requestor takes a rejection that comes at once for a lost connection.
+    failed = [test for test, outcome in others.items() if outcome != "skipped"]
+    if failed:
+        others |= Run(tmp_path, implementation, plugin, *failed).outcomes()
+    others = {test: outcome for test, outcome in others.items() if outcome != "passed"}
     if others:
         # What goes the same way without nset is not nset's doing.
         stock = Run(tmp_path, implementation, plugin, "--stock", *others).outcomes()

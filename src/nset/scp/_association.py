@@ -358,7 +358,10 @@ class Association(_StockAssociation):
             return None
         waiting = self.dul.to_user_queue.queue
         if self._kill:
-            return self._end
+            if self.dul.is_over:
+                return self._end
+            self._connection.finish()  # and once the peer has closed it too, this is over
+            return None
         if not self._was_requested:
             return self._negotiate if waiting else self._end if self.dul.is_over else None
         if self.is_established:
@@ -471,8 +474,6 @@ class Association(_StockAssociation):
         self.dul.to_user_queue.put(None)  # for whoever still waits
         self.dimse.msg_queue.put((None, None))
         self._connection.requests.clear()
-        if self.dul.state not in ("Sta1", "Sta13"):
-            self._connection.finish()
         self._server.forget(self)
         if self._over is not None:
             self._over.set()

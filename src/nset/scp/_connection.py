@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from nset.scp._association import Association
     from nset.scp._server import Server
 
-# Seconds that a peer has at most to close the connection once the association is over.
-_LINGER = 30.0
+# Seconds that a peer has at most to close the connection once the association is over, also where
+# the ARTIM timer, the AE's acse_timeout, would give it more.
+_LINGER = 2.0
 
 
 class Connection(RequestPath, asyncio.Protocol):
@@ -66,8 +67,7 @@ class Connection(RequestPath, asyncio.Protocol):
         self.event_class = SetEvent
         self.is_enabled = messages_are_logged
         self.begin = server.begin
-        self.assoc: Association = server.new_association(self, address)
-        self.primitives = self.assoc.dul.to_user_queue.queue
+        self._address = address
 
     # -- What asyncio calls ------------------------------------------------------------------------
 
@@ -75,6 +75,8 @@ class Connection(RequestPath, asyncio.Protocol):
         """Begin: the peer has connected, and with TLS its handshake is done."""
         self._transport = transport
         self.transmit = transport.write
+        self.assoc: Association = self._server.new_association(self, self._address)
+        self.primitives = self.assoc.dul.to_user_queue.queue
         self._server.connections.add(self)
         self.assoc.begin()
 

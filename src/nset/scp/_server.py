@@ -100,6 +100,7 @@ class Server(AssociationServer):
         self.bindings: Bindings
         self._awaiting: dict[Any, Any] = {}
         self._is_full = False
+        self._connecting = 0
         self._accepting: asyncio.Task[None] | None = None
         self._stopped: asyncio.Event | None = None
         self._ended = threading.Event()
@@ -306,7 +307,7 @@ class Server(AssociationServer):
                 await asyncio.sleep(0.1)
                 continue
             limit = self.limits.connections_for(self.ae.maximum_associations)
-            if len(self.connections) >= limit:
+            if len(self.connections) + self._connecting >= limit:
                 self.counters.count("refused_connections")
                 if not self._is_full:
                     _LOGGER.warning("Closing new connections, as there are %d already", limit)
@@ -326,6 +327,7 @@ class Server(AssociationServer):
             tls["ssl"] = self.ssl_context
             # As long as an association may take; more than nothing is what asyncio asks for.
             tls["ssl_handshake_timeout"] = max(self.ae.acse_timeout or 60, 0.001)
+        self._connecting += 1
         try:
             await self.loop.connect_accepted_socket(
                 partial(Connection, self, sock, address), sock, **tls
@@ -334,6 +336,8 @@ class Server(AssociationServer):
             sock.close()
             what = "TLS handshake" if tls else "connection"
             _LOGGER.error("The %s with %s:%s failed: %s", what, *address[:2], exc)
+        finally:
+            self._connecting -= 1
 
     async def _end_associations(self) -> None:
         """Finish what is being done and release the associations; abort those that do not end."""
