@@ -6,6 +6,8 @@ For Linux: the kernel tells in ``/proc`` and by the clock of a process.
 import resource
 import socket
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from nset.demo import load
@@ -98,6 +100,26 @@ def cpu_seconds(pid: int) -> float:
         Seconds, user and system; /proc/PID/stat would tell them in steps of 10 ms.
     """
     return time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3), which Python does not have
+
+
+def waited_seconds(pid: int) -> float:
+    """Tell how long the threads that a process has were ready to run, but had no CPU.
+
+    Parameters
+    ----------
+    pid : int
+        The process.
+
+    Returns
+    -------
+    float
+        Seconds: what other processes have taken from this one.
+    """
+    nanoseconds = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # a thread may have ended by now
+            nanoseconds += int((thread / "schedstat").read_text().split()[1])
+    return nanoseconds / 1e9
 
 
 def resident_bytes(pid: int) -> int:

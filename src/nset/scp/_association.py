@@ -360,7 +360,8 @@ class Association(_StockAssociation):
         if self._kill:
             if self.dul.is_over:
                 return self._end
-            self._connection.finish()  # and once the peer has closed it too, this is over
+            if not self.dul.to_provider_queue.queue:
+                self._connection.finish()  # and once the peer has closed it too, this is over
             return None
         if not self._was_requested:
             return self._negotiate if waiting else self._end if self.dul.is_over else None

@@ -221,6 +221,10 @@ class Connection(RequestPath, asyncio.Protocol):
             self.bytes_sent += len(data)
             self._transport.write(data)
 
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Have a function called in the loop's thread after a while; from any thread."""
+        self._server.callbacks.call(self.loop.call_later, seconds, function)
+
     def _in_loop(self, function: Callable[[], None]) -> None:
         if self._server.is_loop_thread():
             function()

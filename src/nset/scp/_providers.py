@@ -17,7 +17,7 @@ from pynetdicom.dimse_primitives import C_CANCEL, N_EVENT_REPORT
 from pynetdicom.dul import DULServiceProvider as _StockDUL
 from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
 from pynetdicom.pdu import A_ABORT_RQ
-from pynetdicom.pdu_primitives import A_P_ABORT, P_DATA
+from pynetdicom.pdu_primitives import A_ASSOCIATE, A_P_ABORT, P_DATA
 
 from nset import _pdu
 from nset._command_set import N_SET_RQ as _N_SET_RQ
@@ -38,6 +38,10 @@ _LOGGER = logging.getLogger("nset")
 
 _PROVIDER = 0x02
 """The source of an A-ABORT that is not the user's (PS3.8 Section 9.3.8)."""
+
+# Seconds. pynetdicom's requestor looks whether it is still connected after its request has gone out;
+# where the rejection has come by then, which closes the connection, it takes that for an abort.
+_REJECTION_DELAY = 0.01
 
 _decode_msg = _messages.decode_msg(DIMSEMessage.decode_msg)
 _message_to_primitive = _messages.message_to_primitive(DIMSEMessage.message_to_primitive)
@@ -132,7 +136,10 @@ class DULServiceProvider(_StockDUL):
         if isinstance(primitive, P_DATA):
             self.socket.wait_for_room()
         super().send_pdu(primitive)
-        self.pump()
+        if isinstance(primitive, A_ASSOCIATE) and primitive.result:
+            self.socket.call_later(_REJECTION_DELAY, self.work)
+        else:
+            self.pump()
 
     def pump(self) -> None:
         """Do all that there is to do; from any thread."""
