@@ -660,7 +660,7 @@ def encode_response(Primitive request not None, status, max_pdu_length):
     cdef unsigned char* at = NULL
     cdef long message_id, context_id
     cdef long number = _number(status)
-    cdef long limit = max_pdu_length
+    cdef uint32_t limit = max_pdu_length
     cdef uint32_t length
     with cython.critical_section(request):
         message_id, context_id = _number(request._message_id), _number(request._context)
@@ -679,7 +679,7 @@ def encode_response(Primitive request not None, status, max_pdu_length):
         return None
     _put_group_length(command_set, <size_t>(at - command_set))
     length = <uint32_t>(at - buffer) - PDU_HEADER
-    if limit != 0 and <long>length > limit:
+    if limit != 0 and length > limit:
         return None
     buffer[0], buffer[1] = P_DATA_TF, 0
     _fill_ul(buffer + 2, length)
@@ -1511,6 +1511,7 @@ cdef class PduReader:
     cdef size_t _next
     cdef size_t _end
 
+    cdef bint _has_given_up
     cdef int _stage
     cdef Primitive _request
     cdef readonly int context_id
@@ -1530,8 +1531,12 @@ cdef class PduReader:
         data : bytes
             Any part of the stream, as it comes.
         """
+        if data is None:
+            raise TypeError("data must be bytes, not None")
         with cython.critical_section(self):
             self.bytes_received += <uint64_t>PyBytes_GET_SIZE(data)
+            if self._has_given_up:
+                return
             if self._incomplete is not None:
                 self._incomplete += data
                 if <size_t>len(self._incomplete) < self._wanted:
@@ -1542,6 +1547,13 @@ cdef class PduReader:
                 self._data, self._at = data, 0
             else:
                 self._data, self._at = self._data[self._at:] + data, 0
+
+    def give_up(self):
+        """Drop what has come and whatever still comes: it is not to be understood."""
+        with cython.critical_section(self):
+            self._has_given_up = True
+            self._data = self._pdu = self._incomplete = None
+            self._end_request()
 
     cpdef object next(self):
         """Give what comes next.
@@ -1628,9 +1640,7 @@ cdef class PduReader:
         cdef uint32_t length = _big_endian(at)
         cdef unsigned char context_id = at[4], header = at[5]
         cdef Command command
-        self._next += 4 + <size_t>length
-        if self._next == self._end:
-            self._pdu = None
+        self._step_over(length)
         if self._stage == PASSING_OVER:
             if context_id == self.context_id and not header & IS_COMMAND:
                 if header & IS_LAST:
@@ -1639,14 +1649,7 @@ cdef class PduReader:
             self._stage = BETWEEN
         if self._stage == IN_DATA_SET:
             return self._next_of_data_set(data, begin + PDV_HEADER, length - 2, context_id, header)
-        if (
-            self._stage == BETWEEN
-            and self.is_fast
-            and header & (IS_COMMAND | IS_LAST) == IS_COMMAND | IS_LAST
-            and _parse(at + PDV_HEADER, length - 2, &command)
-            and command.command_field == N_SET_RQ
-            and _default_validator_is_in_force()
-        ):
+        if self._begins_request(at, &command) and _default_validator_is_in_force():
             self._request = _new(_adopted_class)
             _fill(self._request, &command)
             self._request._context = context_id
@@ -1654,11 +1657,38 @@ cdef class PduReader:
             self.context_id, self._stream, self._length = context_id, None, 0
             self._stage = IN_DATA_SET
             return None
-        if header & IS_COMMAND:
-            self._stage = BETWEEN if header & IS_LAST else IN_COMMAND
+        # It is left to others, with those behind it that are, too.
+        self._note_command(header)
+        while self._pdu is not None:
+            at = <const unsigned char*>PyBytes_AS_STRING(data) + self._next
+            if self._begins_request(at, &command):
+                break
+            self._note_command(at[5])
+            self._step_over(_big_endian(at))
         if begin == self._begin + PDU_HEADER and self._next == self._end:
             return self._whole(data)
-        return _pdu_of(at, 4 + <size_t>length)
+        return _pdu_of(
+            <const unsigned char*>PyBytes_AS_STRING(data) + begin, self._next - begin
+        )
+
+    cdef void _step_over(self, uint32_t length) noexcept:
+        self._next += 4 + <size_t>length
+        if self._next == self._end:
+            self._pdu = None
+
+    cdef void _note_command(self, unsigned char header) noexcept:
+        if header & IS_COMMAND:
+            self._stage = BETWEEN if header & IS_LAST else IN_COMMAND
+
+    cdef bint _begins_request(self, const unsigned char* pdv, Command* command) noexcept:
+        """Whether a PDV is the command set of an N-SET request that breaks no rule."""
+        return (
+            self._stage == BETWEEN
+            and self.is_fast
+            and pdv[5] & (IS_COMMAND | IS_LAST) == IS_COMMAND | IS_LAST
+            and _parse(pdv + PDV_HEADER, _big_endian(pdv) - 2, command)
+            and command.command_field == N_SET_RQ
+        )
 
     cdef object _next_of_data_set(
         self, bytes data, size_t begin, size_t length, unsigned char context_id, unsigned char header
@@ -1715,7 +1745,10 @@ cdef enum:
     IN_LOOP = 1
     AS_TASK = 2
 
+    AT_A_TIME = 32
+
 assert (IN_WORKER, IN_LOOP, AS_TASK) == (_pdu.IN_WORKER, _pdu.IN_LOOP, _pdu.AS_TASK)
+assert AT_A_TIME == _pdu.AT_A_TIME
 
 
 cdef extern from *:
@@ -1815,8 +1848,10 @@ cdef class RequestPath(PduReader):
         Whether the state is Sta6, someone listens to messages, something is being done.
     is_receiving, is_awaiting : bool
         Whether another message is on its way in, someone waits for an answer himself.
-    is_held, is_ending, is_closed : bool
-        Whether no more is to be read, the association is to be released, nothing is to be sent.
+    is_held, is_pumping : bool
+        Whether no more is to be read for now, or not while the state machine is at work.
+    is_ending, is_closed : bool
+        Whether the association is to be released, nothing is to be sent.
     """
 
     cdef public object assoc
@@ -1831,7 +1866,7 @@ cdef class RequestPath(PduReader):
     cdef public list outbox
     cdef public object transmit
     cdef public uint64_t bytes_sent
-    cdef public long peer_length
+    cdef public uint32_t peer_length
     cdef public double heard
     cdef public bint is_transferring
     cdef public bint is_observed
@@ -1841,6 +1876,7 @@ cdef class RequestPath(PduReader):
     cdef public bint is_held
     cdef public bint is_ending
     cdef public bint is_closed
+    cdef public bint is_pumping
     cdef public object is_enabled
     cdef public list primitives
     cdef bint _is_logged
@@ -1873,11 +1909,18 @@ cdef class RequestPath(PduReader):
     def read(self):
         """Read what has been received, as far as there is room for it."""
         cdef object item
+        cdef int left = AT_A_TIME
         try:
-            while not self.is_held and not self.inbox:
+            while not self.is_held:
+                if self.inbox or self.is_pumping or left == 0:
+                    self.hold()
+                    if left == 0:
+                        self.read_later()
+                    return
                 item = self.next()
                 if item is None:
                     return
+                left -= 1
                 if type(item) is bytes:
                     self.take_pdu(item)
                 elif (

@@ -27,6 +27,9 @@ IN_WORKER = 0
 IN_LOOP = 1
 AS_TASK = 2
 
+AT_A_TIME = 32
+"""How much of what an association has sent is done before others have their turn."""
+
 
 class PduError(ValueError):
     """A PDU that can't be read.

@@ -717,6 +717,7 @@ class PduReader:
         self._wanted = 0
         self._pdu: bytes | None = None
         self._begin = self._next = self._end = 0
+        self._has_given_up = False
         self._stage = _BETWEEN
         self._request: Any = None
         self.context_id = 0
@@ -732,6 +733,8 @@ class PduReader:
             Any part of the stream, as it comes.
         """
         self.bytes_received += len(data)
+        if self._has_given_up:
+            return
         if self._incomplete is not None:
             self._incomplete += data
             if len(self._incomplete) < self._wanted:
@@ -742,6 +745,12 @@ class PduReader:
             self._data, self._at = data, 0
         else:
             self._data, self._at = self._data[self._at :] + data, 0
+
+    def give_up(self) -> None:
+        """Drop what has come and whatever still comes: it is not to be understood."""
+        self._has_given_up = True
+        self._data = self._pdu = self._incomplete = None
+        self._end_request()
 
     def next(self) -> Any:
         """Give what comes next.
@@ -813,9 +822,7 @@ class PduReader:
         begin = self._next
         length, context_id, header = _PDV_HEADER.unpack_from(data, begin)
         fragment, end = begin + _PDV_HEADER.size, begin + 4 + length
-        self._next = end
-        if end == self._end:
-            self._pdu = None
+        self._step_over(length)
         if self._stage == _PASSING_OVER:
             if context_id == self.context_id and not header & _pdu.IS_COMMAND:
                 if header & _pdu.IS_LAST:
@@ -824,22 +831,46 @@ class PduReader:
             self._stage = _BETWEEN
         if self._stage == _IN_DATA_SET:
             return self._next_of_data_set(data, fragment, end, context_id, header)
-        is_whole = header & (_pdu.IS_COMMAND | _pdu.IS_LAST) == _pdu.IS_COMMAND | _pdu.IS_LAST
-        if self._stage == _BETWEEN and self.is_fast and is_whole:
-            fields = _read_canonical(data[fragment:end])
-            if fields is not None and "_message_id" in fields:
-                assert _adopted is not None
-                self._request = _adopted()
-                self._request.__dict__.update(fields)
-                self._request._context_id = self.context_id = context_id
-                self._stream, self._length = None, 0
-                self._stage = _IN_DATA_SET
-                return None
-        if header & _pdu.IS_COMMAND:
-            self._stage = _BETWEEN if header & _pdu.IS_LAST else _IN_COMMAND
+        fields = self._read_request(data, begin)
+        if fields is not None:
+            assert _adopted is not None
+            self._request = _adopted()
+            self._request.__dict__.update(fields)
+            self._request._context_id = self.context_id = context_id
+            self._stream, self._length = None, 0
+            self._stage = _IN_DATA_SET
+            return None
+        # It is left to others, with those behind it that are, too.
+        self._note_command(header)
+        while self._pdu is not None and self._read_request(data, self._next) is None:
+            length, _, header = _PDV_HEADER.unpack_from(data, self._next)
+            self._note_command(header)
+            self._step_over(length)
+        end = self._next
         if begin == self._begin + _PDU_HEADER.size and end == self._end:
             return data[self._begin : end]
         return _PDU_HEADER.pack(_pdu.P_DATA_TF, end - begin) + data[begin:end]
+
+    def _step_over(self, length: int) -> None:
+        self._next += 4 + length
+        if self._next == self._end:
+            self._pdu = None
+
+    def _note_command(self, header: int) -> None:
+        if header & _pdu.IS_COMMAND:
+            self._stage = _BETWEEN if header & _pdu.IS_LAST else _IN_COMMAND
+
+    def _read_request(self, data: bytes, begin: int) -> dict[str, Any] | None:
+        """Read the PDV there if it is the command set of an N-SET request that breaks no rule."""
+        length, _, header = _PDV_HEADER.unpack_from(data, begin)
+        if (
+            self._stage != _BETWEEN
+            or not self.is_fast
+            or header & (_pdu.IS_COMMAND | _pdu.IS_LAST) != _pdu.IS_COMMAND | _pdu.IS_LAST
+        ):
+            return None
+        fields = _read_canonical(data[begin + _PDV_HEADER.size : begin + 4 + length])
+        return fields if fields is not None and "_message_id" in fields else None
 
     def _next_of_data_set(
         self, data: bytes, begin: int, end: int, context_id: int, header: int
@@ -957,8 +988,10 @@ class RequestPath(PduReader):
         Whether the state is Sta6, someone listens to messages, something is being done.
     is_receiving, is_awaiting : bool
         Whether another message is on its way in, someone waits for an answer himself.
-    is_held, is_ending, is_closed : bool
-        Whether no more is to be read, the association is to be released, nothing is to be sent.
+    is_held, is_pumping : bool
+        Whether no more is to be read for now, or not while the state machine is at work.
+    is_ending, is_closed : bool
+        Whether the association is to be released, nothing is to be sent.
     """
 
     assoc: Any = None
@@ -983,11 +1016,14 @@ class RequestPath(PduReader):
     is_held = False
     is_ending = False
     is_closed = False
+    is_pumping = False
     is_enabled: Any = None
     primitives: Any = None
     _is_logged = False
 
     # What a subclass has.
+    hold: Any
+    read_later: Any
     send_quietly: Any
     take_pdu: Any
     take_request: Any
@@ -1014,11 +1050,18 @@ class RequestPath(PduReader):
 
     def read(self) -> None:
         """Read what has been received, as far as there is room for it."""
+        left = _pdu.AT_A_TIME
         try:
-            while not self.is_held and not self.inbox:
+            while not self.is_held:
+                if self.inbox or self.is_pumping or left == 0:
+                    self.hold()
+                    if left == 0:
+                        self.read_later()
+                    return
                 item = self.next()
                 if item is None:
                     return
+                left -= 1
                 if type(item) is bytes:
                     self.take_pdu(item)
                 elif (

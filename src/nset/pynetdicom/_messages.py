@@ -93,7 +93,12 @@ def _is_as_encoded(message: Any) -> bool:
     if encoded is None:
         return False
     command_set = message.command_set
-    return type(command_set) is _Unread or command_set == _sent(encoded)
+    if type(command_set) is _Unread:
+        return True
+    try:
+        return bool(command_set == _sent(encoded))
+    except Exception:  # it holds an element that can't be read: whoever has tried changed nothing
+        return True
 
 
 # -- Sending --------------------------------------------------------------------------------------

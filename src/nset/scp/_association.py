@@ -18,6 +18,7 @@ from pynetdicom._globals import MODE_ACCEPTOR, MODE_REQUESTOR
 from pynetdicom.acse import ACSE
 from pynetdicom.association import Association as _StockAssociation
 from pynetdicom.association import ServiceUser
+from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
 from pynetdicom.transport import AddressInformation
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from nset.scp._server import Server
 
 _LOGGER = logging.getLogger("pynetdicom.association")
+_NSET_LOGGER = logging.getLogger("nset")
 
 # Where the standard handlers write what each PDU and message holds, at DEBUG.
 messages_are_logged = logging.getLogger("pynetdicom._handlers").isEnabledFor
@@ -289,7 +291,7 @@ class Association(_StockAssociation):
 
     def _after_pump(self) -> None:
         self.advance()
-        self._connection.read()
+        self._connection.go_on()
 
     # -- One thing after the other -----------------------------------------------------------------
 
@@ -359,12 +361,12 @@ class Association(_StockAssociation):
         waiting = self.dul.to_user_queue.queue
         if self._kill:
             if self.dul.is_over:
-                return self._end
+                return self.end
             if not self.dul.to_provider_queue.queue:
                 self._connection.finish()  # and once the peer has closed it too, this is over
             return None
         if not self._was_requested:
-            return self._negotiate if waiting else self._end if self.dul.is_over else None
+            return self._negotiate if waiting else self.end if self.dul.is_over else None
         if self.is_established:
             if waiting and isinstance(waiting[0], (A_ABORT, A_P_ABORT)):
                 return self._aborted
@@ -376,7 +378,7 @@ class Association(_StockAssociation):
                 return self._end_idle
             if self._connection.is_ending and not self._sent_release:
                 return self._ask_for_release
-        return self._end if self.dul.is_over else None
+        return self.end if self.dul.is_over else None
 
     def _negotiate(self) -> None:
         self._was_requested = True
@@ -393,11 +395,9 @@ class Association(_StockAssociation):
             self._connection.contexts = self._accepted_cx
             if self.acceptor._common_ext:  # which may name other service classes
                 self._connection.services = {}
-            self._server.counters.count("associations")
+            self.count("associations")
             self.dul._idle_timer.start()
         else:
-            if self.is_rejected:
-                self._server.counters.count("rejected")
             self._kill = True
 
     def _aborted(self) -> None:
@@ -432,7 +432,6 @@ class Association(_StockAssociation):
     def _released(self) -> None:
         self.is_released = True
         self.is_established = False
-        self._server.counters.count("released")
         evt.trigger(self, evt.EVT_RELEASED, {})
         self.kill()
 
@@ -466,18 +465,24 @@ class Association(_StockAssociation):
         self.abort_reason = self.abort_reason or "idle"
         self._abort_blocking(block=False)
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """Be over: nobody hears of the association any more."""
         self._is_over = True
         self.is_established = False
         if self.is_aborted or (self._was_requested and not (self.is_released or self.is_rejected)):
             self._count_abort("connection")
+        if self.is_released:
+            self.count("released")
         self.dul.to_user_queue.put(None)  # for whoever still waits
         self.dimse.msg_queue.put((None, None))
         self._connection.requests.clear()
         self._server.forget(self)
         if self._over is not None:
             self._over.set()
+
+    def count(self, what: str) -> None:
+        """Count something that has happened."""
+        self._server.counters.count(what)
 
     def _count_abort(self, reason: str) -> None:
         """Count an abort, once, for what has caused it or else for the reason."""
@@ -523,8 +528,10 @@ class Association(_StockAssociation):
 
     def request_came(self, request: Any) -> None:
         """Serve an N-SET request that can't take the short way, now or in its turn."""
-        if self.dimse.message is not None:
-            raise _pdu.command_among_data()
+        message = self.dimse.message
+        if message is not None:
+            has_begun = type(message) is not DIMSEMessage
+            raise _pdu.command_among_data() if has_begun else _pdu.data_before_command()
         connection = self._connection
         connection.requests.append((request._context_id, request))
         if len(connection.requests) >= self.limits.pending_requests:
@@ -558,6 +565,11 @@ class Association(_StockAssociation):
     def _serve_next(self) -> None:
         """Serve the next message; in the loop's thread."""
         context_id, message = self._connection.requests.pop(0)
+        if self._connection.is_ending and self._sent_release:
+            # It has crossed the A-RELEASE-RQ: better no answer at once than none for long.
+            self.abort_reason = "shutdown"
+            self._abort_blocking(block=False)
+            return
         refusal = getattr(message, "_nset_refusal", None)
         is_n_set = type(message) is N_SET and message.is_valid_request
         if is_n_set and refusal is None and self._serve_n_set(message):
@@ -568,7 +580,7 @@ class Association(_StockAssociation):
             self.do_in_worker(refuse)
             return
         self._is_serving = True
-        self._server.counters.count("requests")
+        self.count("requests")
         self.do_in_worker(partial(self._serve_request, message, context_id))
 
     def _serve_n_set(self, request: Any) -> bool:
@@ -585,9 +597,18 @@ class Association(_StockAssociation):
         connection.services = {**known_services, sop_class: service}
         return bool(connection.serve(request))
 
+    def _serve_request(self, msg: Any, context_id: int) -> None:
+        had_aborted = self._sent_abort
+        super()._serve_request(msg, context_id)
+        if self._sent_abort and not had_aborted:
+            _NSET_LOGGER.error(
+                "Aborted the association with %s while its %s was served",
+                *(self.peer_name(), msg.msg_type),
+            )
+
     def serve_aside(self, message: Any, context_id: int) -> None:
         """Serve an N-EVENT-REPORT at once, as pynetdicom does; from any thread."""
-        self._server.counters.count("requests")
+        self.count("requests")
         self.submit(partial(self._try, partial(self._serve_request, message, context_id)))
 
     def answer(self, event: Any, service: Any, answer: Any) -> None:

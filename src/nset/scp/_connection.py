@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # the ARTIM timer, the AE's acse_timeout, would give it more.
 _LINGER = 2.0
 
+# Bytes that it may send meanwhile, to be dropped.
+_DROPPED = 0x100000
+
 
 class Connection(RequestPath, asyncio.Protocol):
     """The protocol of a connection, and what pynetdicom takes for its socket.
@@ -57,7 +60,6 @@ class Connection(RequestPath, asyncio.Protocol):
         self._transport: Any = None
         self._is_connected = True
         self._room: threading.Event | None = None  # there while the peer takes less than is sent
-        self._is_unreadable = False
         self._linger: asyncio.TimerHandle | None = None  # there once no more is to be sent
 
         self.requests, self.inbox, self.outbox = [], [], []
@@ -77,7 +79,7 @@ class Connection(RequestPath, asyncio.Protocol):
         self.transmit = transport.write
         self.assoc: Association = self._server.new_association(self, self._address)
         self.primitives = self.assoc.dul.to_user_queue.queue
-        self._server.connections.add(self)
+        self._server.connected(self)
         self.assoc.begin()
 
     def eof_received(self) -> bool:
@@ -130,7 +132,7 @@ class Connection(RequestPath, asyncio.Protocol):
             self.assoc.refuse_request(fault, self.context_id)
             self.loop.call_soon(self.read)
             return
-        self._is_unreadable = self.is_held = True  # what comes behind it is not to be understood
+        self.give_up()
         self.assoc.dul.refuse(fault)
         self.assoc.dul.work()
 
@@ -148,16 +150,17 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def go_on(self) -> None:
         """Read again, unless there is another reason not to."""
-        if (
-            self.is_held
-            and not self._is_unreadable
-            and self._room is None
-            and not self.assoc.has_backlog()
-        ):
+        if self.is_held and self._room is None and not self.assoc.has_backlog():
             self.is_held = False
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
-            self.loop.call_soon(self.read)
+            self.loop.call_soon(self._read_on)
+
+    read_later = go_on
+
+    def _read_on(self) -> None:
+        """Read what is there already, and only then let more come."""
+        self.read()
+        if not self.is_held and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     # -- Answering: what the short way leaves to others --------------------------------------------
 
@@ -175,9 +178,11 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def answer_later(self, task: Any, event: Any, service: Any) -> None:
         """Answer when the task of a handler has ended."""
+        self._server.tasks.add(task)
         task.add_done_callback(partial(self._task_done, event, service))
 
     def _task_done(self, event: Any, service: Any, task: Any) -> None:
+        self._server.tasks.discard(task)
         try:
             answer = task.result()
         except BaseException as exc:  # also where it was cancelled
@@ -247,7 +252,10 @@ class Connection(RequestPath, asyncio.Protocol):
         The sending side first: a peer that has sent more than was read would else lose what was
         sent last, which may be the A-ABORT that says why.
         """
-        self._in_loop(self._finish)
+        self._in_loop(self._finish_soon)
+
+    def _finish_soon(self) -> None:
+        self.loop.call_soon(self._finish)  # what has come already is looked at first
 
     def _finish(self) -> None:
         self._flush()
@@ -260,9 +268,8 @@ class Connection(RequestPath, asyncio.Protocol):
         timeout = self.assoc.acse_timeout
         seconds = _LINGER if timeout is None else min(timeout, _LINGER)
         self._linger = self.loop.call_later(seconds, self.break_off)
-        if self.is_held:
-            self.is_held = False
-            self._transport.resume_reading()  # or its end would not be seen
+        self._transport.set_protocol(_Drain(self, self._transport))
+        self._transport.resume_reading()  # it may have been paused, and its end is to be seen
 
     def close(self) -> None:
         """Close the connection; from any thread, and nothing is sent from now on."""
@@ -280,6 +287,23 @@ class Connection(RequestPath, asyncio.Protocol):
         """Close the connection and drop what is not sent; in the loop's thread."""
         if self._is_connected:
             self._transport.abort()
+
+
+class _Drain(asyncio.Protocol):
+    """Drops what a peer still sends when its association is over, and waits for it to close."""
+
+    def __init__(self, connection: Connection, transport: Any) -> None:
+        self._connection = connection
+        self._transport = transport
+        self._left = _DROPPED
+
+    def data_received(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.connection_lost(exc)
 
 
 async def _await(awaitable: Any) -> Any:

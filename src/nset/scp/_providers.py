@@ -15,8 +15,8 @@ from pynetdicom.dimse import DIMSEServiceProvider as _StockDIMSE
 from pynetdicom.dimse_messages import N_SET_RQ, N_SET_RSP, DIMSEMessage
 from pynetdicom.dimse_primitives import C_CANCEL, N_EVENT_REPORT
 from pynetdicom.dul import DULServiceProvider as _StockDUL
-from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
-from pynetdicom.pdu import A_ABORT_RQ
+from pynetdicom.fsm import EVENTS, TRANSITION_TABLE, StateMachine
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ, P_DATA_TF
 from pynetdicom.pdu_primitives import A_ASSOCIATE, A_P_ABORT, P_DATA
 
 from nset import _pdu
@@ -39,8 +39,8 @@ _LOGGER = logging.getLogger("nset")
 _PROVIDER = 0x02
 """The source of an A-ABORT that is not the user's (PS3.8 Section 9.3.8)."""
 
-# Seconds. pynetdicom's requestor looks whether it is still connected after its request has gone out;
-# where the rejection has come by then, which closes the connection, it takes that for an abort.
+# Seconds. pynetdicom's requestor looks whether it is still connected after its request has gone
+# out; a rejection that has come by then, and closed the connection, it takes for an abort.
 _REJECTION_DELAY = 0.01
 
 _decode_msg = _messages.decode_msg(DIMSEMessage.decode_msg)
@@ -56,6 +56,7 @@ class _StateMachine(StateMachine):
         super().transition(state)
         dul: Any = self.dul
         dul.socket.is_transferring = state == "Sta6"
+        dul.socket.is_fast = dul.socket.is_fast and state == "Sta6"
         if state == "Sta13":
             dul.socket.finish()
 
@@ -92,8 +93,7 @@ class DULServiceProvider(_StockDUL):
         self._kill_thread = False
         self.fault = 0
         self._inbox: list[bytes] = connection.inbox
-        self._claim = threading.Lock()  # guards the next two
-        self._is_busy = False
+        self._claim = threading.Lock()  # guards is_pumping and _has_more
         self._has_more = False
 
     def is_alive(self) -> bool:
@@ -145,13 +145,13 @@ class DULServiceProvider(_StockDUL):
         """Do all that there is to do; from any thread."""
         with self._claim:
             self._has_more = True
-            if self._is_busy:
+            if self.socket.is_pumping:
                 return
-            self._is_busy = True
+            self.socket.is_pumping = True
         while True:
             with self._claim:
                 if not self._has_more:
-                    self._is_busy = False
+                    self.socket.is_pumping = False
                     break
                 self._has_more = False
             try:
@@ -169,13 +169,25 @@ class DULServiceProvider(_StockDUL):
         if not events and not self._process_recv_primitive() and not self._decode_next():
             return False
         event = self.event_queue.get(False)
-        if (event, self.state) in TRANSITION_TABLE:
+        action = TRANSITION_TABLE.get((event, self.state))
+        if action is not None:
+            if action in ("AA-1", "AA-8") and event not in ("Evt15", "Evt19"):
+                self._note_unexpected(event)
             self.state_machine.do_action(event)
         elif event in ("Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15"):
             # It has come too late, as a response to a peer that has gone.
             primitive = self.to_provider_queue.get(False)
             _DUL_LOGGER.debug("%s not sent in %s", type(primitive).__name__, self.state)
         return True
+
+    def _note_unexpected(self, event: str) -> None:
+        assoc: Any = self.assoc
+        self.fault = _pdu.UNEXPECTED_PDU
+        assoc.abort_reason = assoc.abort_reason or "invalid PDU"
+        _LOGGER.error(
+            "Aborting the association with %s: invalid PDU: not expected in %s: %s",
+            *(assoc.peer_name(), self.state, EVENTS[event]),
+        )
 
     def _decode_next(self) -> bool:
         """Decode the next PDU that has been received; False where there is none."""
@@ -184,6 +196,8 @@ class DULServiceProvider(_StockDUL):
         data = self._inbox.pop(0)
         try:
             pdu, event = self._decode_pdu(bytearray(data))
+            if isinstance(pdu, P_DATA_TF) and not pdu.presentation_data_value_items:
+                raise ValueError("a P-DATA-TF PDU without a PDV")
         except Exception as exc:
             _DUL_LOGGER.error("Unable to decode the received PDU data")
             _DUL_LOGGER.exception(exc)
@@ -210,12 +224,10 @@ class DULServiceProvider(_StockDUL):
 
     def _send(self, pdu: Any) -> None:
         if isinstance(pdu, A_ABORT_RQ) and pdu.source == _PROVIDER and not pdu.reason_diagnostic:
-            # pynetdicom gives no reason; without a fault it is a PDU that has no place here.
-            pdu.reason_diagnostic = self.fault if self._has_fault() else _pdu.UNEXPECTED_PDU
+            pdu.reason_diagnostic = self.fault  # pynetdicom gives none
+        elif isinstance(pdu, A_ASSOCIATE_RJ):
+            self.assoc.count("rejected")  # type: ignore[attr-defined]
         super()._send(pdu)
-
-    def _has_fault(self) -> bool:
-        return bool(self.assoc.abort_reason)  # type: ignore[attr-defined]
 
     def _break_down(self, exc: Exception) -> None:
         """Abort past the state machine, which has failed; the others go on."""
@@ -306,8 +318,11 @@ class DIMSEServiceProvider(_StockDIMSE):
         """
         fault: Exception
         try:
+            is_complete = False
             for pdv in primitive.presentation_data_value_list:
-                self._receive(pdv)
+                # Data behind a command set that announces none is passed over, as in pynetdicom.
+                if not (is_complete and pdv[1] and not pdv[1][0] & _pdu.IS_COMMAND):
+                    is_complete = self._receive(pdv)
             return
         except CommandSetError as exc:
             fault = exc
@@ -315,26 +330,30 @@ class DIMSEServiceProvider(_StockDIMSE):
             fault = _provider._fault(self.message, exc) if self.message is not None else exc
         self.dul.refuse(fault)  # type: ignore[attr-defined]
 
-    def _receive(self, pdv: tuple[int, bytes]) -> None:
-        """Take one PDV."""
+    def _receive(self, pdv: tuple[int, bytes]) -> bool:
+        """Take one PDV; give whether it completes a message."""
         context_id, data = pdv
         if self._refused is not None and self._passes_over(context_id, data):
-            return
+            return False
         message = self.message
         if message is None:
             message = self.message = DIMSEMessage()
             self._received = 0
             self._connection.is_receiving = True
         if data and not data[0] & _pdu.IS_COMMAND and not self._has_room(context_id, data):
-            return
+            return False
         primitive = P_DATA()
         primitive.presentation_data_value_list.append(pdv)
-        if _decode_msg(message, primitive, self.assoc):
-            self._complete(message)
+        if not _decode_msg(message, primitive, self.assoc):
+            return False
+        self._complete(message)
+        return True
 
     def _complete(self, message: Any) -> None:
         assoc: Any = self.assoc
-        evt.trigger(assoc, evt.EVT_DIMSE_RECV, {"message": message})
+        # The log handlers have nothing to say of an N-SET but at DEBUG.
+        if "_nset_encoded" not in vars(message) or assoc.is_observed():
+            evt.trigger(assoc, evt.EVT_DIMSE_RECV, {"message": message})
         try:
             primitive: Any = _message_to_primitive(message)
         except Exception as exc:
@@ -354,7 +373,11 @@ class DIMSEServiceProvider(_StockDIMSE):
             self.cancel_req[message_id] = primitive
         elif isinstance(primitive, N_EVENT_REPORT) and primitive.is_valid_request:
             assoc.serve_aside(primitive, context_id)
-        elif assoc.expects_response() and primitive.MessageIDBeingRespondedTo is not None:
+        elif (
+            assoc.expects_response()
+            and primitive.MessageIDBeingRespondedTo is not None
+            and not primitive.is_valid_request
+        ):
             self.msg_queue.put((context_id, primitive))
         else:
             assoc.message_came(context_id, primitive)

@@ -4,10 +4,12 @@ import asyncio
 import contextvars
 import inspect
 import logging
+import math
 import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -93,6 +95,7 @@ class Server(AssociationServer):
         self.is_inline = inline
         self.counters = Counters()
         self.connections: set[Connection] = set()
+        self.tasks: set[Any] = set()  # of handlers that wait, and of handshakes
         self.is_releasing = False
         self._associations: dict[Association, None] = {}  # those not over, the oldest first
         self.associations_lock = threading.Lock()
@@ -101,10 +104,10 @@ class Server(AssociationServer):
         self._awaiting: dict[Any, Any] = {}
         self._is_full = False
         self._connecting = 0
-        self._accepting: asyncio.Task[None] | None = None
         self._stopped: asyncio.Event | None = None
         self._ended = threading.Event()
-        self._deadline = 0.0
+        self._deadline = math.inf
+        self._retry: asyncio.TimerHandle | None = None
         self._thread_id: int | None = None
         self._contexts_index: tuple[Any, int, dict[Any, PresentationContext]] = (None, 0, {})
         self._variables = contextvars.copy_context() if _config.PASS_CONTEXTVARS else None
@@ -224,6 +227,11 @@ class Server(AssociationServer):
         if self._stopped is not None and not self._associations:
             self._stopped.set()
 
+    def connected(self, connection: Connection) -> None:
+        """Note that a connection is open, and its TLS handshake done."""
+        self._connecting -= 1
+        self.connections.add(connection)
+
     def lost(self, connection: Connection) -> None:
         """Note that a connection is closed."""
         self.connections.discard(connection)
@@ -284,28 +292,43 @@ class Server(AssociationServer):
         # An association has one thing done at a time, and what it sends or receives beside it.
         threads = 2 * self.limits.connections_for(self.ae.maximum_associations)
         self.services = Workers(self.loop, threads, "nset-service", self._run_job)
-        self._accepting = self.loop.create_task(self._accept())
+        self._listen()
         started()
         try:
             await self._stopping.wait()
         finally:
-            self._accepting.cancel()
-            self.server_close()
+            self._deadline = min(self._deadline, time.monotonic() + SHUTDOWN_TIMEOUT)
+            self._listen_no_more()
             try:
                 await self._end_associations()
             finally:
                 self._close()
 
-    async def _accept(self) -> None:
-        """Take connections."""
-        assert self.socket is not None
+    def _listen(self) -> None:
+        self._retry = None
+        listening: Any = self.socket
+        self.loop.add_reader(listening, self._accept)
+
+    def _listen_no_more(self) -> None:
+        listening: Any = self.socket
+        self.loop.remove_reader(listening)
+        if self._retry is not None:
+            self._retry.cancel()
+        self.server_close()
+
+    def _accept(self) -> None:
+        """Take the connections that are there."""
+        listening: Any = self.socket
         while True:
             try:
-                sock, address = await self.loop.sock_accept(self.socket)
+                sock, address = listening.accept()
+            except BlockingIOError:
+                return
             except OSError as exc:  # too many descriptors, or a peer that has gone already
                 _LOGGER.error("Can't take a connection: %s", exc)
-                await asyncio.sleep(0.1)
-                continue
+                self.loop.remove_reader(listening)
+                self._retry = self.loop.call_later(0.1, self._listen)
+                return
             limit = self.limits.connections_for(self.ae.maximum_associations)
             if len(self.connections) + self._connecting >= limit:
                 self.counters.count("refused_connections")
@@ -316,9 +339,13 @@ class Server(AssociationServer):
                 continue
             self._is_full = False
             self.counters.count("connections")
+            sock.setblocking(False)
             if sock.family in (socket.AF_INET, socket.AF_INET6):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.loop.create_task(self._connect(sock, address))
+            self._connecting += 1
+            task = self.loop.create_task(self._connect(sock, address))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
 
     async def _connect(self, sock: socket.socket, address: Any) -> None:
         """Make a connection of a socket; with TLS, once its handshake is done."""
@@ -327,17 +354,17 @@ class Server(AssociationServer):
             tls["ssl"] = self.ssl_context
             # As long as an association may take; more than nothing is what asyncio asks for.
             tls["ssl_handshake_timeout"] = max(self.ae.acse_timeout or 60, 0.001)
-        self._connecting += 1
         try:
             await self.loop.connect_accepted_socket(
                 partial(Connection, self, sock, address), sock, **tls
             )
-        except Exception as exc:
+        except BaseException as exc:
+            self._connecting -= 1
             sock.close()
+            if not isinstance(exc, Exception):
+                raise
             what = "TLS handshake" if tls else "connection"
             _LOGGER.error("The %s with %s:%s failed: %s", what, *address[:2], exc)
-        finally:
-            self._connecting -= 1
 
     async def _end_associations(self) -> None:
         """Finish what is being done and release the associations; abort those that do not end."""
@@ -348,13 +375,13 @@ class Server(AssociationServer):
         for assoc in self.active_associations:
             assoc.is_ending = True
             assoc.advance()
-        left = self._deadline - time.monotonic()
-        if self._associations and left > 0:
+        # In short waits, since a second call may bring the deadline forward.
+        while self._associations and (left := self._deadline - time.monotonic()) > 0:
             self._stopped.clear()
-            try:
-                await asyncio.wait_for(self._stopped.wait(), left)
-            except asyncio.TimeoutError:
-                _LOGGER.warning("Aborting %d associations at shutdown", len(self._associations))
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), min(left, 0.1))
+        if self._associations:
+            _LOGGER.warning("Aborting %d associations at shutdown", len(self._associations))
         for assoc in self.active_associations:
             assoc.abort_reason = assoc.abort_reason or "shutdown"
             assoc._abort_blocking(block=False)
@@ -363,7 +390,13 @@ class Server(AssociationServer):
             await asyncio.sleep(0.001)
         for connection in list(self.connections):
             connection.break_off()
+        for task in list(self.tasks):
+            task.cancel()
+        if self.tasks:
+            await asyncio.wait(list(self.tasks), timeout=_CLOSING_TIMEOUT)
         await asyncio.sleep(0)
+        for assoc in self.active_associations:
+            assoc.end()  # its handler has not returned
 
     def _close(self) -> None:
         self.handlers.close(0)
@@ -381,7 +414,7 @@ class Server(AssociationServer):
         timeout : float
             As for `shutdown`.
         """
-        self._deadline = time.monotonic() + timeout
+        self._deadline = min(self._deadline, time.monotonic() + timeout)
         try:
             self.loop.call_soon_threadsafe(self._stopping.set)
         except RuntimeError:  # the loop is closed
