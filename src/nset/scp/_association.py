@@ -41,6 +41,9 @@ _NSET_LOGGER = logging.getLogger("nset")
 # Where the standard handlers write what each PDU and message holds, at DEBUG.
 messages_are_logged = logging.getLogger("pynetdicom._handlers").isEnabledFor
 
+# Seconds in which a peer may still agree to a release that its request has crossed.
+_CROSSING = 0.5
+
 
 class _Acceptor(ServiceUser):
     """The server's side, whose supported contexts all associations share until one changes them."""
@@ -566,9 +569,8 @@ class Association(_StockAssociation):
         """Serve the next message; in the loop's thread."""
         context_id, message = self._connection.requests.pop(0)
         if self._connection.is_ending and self._sent_release:
-            # It has crossed the A-RELEASE-RQ: better no answer at once than none for long.
-            self.abort_reason = "shutdown"
-            self._abort_blocking(block=False)
+            # It has crossed the A-RELEASE-RQ, and its peer may rather wait for an answer to it.
+            self._connection.call_later(_CROSSING, self._give_up_release)
             return
         refusal = getattr(message, "_nset_refusal", None)
         is_n_set = type(message) is N_SET and message.is_valid_request
@@ -582,6 +584,11 @@ class Association(_StockAssociation):
         self._is_serving = True
         self.count("requests")
         self.do_in_worker(partial(self._serve_request, message, context_id))
+
+    def _give_up_release(self) -> None:
+        if not self._is_over:
+            self.abort_reason = self.abort_reason or "shutdown"
+            self._abort_blocking(block=False)
 
     def _serve_n_set(self, request: Any) -> bool:
         """Have the handler of EVT_N_SET called, also for an SOP Class that a program registered."""
@@ -602,8 +609,8 @@ class Association(_StockAssociation):
         super()._serve_request(msg, context_id)
         if self._sent_abort and not had_aborted:
             _NSET_LOGGER.error(
-                "Aborted the association with %s while its %s was served",
-                *(self.peer_name(), msg.msg_type),
+                "Aborted the association with %s while its %s was served: %s, context %d",
+                *(self.peer_name(), msg.msg_type, _sop_class(msg), context_id),
             )
 
     def serve_aside(self, message: Any, context_id: int) -> None:
@@ -638,3 +645,9 @@ class Association(_StockAssociation):
         peer = self.requestor
         title = peer.ae_title or (peer.primitive.calling_ae_title if peer.primitive else "")
         return f"{title}@{self._address[0]}:{self._address[1]}"
+
+
+def _sop_class(message: Any) -> Any:
+    """Give what a request says its SOP Class is."""
+    requested = getattr(message, "RequestedSOPClassUID", None)
+    return requested or getattr(message, "AffectedSOPClassUID", None)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from nset._implementation import RequestPath
 from nset._pdu import PduError
 from nset.scp._association import messages_are_logged
 from nset.scp._n_set import SetEvent, failed, known_services
+from nset.scp._providers import CLOSED
 
 if TYPE_CHECKING:
     from nset.scp._association import Association
@@ -100,7 +102,7 @@ class Connection(RequestPath, asyncio.Protocol):
         dul = self.assoc.dul
         dul.artim_timer.close()
         dul._idle_timer.close()
-        dul.event_queue.put("Evt17")
+        self.inbox.append(CLOSED)  # behind the PDUs that have come before it
         dul.work()
 
     def pause_writing(self) -> None:
@@ -133,6 +135,8 @@ class Connection(RequestPath, asyncio.Protocol):
             self.loop.call_soon(self.read)
             return
         self.give_up()
+        if self.assoc.dul.to_provider_queue.queue:
+            self.assoc.dul.pump()  # a rejection that waits to be sent comes first
         self.assoc.dul.refuse(fault)
         self.assoc.dul.work()
 
@@ -264,7 +268,8 @@ class Connection(RequestPath, asyncio.Protocol):
         if not self._transport.can_write_eof():  # TLS has no half-closed connections
             self._transport.close()
             return
-        self._transport.write_eof()
+        with suppress(OSError):  # where the peer has gone already
+            self._transport.write_eof()
         timeout = self.assoc.acse_timeout
         seconds = _LINGER if timeout is None else min(timeout, _LINGER)
         self._linger = self.loop.call_later(seconds, self.break_off)

@@ -15,7 +15,7 @@ from pynetdicom.dimse import DIMSEServiceProvider as _StockDIMSE
 from pynetdicom.dimse_messages import N_SET_RQ, N_SET_RSP, DIMSEMessage
 from pynetdicom.dimse_primitives import C_CANCEL, N_EVENT_REPORT
 from pynetdicom.dul import DULServiceProvider as _StockDUL
-from pynetdicom.fsm import EVENTS, TRANSITION_TABLE, StateMachine
+from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ, P_DATA_TF
 from pynetdicom.pdu_primitives import A_ASSOCIATE, A_P_ABORT, P_DATA
 
@@ -36,8 +36,14 @@ if TYPE_CHECKING:
 _DUL_LOGGER = logging.getLogger("pynetdicom.dul")
 _LOGGER = logging.getLogger("nset")
 
+# What PDUs are to the state machine (PS3.8 Table 9-10).
+_PDU_TYPES = {"Evt3": 2, "Evt4": 3, "Evt6": 1, "Evt10": 4, "Evt12": 5, "Evt13": 6}
+
 _PROVIDER = 0x02
 """The source of an A-ABORT that is not the user's (PS3.8 Section 9.3.8)."""
+
+CLOSED = b""
+"""What is no PDU but the end of the connection."""
 
 # Seconds. pynetdicom's requestor looks whether it is still connected after its request has gone
 # out; a rejection that has come by then, and closed the connection, it takes for an abort.
@@ -171,8 +177,9 @@ class DULServiceProvider(_StockDUL):
         event = self.event_queue.get(False)
         action = TRANSITION_TABLE.get((event, self.state))
         if action is not None:
-            if action in ("AA-1", "AA-8") and event not in ("Evt15", "Evt19"):
-                self._note_unexpected(event)
+            kind = _PDU_TYPES.get(event)
+            if kind is not None and action in ("AA-1", "AA-7", "AA-8"):
+                self._note_unexpected(kind, action)
             self.state_machine.do_action(event)
         elif event in ("Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15"):
             # It has come too late, as a response to a peer that has gone.
@@ -180,20 +187,24 @@ class DULServiceProvider(_StockDUL):
             _DUL_LOGGER.debug("%s not sent in %s", type(primitive).__name__, self.state)
         return True
 
-    def _note_unexpected(self, event: str) -> None:
+    def _note_unexpected(self, kind: int, action: str) -> None:
         assoc: Any = self.assoc
         self.fault = _pdu.UNEXPECTED_PDU
-        assoc.abort_reason = assoc.abort_reason or "invalid PDU"
-        _LOGGER.error(
-            "Aborting the association with %s: invalid PDU: not expected in %s: %s",
-            *(assoc.peer_name(), self.state, EVENTS[event]),
-        )
+        if action != "AA-7":  # where it is over already
+            assoc.abort_reason = assoc.abort_reason or "invalid PDU"
+            _LOGGER.error(
+                "Aborting the association with %s: invalid PDU: one of type 0x%02X in %s",
+                *(assoc.peer_name(), kind, self.state),
+            )
 
     def _decode_next(self) -> bool:
         """Decode the next PDU that has been received; False where there is none."""
         if not self._inbox:
             return False
         data = self._inbox.pop(0)
+        if data is CLOSED:
+            self.event_queue.put("Evt17")
+            return True
         try:
             pdu, event = self._decode_pdu(bytearray(data))
             if isinstance(pdu, P_DATA_TF) and not pdu.presentation_data_value_items:
@@ -223,8 +234,8 @@ class DULServiceProvider(_StockDUL):
         self.event_queue.put("Evt19")
 
     def _send(self, pdu: Any) -> None:
-        if isinstance(pdu, A_ABORT_RQ) and pdu.source == _PROVIDER and not pdu.reason_diagnostic:
-            pdu.reason_diagnostic = self.fault  # pynetdicom gives none
+        if isinstance(pdu, A_ABORT_RQ) and pdu.source == _PROVIDER:
+            pdu.reason_diagnostic = self.fault  # pynetdicom does not know
         elif isinstance(pdu, A_ASSOCIATE_RJ):
             self.assoc.count("rejected")  # type: ignore[attr-defined]
         super()._send(pdu)

@@ -1,0 +1,322 @@
+"""Peers that a server should survive: they come, do something that is wrong or slow, and go.
+
+Usage: python benchmarks/bad_peers.py PORT SECONDS [BAD SLOW_READERS SLOW_WRITERS SEED]
+Prints what they have done, and what they have found wrong with the server, as JSON.
+"""
+
+import asyncio
+import json
+import random
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from io import BytesIO
+
+from nset import N_SET, wire
+from nset.demo import MPPS, load
+
+TIMEOUT = 10  # seconds; for what takes milliseconds when all is well
+PATIENCE = 6.0  # seconds: longer than the server's own timeouts
+_A_RELEASE_RQ = bytes((0x05, 0, 0, 0, 0, 4, 0, 0, 0, 0))
+_A_RELEASE_RP = bytes((0x06, 0, 0, 0, 0, 4, 0, 0, 0, 0))
+_A_ABORT = bytes((0x07, 0, 0, 0, 0, 4, 0, 0, 0, 0))
+
+_Behaviour = Callable[["Peer", random.Random], Awaitable[None]]
+
+
+class Wrong(Exception):
+    """The server has not done what it should."""
+
+
+class Peer:
+    """A socket, connected to the server."""
+
+    def __init__(self, port: int, receive_buffer: int | None = None) -> None:
+        self.port = port
+        self.socket = socket.socket()
+        self.socket.setblocking(False)
+        if receive_buffer is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._loop = asyncio.get_running_loop()
+
+    async def connect(self) -> None:
+        await self._in_time(self._loop.sock_connect(self.socket, ("127.0.0.1", self.port)))
+
+    async def associate(self) -> None:
+        await self.send(load.associate_rq())
+        await self.accepted()
+
+    async def accepted(self) -> None:
+        header = await self.read(6)
+        if header[0] != 0x02:
+            raise Wrong(f"PDU {header[0]:02X}H is the answer to an A-ASSOCIATE-RQ")
+        await self.read(int.from_bytes(header[2:], "big"))
+
+    async def send(self, data: bytes) -> None:
+        await self._in_time(self._loop.sock_sendall(self.socket, data))
+
+    async def send_slowly(self, data: bytes, pause: float) -> None:
+        for byte in data:
+            await self.send(bytes((byte,)))
+            await asyncio.sleep(pause)
+
+    async def read(self, length: int) -> bytes:
+        data = b""
+        while len(data) < length:
+            more = await self._in_time(self._loop.sock_recv(self.socket, length - len(data)))
+            if not more:
+                raise ConnectionError("closed by the server")
+            data += more
+        return data
+
+    async def until_closed(self, seconds: float) -> bool:
+        """Read until the server has closed the connection; False where it has not."""
+        end = time.monotonic() + seconds
+        with suppress(ConnectionError):
+            while (left := end - time.monotonic()) > 0:
+                try:
+                    data = await asyncio.wait_for(self._loop.sock_recv(self.socket, 65536), left)
+                except asyncio.TimeoutError:
+                    return False
+                if not data:
+                    return True
+            return False
+        return True
+
+    def reset(self) -> None:
+        """Close with a RST instead of a FIN."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    async def _in_time(self, awaitable: Awaitable[bytes]) -> bytes:
+        return await asyncio.wait_for(awaitable, TIMEOUT)
+
+
+# -- What is sent ----------------------------------------------------------------------------------
+
+
+def exchange(message_id: int, length: int = 1024) -> tuple[bytes, bytes]:
+    """A request, and the answer that the server of the soak test should give."""
+    request = N_SET()
+    request.MessageID = message_id
+    request.RequestedSOPClassUID = MPPS
+    request.RequestedSOPInstanceUID = load.INSTANCE
+    data_set = message_id.to_bytes(2, "little") + load.INSTANCE.encode()
+    request.ModificationList = BytesIO(data_set.ljust(length, b"\0"))
+    return wire.encode_pdus(request, 1, 16382), wire.encode_pdus(request.response(0x0000), 1)
+
+
+REQUEST, ANSWER = exchange(7)
+SHORT_REQUEST, SHORT_ANSWER = exchange(8, 64)
+
+
+def _p_data(pdv_length: int, body: bytes) -> bytes:
+    return struct.pack(">BxIIBB", 0x04, len(body) + 6, pdv_length, 1, 0x03) + body
+
+
+def _lies() -> list[tuple[bool, bytes]]:
+    """PDUs whose lengths are not true, and whether they come in an association."""
+    rq = load.associate_rq()
+    item = rq.index(b"\x10\x00", 70)
+    return [
+        (False, b"\x01\x00\xff\xff\xff\xff" + rq[6:]),
+        (False, rq[: item + 2] + b"\xff\xff" + rq[item + 4 :]),
+        (False, b"\x01\x00\x00\x00\x00\x04" + rq[6:]),
+        (False, b"\x04\x00\xff\xff\xff\xff" + bytes(100)),
+        (True, b"\x04\x00\xff\xff\xff\xff" + bytes(1000)),
+        (True, b"\x04\x00\x00\x00\x00\x00"),
+        (True, _p_data(0xFFFFFFFF, bytes(50))),
+        (True, _p_data(0, bytes(50))),
+        (True, _p_data(1, bytes(50))),
+        (True, _p_data(52, struct.pack("<HHL", 0, 0x0100, 0x7FFFFFFF).ljust(50, b"\0"))),
+        (True, b"\x09\x00\x00\x00\x00\x04\x00\x00\x00\x00"),
+        (True, b"\x07\x00\xff\xff\xff\xff\x00\x00\x00\x00"),
+    ]
+
+
+LIES = _lies()
+
+
+# -- What they do ----------------------------------------------------------------------------------
+
+
+async def garbage(peer: Peer, chance: random.Random) -> None:
+    if chance.random() < 0.5:
+        await peer.associate()
+    data = chance.randbytes(chance.randint(1, 4000))
+    if chance.random() < 0.5:
+        data = bytes((chance.randint(1, 7),)) + data
+    await peer.send(data)
+    await peer.until_closed(chance.uniform(0.1, 1))
+
+
+async def flood(peer: Peer, chance: random.Random) -> None:
+    """Send what can't be understood, and go on with that after it has been said."""
+    if chance.random() < 0.5:
+        await peer.associate()
+    await peer.send(chance.randbytes(100))
+    end = time.monotonic() + chance.uniform(0.2, 2)
+    while time.monotonic() < end:
+        await peer.send(bytes(50_000))
+        await asyncio.sleep(0.005)
+
+
+async def half_pdu(peer: Peer, chance: random.Random) -> None:
+    whole = load.associate_rq()
+    if chance.random() < 0.5:
+        await peer.associate()
+        whole = REQUEST
+    await peer.send(whole[: chance.randint(1, len(whole) - 1)])
+    await _stay(peer, chance)
+
+
+async def silent(peer: Peer, chance: random.Random) -> None:
+    await _stay(peer, chance)
+
+
+async def _stay(peer: Peer, chance: random.Random) -> None:
+    """Be silent: most leave soon, some are still there when the server has had enough."""
+    if chance.random() < 0.8:
+        await peer.until_closed(chance.uniform(0.1, 1))
+    elif not await peer.until_closed(PATIENCE + TIMEOUT):
+        raise Wrong("a silent peer was not sent away")
+
+
+async def abort(peer: Peer, chance: random.Random) -> None:
+    await peer.associate()
+    sent = REQUEST * chance.randint(0, 5) + REQUEST[: chance.choice((0, _first_pdu()))]
+    await peer.send(sent + _A_ABORT)
+    if chance.random() < 0.5:
+        await peer.until_closed(PATIENCE)
+
+
+def _first_pdu() -> int:
+    return 6 + int.from_bytes(REQUEST[2:6], "big")
+
+
+async def lie(peer: Peer, chance: random.Random) -> None:
+    is_associated, data = chance.choice(LIES)
+    if is_associated:
+        await peer.associate()
+    await peer.send(data)
+    await peer.until_closed(chance.uniform(0.1, 1))
+
+
+async def reset(peer: Peer, chance: random.Random) -> None:
+    if chance.random() < 0.9:
+        await peer.associate()
+        await peer.send(REQUEST * chance.randint(0, 20))
+        if chance.random() < 0.5:
+            await asyncio.sleep(chance.uniform(0, 0.05))
+    peer.reset()
+
+
+async def leave(peer: Peer, chance: random.Random) -> None:
+    """Close without a word, in the middle of the work."""
+    await peer.associate()
+    await peer.send(REQUEST * chance.randint(0, 5) + REQUEST[: chance.randint(0, 500)])
+
+
+async def read_slowly(peer: Peer, chance: random.Random) -> None:
+    """Ask for more and more, and take a byte of the answers now and then."""
+    await peer.associate()
+    end = time.monotonic() + chance.uniform(2, 8)
+
+    async def ask() -> None:
+        while True:
+            await asyncio.get_running_loop().sock_sendall(peer.socket, REQUEST * 20)
+            await asyncio.sleep(0.01)
+
+    asking = asyncio.create_task(ask())
+    try:
+        while time.monotonic() < end and not asking.done():
+            await asyncio.sleep(chance.uniform(0.02, 0.1))
+            await peer.read(1)
+    finally:
+        asking.cancel()
+        with suppress(asyncio.CancelledError, OSError):
+            await asking
+    if chance.random() < 0.5:
+        peer.reset()
+
+
+async def write_slowly(peer: Peer, chance: random.Random) -> None:
+    """Send byte by byte; there is nothing wrong with that, and the answer has to be right."""
+    pause = chance.uniform(0.002, 0.004)
+    await peer.send_slowly(load.associate_rq(), pause)
+    await peer.accepted()
+    await peer.send_slowly(SHORT_REQUEST, pause)
+    answer = await peer.read(len(SHORT_ANSWER))
+    if answer != SHORT_ANSWER:
+        raise Wrong(f"the answer should be {SHORT_ANSWER!r}, and is {answer!r}")
+    await peer.send_slowly(_A_RELEASE_RQ, pause)
+    if await peer.read(10) != _A_RELEASE_RP:
+        raise Wrong("no A-RELEASE-RP")
+
+
+BAD = (garbage, flood, half_pdu, silent, abort, lie, reset, leave)
+
+
+class Crowd:
+    """All of them.
+
+    Parameters
+    ----------
+    port : int
+        Of the server, on 127.0.0.1.
+    seconds : float
+        How long they come and go.
+    """
+
+    def __init__(self, port: int, seconds: float) -> None:
+        self.port = port
+        self.end = time.monotonic() + seconds
+        self.done: Counter[str] = Counter()
+        self.wrong: Counter[str] = Counter()
+
+    async def one(self, behaviours: tuple[_Behaviour, ...], chance: random.Random) -> None:
+        """Come and go, again and again."""
+        while time.monotonic() < self.end:
+            behaviour = chance.choice(behaviours)
+            name = behaviour.__name__
+            peer = Peer(self.port, 4096 if behaviour is read_slowly else None)
+            try:
+                await peer.connect()
+                await behaviour(peer, chance)
+            except ConnectionError as exc:
+                # Most get what they deserve; but nobody is refused, nor sent away for being slow.
+                if isinstance(exc, ConnectionRefusedError) or behaviour is write_slowly:
+                    self.wrong[f"{name}: {exc!r}"] += 1
+            except (Wrong, asyncio.TimeoutError) as exc:
+                self.wrong[f"{name}: {exc!r}"] += 1
+            finally:
+                peer.socket.close()
+            self.done[name] += 1
+            await asyncio.sleep(chance.uniform(0.05, 0.5))
+
+
+async def main(
+    port: int, seconds: float, bad: int = 16, readers: int = 4, writers: int = 4, seed: int = 1
+) -> None:
+    """Have them come and go, and print what happened."""
+    crowd = Crowd(port, seconds)
+    chance = random.Random(seed)
+    groups = [(BAD, bad), ((read_slowly,), readers), ((write_slowly,), writers)]
+    await asyncio.gather(
+        *(
+            crowd.one(behaviours, random.Random(chance.random()))
+            for behaviours, number in groups
+            for _ in range(number)
+        )
+    )
+    print(json.dumps({"done": crowd.done, "wrong": crowd.wrong}))
+
+
+if __name__ == "__main__":
+    port, seconds, *numbers = sys.argv[1:]
+    asyncio.run(main(int(port), float(seconds), *map(int, numbers)))

@@ -1,0 +1,502 @@
+"""A soak test of `nset.scp`: good peers are to be served well, whatever bad ones do beside them.
+
+Usage: python benchmarks/soak.py [--seconds S] [--handler async|plain|inline]
+
+First the good peers are alone, then bad ones come and go. Ends with 1 where an answer was lost or
+wrong, the 99th percentile of the good ones' waits or the server's memory has grown too much, or
+something was left behind. For Linux. The server is a process of its own, and so are the bad peers.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import struct
+import subprocess
+import sys
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import processes
+import soak_server
+
+from nset import IMPLEMENTATION, N_SET, wire
+from nset.demo import MPPS, load
+
+HERE = Path(__file__).parent
+TIMEOUT = 20  # seconds; for what takes milliseconds or a few seconds when all is well
+MIB = 1 << 20
+
+WARM_UP = 2.0
+"""Seconds before anything counts."""
+
+ALONE = 0.25
+"""Which part of the time the good peers are alone."""
+
+BURST = 4
+"""Requests that every second good peer sends in one write, so that some wait in the server."""
+
+_MARK = 0x5AA5
+_MARK_BYTES = _MARK.to_bytes(2, "little")
+_A_ASSOCIATE_AC, _P_DATA_TF = 0x02, 0x04
+
+
+class Phase(NamedTuple):
+    """What was seen in a part of the test.
+
+    Attributes
+    ----------
+    name : str
+        For the report.
+    waits : array of float
+        Seconds from each request to its answer.
+    delays : array of float
+        Seconds by which this process was late to send: its own share of the waits.
+    sizes : list of int
+        The server's RSS, second by second.
+    taken : list of tuple of (float, float, float)
+        Likewise: the time, what CPU time the server had taken, how long it had waited for a CPU.
+    """
+
+    name: str
+    waits: "array[float]"
+    delays: "array[float]"
+    sizes: list[int]
+    taken: list[tuple[float, float, float]]
+
+    @classmethod
+    def new(cls, name: str) -> "Phase":
+        """Make one in which nothing was seen yet."""
+        return cls(name, array("d"), array("d"), [], [])
+
+    @property
+    def p99(self) -> float:
+        """Seconds that 99 of 100 requests waited at most."""
+        return _quantile(self.waits, 0.99)
+
+    @property
+    def cpu(self) -> float:
+        """Which part of the time the server ran."""
+        return self._part(1)
+
+    @property
+    def waited(self) -> float:
+        """Which part of the time it would have, had there been a CPU for it."""
+        return self._part(2)
+
+    def _part(self, column: int) -> float:
+        first, last = self.taken[0], self.taken[-1]
+        return (last[column] - first[column]) / (last[0] - first[0])
+
+    def __str__(self) -> str:
+        waits = ", ".join(
+            f"{name} {_quantile(self.waits, part) * 1e3:.2f}"
+            for name, part in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1)]
+        )
+        return (
+            f"{self.name}: {len(self.waits)} N-SETs, ms: {waits}\n"
+            f"    late to send, ms: p99 {_quantile(self.delays, 0.99) * 1e3:.2f}; the server's "
+            f"CPU {self.cpu:.0%}, and {self.waited:.0%} of the time it waited for one"
+        )
+
+
+class GoodPeer(asyncio.Protocol):
+    """An association that asks at a steady pace, and checks each answer.
+
+    Parameters
+    ----------
+    soak : Soak
+        Where it belongs.
+    number : int
+        Which of them it is.
+    """
+
+    def __init__(self, soak: "Soak", number: int) -> None:
+        self.soak = soak
+        self.faults: list[str] = []
+        self.sent = self.answered = 0
+        self.associated: asyncio.Future[None] = soak.loop.create_future()
+        self._burst = BURST if number % 2 else 1
+        self._period = self._burst / soak.rate
+        self._next = 0.0
+        self._waiting: deque[tuple[int, float]] = deque()
+        self._received = b""
+        self._is_over = False
+
+        instance = f"1.2.826.0.1.3680043.8.498.7{number:03d}"
+        request = N_SET()
+        request.MessageID = _MARK
+        request.RequestedSOPClassUID = MPPS
+        request.RequestedSOPInstanceUID = instance
+        request.ModificationList = BytesIO((_MARK_BYTES + instance.encode()).ljust(1024, b"\0"))
+        self._request = wire.encode_pdus(request, 1, 16382).split(_MARK_BYTES)
+        self._answers = {
+            status: wire.encode_pdus(request.response(status), 1).split(_MARK_BYTES)
+            for status in {soak_server.status_of(message_id) for message_id in range(10)}
+        }
+        (self._answer_length,) = {len(_MARK_BYTES.join(parts)) for parts in self._answers.values()}
+
+    def start(self, delay: float) -> None:
+        """Begin to ask."""
+        self._next = self.soak.loop.time() + delay
+        self.soak.loop.call_at(self._next, self._ask)
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._is_over = True
+
+    @property
+    def unanswered(self) -> int:
+        """How many answers are still to come."""
+        return len(self._waiting)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._is_over = True
+        self._transport.close()
+
+    def _ask(self) -> None:
+        if self._is_over or self.faults:
+            return
+        loop = self.soak.loop
+        self.soak.phase.delays.append(loop.time() - self._next)
+        requests = []
+        for _ in range(self._burst):
+            message_id = self.sent % 0xFFFF + 1
+            self.sent += 1
+            requests.append(message_id.to_bytes(2, "little").join(self._request))
+            self._waiting.append((message_id, time.perf_counter()))
+        self._transport.write(b"".join(requests))
+        # By the plan, not by when it was done; but what was missed is not caught up with.
+        self._next = max(self._next + self._period, loop.time())
+        loop.call_at(self._next, self._ask)
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        transport.write(load.associate_rq())
+
+    def data_received(self, data: bytes) -> None:
+        now = time.perf_counter()
+        self._received += data
+        if not self.associated.done():
+            self._take_acceptance()
+        while len(self._received) >= self._answer_length or self._has_other_pdu():
+            answer = self._received[: self._answer_length]
+            self._received = self._received[self._answer_length :]
+            if not self._take_answer(answer, now):
+                return
+
+    def _has_other_pdu(self) -> bool:
+        return bool(self._received) and self._received[0] != _P_DATA_TF and self.associated.done()
+
+    def _take_acceptance(self) -> None:
+        if len(self._received) < 6:
+            return
+        (kind, length) = struct.unpack_from(">BxL", self._received)
+        if len(self._received) < 6 + length:
+            return
+        self._received = self._received[6 + length :]
+        if kind == _A_ASSOCIATE_AC:
+            self.associated.set_result(None)
+        else:
+            self.associated.set_exception(ConnectionError(f"PDU {kind:02X}H, not 02H"))
+
+    def _take_answer(self, answer: bytes, now: float) -> bool:
+        if not self._waiting:
+            return self._fail(f"without a request came {answer.hex(' ')}")
+        message_id, sent = self._waiting.popleft()
+        parts = self._answers[soak_server.status_of(message_id)]
+        if answer != message_id.to_bytes(2, "little").join(parts):
+            return self._fail(f"the answer to request {self.answered + 1} is {answer.hex(' ')}")
+        self.answered += 1
+        self.soak.phase.waits.append(now - sent)
+        return True
+
+    def _fail(self, fault: str) -> bool:
+        self.faults.append(fault)
+        self._transport.abort()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._is_over or self._waiting:
+            self.faults.append(f"the connection was lost: {exc!r}")
+        if not self.associated.done():
+            self.associated.set_exception(ConnectionError("no answer to the A-ASSOCIATE-RQ"))
+
+
+class Soak:
+    """The test.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        As the program has them.
+    server : ServerProcess
+        Whom it tests.
+    """
+
+    def __init__(self, options: argparse.Namespace, server: "ServerProcess") -> None:
+        self.options = options
+        self.rate: float = options.rate
+        self.server = server
+        self.loop = asyncio.get_running_loop()
+        self.phases = [Phase.new("warming up")]
+        self.bad: dict[str, Any] = {"done": {}, "wrong": {}}
+        self.peers = [GoodPeer(self, number) for number in range(options.associations)]
+
+    @property
+    def phase(self) -> Phase:
+        """What is being seen."""
+        return self.phases[-1]
+
+    async def run(self) -> None:
+        """Take the time that it takes."""
+        for peer in self.peers:
+            await self.loop.create_connection(lambda peer=peer: peer, "127.0.0.1", self.server.port)
+            await asyncio.wait_for(peer.associated, TIMEOUT)
+        for number, peer in enumerate(self.peers):
+            peer.start(number / len(self.peers) / self.rate)
+        seconds: float = self.options.seconds
+        await self._watch(WARM_UP)
+        self.phases.append(Phase.new("alone"))
+        await self._watch(seconds * ALONE)
+        self.phases.append(Phase.new("with bad peers"))
+        await self._with_bad_peers(seconds * (1 - ALONE) - WARM_UP)
+        self.phases.append(Phase.new("afterwards"))
+        for peer in self.peers:
+            peer.stop()
+        end = time.monotonic() + TIMEOUT
+        while any(peer.unanswered for peer in self.peers) and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+        for peer in self.peers:
+            peer.close()
+        await asyncio.sleep(0.5)
+
+    async def _watch(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        self._look()
+        while (left := end - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, 1))
+            self._look()
+
+    def _look(self) -> None:
+        pid = self.server.pid
+        self.phase.sizes.append(processes.resident_bytes(pid))
+        self.phase.taken.append(
+            (time.monotonic(), processes.cpu_seconds(pid), processes.waited_seconds(pid))
+        )
+
+    async def _with_bad_peers(self, seconds: float) -> None:
+        numbers = (self.options.bad, self.options.slow, self.options.slow, self.options.seed)
+        crowd = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(HERE / "bad_peers.py"),
+            *map(str, (self.server.port, seconds, *numbers)),
+            stdout=subprocess.PIPE,
+        )
+        try:
+            await self._watch(seconds)
+            # The last ones are still there, and are waited for with the good ones at work.
+            output, _ = await asyncio.wait_for(crowd.communicate(), 2 * TIMEOUT)
+        except BaseException:
+            crowd.kill()
+            raise
+        if crowd.returncode:
+            raise RuntimeError("the bad peers have failed; the reason is above")
+        self.bad = json.loads(output)
+
+
+class ServerProcess:
+    """The server's process, and what it tells of itself.
+
+    Parameters
+    ----------
+    process : subprocess.Popen
+        The process, with pipes.
+    """
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        self.pid = process.pid
+        self.port = int(self._line())
+
+    def ask(self) -> dict[str, Any]:
+        """Have it tell what it has done.
+
+        Returns
+        -------
+        dict of str to object
+            As soak_server.py tells it.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        done: dict[str, Any] = json.loads(self._line())
+        return done
+
+    def ask_when_empty(self, seconds: float) -> dict[str, Any]:
+        """Do that once all peers are gone, or the time is over."""
+        end = time.monotonic() + seconds
+        while (done := self.ask())["active_associations"] or done["open_connections"]:
+            if time.monotonic() > end:
+                break
+            time.sleep(0.2)
+        return done
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the server has ended; the reason is above")
+        return line
+
+
+@contextmanager
+def serving(handler: str, log: Path | None) -> Iterator[ServerProcess]:
+    """Run the server; what it logs goes to the file, or nowhere."""
+    command = [sys.executable, str(HERE / "soak_server.py"), handler]
+    with (
+        (log or Path("/dev/null")).open("w") as errors,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        assert process.stdin is not None
+        try:
+            yield ServerProcess(process)
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def report(soak: Soak, done: dict[str, Any], options: argparse.Namespace) -> bool:
+    """Print what was seen, and tell whether all is well."""
+    _, alone, attacked, _ = soak.phases
+    faults = [
+        f"good peer {number}: {fault}"
+        for number, peer in enumerate(soak.peers)
+        for fault in peer.faults
+    ]
+    faults += [f"{fault} ({times} times)" for fault, times in soak.bad["wrong"].items()]
+    sent = sum(peer.sent for peer in soak.peers)
+    lost = sent - sum(peer.answered for peer in soak.peers)
+    before, after = growth(attacked.sizes)
+    allowed = max(options.factor * alone.p99, options.floor / 1e3)
+    left = done["active_associations"] + done["open_connections"]
+    deeds = ", ".join(f"{name} {times}" for name, times in sorted(soak.bad["done"].items()))
+
+    print(f"{IMPLEMENTATION} twin, {options.handler} handler, {len(soak.peers)} good peers")
+    print(alone, attacked, sep="\n")
+    print(f"bad peers: {deeds}")
+    print(f"server: {json.dumps(done)}")
+    for fault in faults[:20]:
+        print(f"  {fault}")
+    is_busy = attacked.waited > options.busy
+    marks = [
+        (lost == 0 and not faults, f"{lost} of {sent} answers lost, {len(faults)} faults"),
+        (done["unfit"] == 0, f"{done['unfit']} requests with another's data set"),
+        (
+            attacked.p99 <= allowed or is_busy,
+            f"p99 with bad peers {attacked.p99 / alone.p99:.2f}x that without, "
+            f"{attacked.p99 * 1e3:.2f} ms; at most {options.factor:g}x or {options.floor:g} ms"
+            f"{', were the machine less busy' if is_busy else ''}",
+        ),
+        (
+            after - before <= options.growth * MIB,
+            f"memory {before / MIB:.1f} -> {after / MIB:.1f} MiB; at most {options.growth:g} more",
+        ),
+        (left == 0, f"{left} associations or connections left behind"),
+    ]
+    for is_well, text in marks:
+        print("✓" if is_well else "✗", text)
+    return all(is_well for is_well, _ in marks)
+
+
+def growth(sizes: list[int]) -> tuple[float, float]:
+    """Tell the size once it should be stable, and at the end.
+
+    Parameters
+    ----------
+    sizes : list of int
+        Second by second.
+
+    Returns
+    -------
+    tuple of (float, float)
+        Medians: one of what was seen from a third to the middle, one of the last sixth.
+    """
+    part = max(len(sizes) // 6, 1)
+    return median(sizes[2 * part : 3 * part]), median(sizes[-part:])
+
+
+def _quantile(values: "array[float]", part: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * part), len(ordered) - 1)] if ordered else float("nan")
+
+
+def _run(main: Callable[[], Any]) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main())
+    else:
+        uvloop.run(main())
+
+
+def main() -> None:
+    """Run the test, print the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=600, help="in all")
+    parser.add_argument("--handler", choices=("async", "plain", "inline"), default="async")
+    parser.add_argument("--associations", type=int, default=64, help="good ones")
+    parser.add_argument("--rate", type=float, default=50, help="N-SETs a second on each of them")
+    parser.add_argument("--bad", type=int, default=16, help="bad peers at a time")
+    parser.add_argument(
+        "--slow", type=int, default=4, help="slow readers, and as many slow writers"
+    )
+    parser.add_argument("--factor", type=float, default=3, help="by which the p99 may rise")
+    parser.add_argument("--floor", type=float, default=0, help="a p99 that is well anyway, in ms")
+    parser.add_argument(
+        "--growth",
+        type=float,
+        default=8,
+        help="MiB that the server may grow by once the bad peers have been there for a while",
+    )
+    parser.add_argument(
+        "--busy",
+        type=float,
+        default=1,
+        help="part of the time that the server waits for a CPU, beyond which p99 does not count",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of what the bad peers do")
+    parser.add_argument("--log", type=Path, help="where the server's log goes")
+    options = parser.parse_args()
+    if options.seconds < 10:
+        parser.error("it takes at least 10 seconds")
+
+    gc.disable()  # its pauses would be seen as the server's; what is allocated here has no cycles
+    with serving(options.handler, options.log) as server:
+
+        async def test() -> None:
+            nonlocal soak
+            soak = Soak(options, server)
+            await soak.run()
+
+        soak: Any = None
+        _run(test)
+        done = server.ask_when_empty(TIMEOUT)
+    sys.exit(0 if report(soak, done, options) else 1)
+
+
+if __name__ == "__main__":
+    main()

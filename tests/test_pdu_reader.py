@@ -1,0 +1,671 @@
+"""PduReader and encode_response of both twins: what is taken out of a stream, and what is left."""
+
+import importlib
+import random
+import struct
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import pytest
+from associations import INSTANCE, MPPS, fields
+from command_sets import command_set, element, joined
+from conftest import IMPLEMENTATIONS, loaded
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from raw_peer import COMMAND, LAST, P_DATA_TF, p_data, pdu
+from violations import CASES
+
+
+class Twin(NamedTuple):
+    """A copy of the package, and its twin's module."""
+
+    nset: Any
+    module: Any
+
+
+def twin(name):
+    with loaded(name) as nset:
+        module = importlib.import_module("nset._core" if name == "compiled" else "nset._pure")
+        return Twin(nset, module)
+
+
+TWINS = {name: twin(name) for name in IMPLEMENTATIONS}
+twins = pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+laws = settings(derandomize=True, database=None, deadline=None, max_examples=200)
+
+PDU_LENGTH, OTHER_LENGTH, DATA_SET_LENGTH = 0x10000, 0x1000, 0x8000
+LIMITS = (PDU_LENGTH, OTHER_LENGTH, DATA_SET_LENGTH)
+
+
+# -- What comes out -------------------------------------------------------------------------------
+
+
+def shape(item):
+    """An item by value."""
+    if type(item) is bytes:
+        return item
+    assert type(item).__name__ == "N_SET"
+    stream = item.ModificationList
+    return {**fields(item), "context": item._context_id, "position": stream.tell()}
+
+
+def error_shape(exc):
+    return type(exc).__name__, str(exc), exc.args, vars(exc)
+
+
+def read(twin, chunks, limits=LIMITS, is_fast=True):
+    """All that comes of a stream, up to a PduError: behind one nothing can be read."""
+    reader = twin.module.PduReader(*limits)
+    reader.is_fast = is_fast
+    found = []
+    for chunk in chunks:
+        reader.feed(chunk)
+        while True:
+            try:
+                item = reader.next()
+            except twin.nset._pdu.PduError as exc:
+                return [*found, error_shape(exc)]
+            except twin.nset.CommandSetError as exc:
+                item = error_shape(exc)
+            if item is None:
+                break
+            if type(item) not in (bytes, tuple):
+                assert type(item) is twin.nset.N_SET
+                assert reader.context_id == item._context_id
+                assert type(item.ModificationList) is BytesIO
+                assert item.is_valid_request
+                item = shape(item)
+            found.append(item)
+    assert reader.bytes_received == sum(map(len, chunks))
+    assert reader.requests_read == sum(type(item) is dict for item in found)
+    return found
+
+
+def read_by_all(chunks, limits=LIMITS, is_fast=True):
+    """The same, on which the twins agree."""
+    first, *others = [read(twin, chunks, limits, is_fast) for twin in TWINS.values()]
+    for other in others:
+        assert other == first
+        assert [list(map(type, values(item))) for item in other] == [
+            list(map(type, values(item))) for item in first
+        ]
+    return first
+
+
+def values(item):
+    return list(item.values()) if type(item) is dict else [item]
+
+
+# -- What goes in ---------------------------------------------------------------------------------
+
+
+def padded(text):
+    data = text.encode("ascii")
+    return data + b"\0" * (len(data) % 2)
+
+
+def request(message_id=7, sop_class=MPPS, instance=INSTANCE, kind=0x0001):
+    """The command set of a request that breaks no rule."""
+    return joined(
+        {
+            0x0003: padded(sop_class),
+            0x0100: 0x0120,
+            0x0110: message_id,
+            0x0800: kind,
+            0x1001: padded(instance),
+        }
+    )
+
+
+def taken(message_id=7, data_set=b"", context_id=1, sop_class=MPPS, instance=INSTANCE):
+    """What a request is read as."""
+    return {
+        "MessageID": message_id,
+        "RequestedSOPClassUID": sop_class,
+        "RequestedSOPInstanceUID": instance,
+        "MessageIDBeingRespondedTo": None,
+        "AffectedSOPClassUID": None,
+        "AffectedSOPInstanceUID": None,
+        "Status": None,
+        "ErrorComment": None,
+        "ErrorID": None,
+        "AttributeIdentifierList": None,
+        "data set": data_set,
+        "context": context_id,
+        "position": len(data_set),
+    }
+
+
+def cut(data, places):
+    """Cut at these places; what is left of them beyond the end counts from its start again."""
+    places = sorted(place % (len(data) + 1) for place in places)
+    return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+class Message(NamedTuple):
+    """PDVs, and what a request among them is read as; None of another message."""
+
+    pdvs: list[tuple[int, int, bytes]]
+    read_as: dict[str, Any] | None
+
+
+places = st.lists(st.integers(0, 300), max_size=3)
+high_bits = st.sampled_from([0, 0, 0, 0x04, 0xF0, 0xFC])
+uids = st.one_of(
+    st.sampled_from([MPPS, INSTANCE, "1.2.840.10008.5.1.4.34.6.1", "1." + "2" * 62, "0", "2.5"]),
+    st.lists(st.integers(0, 9999), min_size=1, max_size=12).map(lambda n: ".".join(map(str, n))),
+)
+
+
+def pdvs_of(draw, context_id, kind, fragments):
+    bits = draw(high_bits)
+    last = len(fragments) - 1
+    return [
+        (context_id, bits | kind | (LAST if at == last else 0), fragment)
+        for at, fragment in enumerate(fragments)
+    ]
+
+
+@st.composite
+def requests(draw):
+    message_id = draw(st.integers(0, 0xFFFF))
+    sop_class, instance = draw(uids), draw(uids)
+    context_id = draw(st.sampled_from([1, 3, 127, 255]))
+    kind = draw(st.sampled_from([0x0000, 0x0001, 0x0102, 0xFFFF]))
+    data_set = draw(st.binary(max_size=100))
+    return Message(
+        [
+            *pdvs_of(draw, context_id, COMMAND, [request(message_id, sop_class, instance, kind)]),
+            *pdvs_of(draw, context_id, 0, cut(data_set, draw(places))),
+        ],
+        taken(message_id, data_set, context_id, sop_class, instance),
+    )
+
+
+C_ECHO = joined({0x0002: padded("1.2.840.10008.1.1"), 0x0100: 0x0030, 0x0110: 1, 0x0800: 0x0101})
+N_CREATE = joined({0x0002: padded(MPPS), 0x0100: 0x0140, 0x0110: 2, 0x0800: 1, 0x1000: b"1.2\0"})
+UNUSUAL = {
+    name: case.data
+    for name, case in CASES.items()
+    if case.data and (case.violations or case.error or element(0x0100, 0x8120) in case.data)
+}
+CANONICAL = {name: case.data for name, case in CASES.items() if case.data and name not in UNUSUAL}
+RESPONSES = [
+    joined({0x0100: 0x8120, 0x0120: 7, 0x0800: 0x0101, 0x0900: 0}),
+    joined({0x0002: padded(MPPS), 0x0100: 0x8120, 0x0120: 7, 0x0800: 1, 0x0900: 0}),
+]
+
+
+@st.composite
+def others(draw):
+    """Messages that are none of its business: whole, but for a data set that may be missing."""
+    command, is_cut = draw(
+        st.one_of(
+            st.tuples(st.sampled_from([C_ECHO, N_CREATE, *RESPONSES]), st.booleans()),
+            st.tuples(st.sampled_from(sorted(UNUSUAL.values())), st.booleans()),
+            st.tuples(st.just(request()), st.just(True)),
+        )
+    )
+    context_id = draw(st.sampled_from([1, 3, 255]))
+    at = draw(st.integers(1, len(command) - 1)) if is_cut and len(command) > 1 else 0
+    fragments = [command[:at], command[at:]] if at else [command]
+    pdvs = pdvs_of(draw, context_id, COMMAND, fragments)
+    if draw(st.booleans()):
+        pdvs += pdvs_of(draw, context_id, 0, cut(draw(st.binary(max_size=50)), draw(places)))
+    return Message(pdvs, None)
+
+
+other_pdus = st.builds(
+    pdu, st.sampled_from([0x01, 0x02, 0x03, 0x05, 0x06, 0x07]), st.binary(max_size=20)
+)
+malformed = st.sampled_from(
+    [
+        pdu(P_DATA_TF, b""),
+        pdu(P_DATA_TF, b"\0\0\0\2\1"),
+        pdu(P_DATA_TF, b"\0\0\0\0\1\3"),
+        pdu(P_DATA_TF, b"\0\0\0\1\1"),
+        pdu(P_DATA_TF, b"\0\0\0\3\1\3"),
+        pdu(P_DATA_TF, b"\0\0\0\2\1\3\0"),
+        pdu(P_DATA_TF, b"\xff\xff\xff\xff\1\3"),
+    ]
+)
+
+
+class Stream(NamedTuple):
+    """PDUs, and what they are to be read as."""
+
+    pdus: list[bytes]
+    items: list[Any]
+
+
+@st.composite
+def streams(draw):
+    """Messages whose PDVs are in PDUs that begin and end anywhere, and PDUs of other types."""
+    messages = draw(st.lists(st.one_of(requests(), requests(), others()), max_size=6))
+    sent, items, waiting, left = [], [], [], []
+
+    def leave():
+        """What is left to others of one PDU is left in one, as far as no request is in between."""
+        if left:
+            items.append(p_data(*left))
+            left.clear()
+
+    for message in messages:
+        last = len(message.pdvs) - 1
+        for at, pdv in enumerate(message.pdvs):
+            if waiting and draw(st.booleans()):
+                leave()
+                sent.append(p_data(*waiting))
+                waiting = []
+                if draw(st.integers(0, 3)) == 0:
+                    other = draw(st.one_of(other_pdus, malformed))
+                    sent.append(other)
+                    items.append(other)
+            waiting.append(pdv)
+            if message.read_as is None:
+                left.append(pdv)
+                continue
+            leave()
+            if at == last:
+                items.append(message.read_as)
+    leave()
+    if waiting:
+        sent.append(p_data(*waiting))
+    return Stream(sent, items)
+
+
+chops = st.one_of(
+    st.just(None), st.lists(st.integers(0, 10_000), min_size=1, max_size=12), st.integers(1, 7)
+)
+
+
+def chopped(data, chop):
+    """The same in parts: whole, cut at some places, or in parts of so many bytes."""
+    if chop is None:
+        return [data]
+    if isinstance(chop, int):
+        return [data[at : at + chop] for at in range(0, len(data), chop)]
+    return cut(data, chop)
+
+
+# -- Laws -----------------------------------------------------------------------------------------
+
+
+@laws
+@given(streams(), chops)
+def test_each_item_comes_in_its_place_however_the_stream_is_chopped(stream, chop):
+    """Requests are taken out, each other PDV is left in a PDU of its own: no byte is lost."""
+    data = b"".join(stream.pdus)
+    assert read_by_all([data]) == stream.items
+    assert read_by_all(chopped(data, chop)) == stream.items
+
+
+@laws
+@given(streams(), chops)
+def test_when_not_fast_each_pdu_is_left_as_it_is(stream, chop):
+    data = b"".join(stream.pdus)
+    assert read_by_all(chopped(data, chop), is_fast=False) == stream.pdus
+
+
+def mutated(rng, data):
+    data = bytearray(data)
+    for _ in range(rng.choice((0, 1, 1, 2, 4))):
+        if not data:
+            break
+        at = rng.randrange(len(data))
+        kind = rng.randrange(4)
+        if kind == 0:
+            data[at] = rng.choice((0, 1, 2, 3, 4, 0xFF, rng.randrange(256)))
+        elif kind == 1:
+            del data[at : at + rng.choice((1, 2, 6, 30))]
+        elif kind == 2:
+            data[at:at] = rng.randbytes(rng.choice((1, 2, 6, 30)))
+        else:
+            data[at] ^= 1 << rng.randrange(8)
+    return bytes(data)
+
+
+SMALL_LIMITS = (400, 30, 60)
+
+
+@settings(laws, max_examples=300)
+@given(
+    st.lists(st.one_of(requests(), others()), min_size=1, max_size=5),
+    st.randoms(use_true_random=False),
+    chops,
+    st.booleans(),
+    st.sampled_from([LIMITS, SMALL_LIMITS]),
+)
+def test_the_twins_agree_on_any_mix_of_pdvs(messages, rng, chop, is_fast, limits):
+    """PDVs and bytes that are lost, doubled or exchanged: the errors are the same, too."""
+    pdvs = [pdv for message in messages for pdv in message.pdvs]
+    for _ in range(rng.choice((0, 0, 1, 2))):
+        at, other = rng.randrange(len(pdvs)), rng.randrange(len(pdvs))
+        pdvs[at] = pdvs[other]
+    sent = b""
+    while pdvs:
+        number = rng.randrange(1, 4)
+        sent += p_data(*pdvs[:number])
+        pdvs = pdvs[number:]
+    sent = mutated(rng, sent)
+    assert read_by_all(chopped(sent, chop), limits, is_fast) == read_by_all([sent], limits, is_fast)
+
+
+@laws
+@given(st.binary(max_size=300), chops, st.booleans())
+def test_random_bytes(data, chop, is_fast):
+    """`read` lets no exception pass but the two kinds that it is to raise."""
+    read_by_all(chopped(data, chop), is_fast=is_fast)
+
+
+def test_random_bodies():
+    """Random bytes behind the headers of PDUs and PDVs get further in."""
+    rng = random.Random(5)
+    kinds = set()
+    for _ in range(5000):
+        pdvs = [
+            (
+                rng.choice((1, 1, 3)),
+                rng.randrange(256) if rng.random() < 0.2 else rng.choice((0, 1, 2, 3)),
+                rng.choice((rng.randbytes(rng.randrange(40)), request(), C_ECHO, b"")),
+            )
+            for _ in range(rng.randrange(6))
+        ]
+        behind = rng.choice((b"", b"", bytes((9, 0, 0, 0, 0, 0))))
+        found = read_by_all([p_data(*pdvs[:2]) + p_data(*pdvs[2:]) + behind], SMALL_LIMITS)
+        kinds |= {item[0] if type(item) is tuple else type(item) for item in found}
+    assert kinds == {bytes, dict, "PduError", "CommandSetError"}
+
+
+def test_a_stream_of_a_pdu_chopped_byte_by_byte_takes_no_long_time():
+    """Collecting what is incomplete costs no copy of it for each part."""
+    data_set = bytes(1 << 20)
+    sent = p_data((1, COMMAND | LAST, request()), (1, LAST, data_set))
+    limits = (len(sent), OTHER_LENGTH, len(data_set))
+    assert read_by_all(chopped(sent, 16), limits) == [taken(7, data_set)]
+
+
+# -- Requests that are left to others -------------------------------------------------------------
+
+DATA = b"\x08\x00\x05\x00\x0a\x00\x00\x00ISO_IR 100"
+
+
+@pytest.mark.parametrize("command", UNUSUAL.values(), ids=UNUSUAL)
+def test_what_breaks_a_rule_is_left_to_others(command):
+    sent = [p_data((1, COMMAND | LAST, command)), p_data((1, LAST, DATA))]
+    assert read_by_all([b"".join(sent)]) == sent
+
+
+@pytest.mark.parametrize("command", CANONICAL.values(), ids=CANONICAL)
+def test_what_breaks_none_is_taken(command):
+    (item,) = read_by_all([p_data((1, COMMAND | LAST, command), (1, LAST, DATA))])
+    assert (item["MessageID"], item["data set"]) == (7, DATA)
+
+
+def test_a_request_that_has_begun_is_taken_when_not_fast_any_more():
+    for twin in TWINS.values():
+        reader = twin.module.PduReader(*LIMITS)
+        reader.is_fast = True
+        reader.feed(p_data((1, COMMAND | LAST, request()), (1, 0, DATA)))
+        assert reader.next() is None
+        reader.is_fast = False
+        following = (1, COMMAND | LAST, request(8)), (1, LAST, DATA)
+        reader.feed(p_data((1, LAST, b"more"), *following) + NEXT)
+        assert shape(reader.next()) == taken(7, DATA + b"more")
+        assert [reader.next() for _ in range(2)] == [p_data(*following), NEXT]
+        assert reader.next() is None
+        assert (reader.requests_read, reader.context_id) == (1, 1)
+
+
+def test_the_users_validator_has_its_say(monkeypatch):
+    sent = p_data((1, COMMAND | LAST, request())), p_data((1, LAST, DATA))
+    config = importlib.import_module("pynetdicom._config")
+    monkeypatch.setitem(config.VALIDATORS, "UI", lambda uid: (False, "not this one"))
+    assert read_by_all([b"".join(sent)]) == list(sent)
+
+
+def test_a_request_without_a_data_set_is_left_to_others():
+    sent = p_data((1, COMMAND | LAST, request(kind=0x0101)))
+    assert read_by_all([sent]) == [sent]
+
+
+def test_a_request_whose_command_set_is_cut_is_left_to_others_with_its_data_set():
+    pdvs = [(1, COMMAND, request()[:30]), (1, COMMAND | LAST, request()[30:]), (1, LAST, DATA)]
+    found = read_by_all([p_data(*pdvs) + p_data((1, COMMAND | LAST, request()), (1, LAST, DATA))])
+    assert found == [p_data(*pdvs), taken(data_set=DATA)]
+
+
+def test_a_whole_command_set_behind_the_beginning_of_another_is_left_to_others():
+    """It is they who know what is wrong with it."""
+    pdvs = [(1, COMMAND, C_ECHO[:20]), (1, COMMAND | LAST, request()), (1, LAST, DATA)]
+    assert read_by_all([p_data(*pdvs)]) == [p_data(*pdvs)]
+
+
+# -- Faults ---------------------------------------------------------------------------------------
+
+NEXT = p_data((1, COMMAND | LAST, request(8)), (1, LAST, DATA))
+NEXT_READ = taken(8, DATA)
+
+
+@twins
+class TestPdus:
+    def error(self, twin, sent, limits=LIMITS, is_fast=True):
+        reader = twin.module.PduReader(*limits)
+        reader.is_fast = is_fast
+        reader.feed(sent)
+        with pytest.raises(twin.nset._pdu.PduError) as caught:
+            reader.next()
+        # Nothing can be read any more.
+        reader.feed(NEXT)
+        with pytest.raises(twin.nset._pdu.PduError) as again:
+            reader.next()
+        assert str(again.value) == str(caught.value)
+        return str(caught.value), caught.value.diagnostic
+
+    @pytest.mark.parametrize("kind", [0x00, 0x08, 0x09, 0x80, 0xFF])
+    @pytest.mark.parametrize("is_fast", [False, True])
+    def test_unknown_type(self, twin, kind, is_fast):
+        sent = bytes((kind, 0, 0, 0, 0, 0))
+        assert self.error(twin, sent, is_fast=is_fast) == (f"unknown PDU type 0x{kind:02X}", 1)
+
+    @pytest.mark.parametrize(
+        ("kind", "limit"), [(kind, 30 if kind != P_DATA_TF else 100) for kind in range(1, 8)]
+    )
+    def test_length(self, twin, kind, limit):
+        limits = (100, 30, 1000)
+        fits = pdu(kind, bytes(limit))
+        assert read(twin, [fits], limits) == [fits]
+        for length in (limit + 1, 0xFFFFFFFF):
+            # The header is enough.
+            sent = struct.pack(">BxI", kind, length)
+            text = f"a PDU of type 0x{kind:02X} of {length} bytes, {limit} are allowed"
+            assert self.error(twin, sent, limits) == (text, 6)
+
+    def test_what_is_before_it_is_read(self, twin):
+        sent = NEXT + pdu(0x05, bytes(4)) + bytes((9, 0, 0, 0, 0, 0))
+        *items, error = read(twin, [sent])
+        assert items == [NEXT_READ, pdu(0x05, bytes(4))]
+        assert error[:2] == ("PduError", "unknown PDU type 0x09")
+
+
+COMMAND_AGAIN = "a fragment of a command set among those of a data set"
+
+
+class TestDataSets:
+    def fault(self, item, text, message_id=None):
+        name, said, _, attributes = item
+        assert (name, said) == ("CommandSetError", text)
+        assert attributes["message_id"] == message_id
+        return attributes
+
+    @pytest.mark.parametrize(
+        "pdv",
+        [(1, COMMAND | LAST, request(9)), (1, COMMAND, request(9)), (3, COMMAND | LAST, C_ECHO)],
+        ids=["whole", "cut", "of another context"],
+    )
+    def test_command_among_them(self, pdv):
+        sent = p_data((1, COMMAND | LAST, request()), (1, 0, DATA)), p_data(pdv), NEXT
+        error, *items = read_by_all([b"".join(sent)])
+        self.fault(error, COMMAND_AGAIN)
+        assert items == [NEXT_READ]
+
+    def test_change_of_context(self):
+        sent = p_data((1, COMMAND | LAST, request())), p_data((3, LAST, DATA)), NEXT
+        error, *items = read_by_all([b"".join(sent)])
+        self.fault(error, "presentation context 3 within a message of context 1")
+        assert items == [NEXT_READ]
+
+    @pytest.mark.parametrize("limit", [0, 1, 17, 18])
+    def test_limit_is_no_byte_less(self, limit):
+        limits = (PDU_LENGTH, OTHER_LENGTH, limit)
+        for data_set in (bytes(limit), b""):
+            for fragments in ([data_set], [data_set[:1], data_set[1:]], [b"", data_set, b""]):
+                last = len(fragments) - 1
+                pdvs = [(1, LAST * (at == last), one) for at, one in enumerate(fragments)]
+                sent = p_data((1, COMMAND | LAST, request()), *pdvs)
+                assert read_by_all([sent], limits) == [taken(7, data_set)]
+
+    @pytest.mark.parametrize(
+        "fragments",
+        [[19], [18, 1], [1, 1, 17], [19, 0], [10, 10, 10, 10], [0, 19, 0], [18, 1, 1000, 1]],
+        ids=str,
+    )
+    @pytest.mark.parametrize("packing", ["one PDU", "a PDU each"])
+    def test_limit(self, fragments, packing):
+        """One error that can be answered; what is left of the data set is passed over."""
+        last = len(fragments) - 1
+        pdvs = [(1, COMMAND | LAST, request(5))]
+        pdvs += [(1, LAST * (at == last), bytes(size)) for at, size in enumerate(fragments)]
+        sent = p_data(*pdvs) if packing == "one PDU" else b"".join(map(p_data, pdvs))
+        following = p_data((1, COMMAND | LAST, request(8)), (1, LAST, DATA[:18]))
+        limits = (PDU_LENGTH, OTHER_LENGTH, 18)
+        error, *items = read_by_all([sent + following], limits)
+        attributes = self.fault(error, "a data set of more than 18 bytes", 5)
+        assert attributes["status"] == 0x0213
+        assert items == [taken(8, DATA[:18])]
+
+    @pytest.mark.parametrize(
+        ("pdv", "read_as"),
+        [
+            ((3, 0, b"x"), p_data((3, 0, b"x"))),
+            ((3, LAST, b"x"), p_data((3, LAST, b"x"))),
+            ((1, COMMAND | LAST, C_ECHO), p_data((1, COMMAND | LAST, C_ECHO))),
+            ((1, COMMAND, C_ECHO), p_data((1, COMMAND, C_ECHO))),
+        ],
+        ids=["data of another context", "its last", "a command", "the beginning of one"],
+    )
+    def test_nothing_else_is_passed_over(self, pdv, read_as):
+        sent = p_data((1, COMMAND | LAST, request(5)), (1, 0, bytes(19)), (1, 0, b"more"), pdv)
+        error, *items = read_by_all([sent], (PDU_LENGTH, OTHER_LENGTH, 18))
+        self.fault(error, "a data set of more than 18 bytes", 5)
+        assert items == [read_as]
+
+    def test_is_passed_over_when_not_fast_any_more(self):
+        for twin in TWINS.values():
+            reader = twin.module.PduReader(PDU_LENGTH, OTHER_LENGTH, 18)
+            reader.is_fast = True
+            reader.feed(p_data((1, COMMAND | LAST, request(5)), (1, 0, bytes(19))))
+            with pytest.raises(twin.nset.CommandSetError):
+                reader.next()
+            reader.is_fast = False
+            reader.feed(p_data((1, 0, b"more")) + p_data((1, LAST, b"")) + NEXT)
+            assert reader.next() == NEXT
+            assert reader.next() is None
+
+    def test_malformed_pdu_among_them_is_left_to_others(self):
+        bad = pdu(P_DATA_TF, b"\0\0\0\1\1")
+        sent = p_data((1, COMMAND | LAST, request()), (1, 0, DATA)), bad, p_data((1, LAST, b""))
+        assert read_by_all([b"".join(sent)]) == [bad, taken(data_set=DATA)]
+
+
+# -- encode_response ------------------------------------------------------------------------------
+
+
+def received(twin, message_id, sop_class, instance, context_id):
+    """A request as the reader gives it."""
+    reader = twin.module.PduReader(*LIMITS)
+    reader.is_fast = True
+    command = request(message_id, sop_class, instance)
+    reader.feed(p_data((context_id, COMMAND | LAST, command), (context_id, LAST, DATA)))
+    return reader.next()
+
+
+@laws
+@given(
+    st.integers(0, 0xFFFF),
+    uids,
+    uids,
+    st.integers(0, 127).map(lambda number: 2 * number + 1),
+    st.integers(0, 0xFFFF),
+    st.one_of(st.just(0), st.integers(8, 300), st.integers(0, 2**32 - 1)),
+)
+def test_encode_response(message_id, sop_class, instance, context_id, status, max_pdu_length):
+    pdus = []
+    for twin in TWINS.values():
+        asked = received(twin, message_id, sop_class, instance, context_id)
+        encoded = twin.module.encode_response(asked, status, max_pdu_length)
+        # One PDU, however much there is room for.
+        whole = twin.nset.wire.encode_pdus(asked.response(status), context_id)
+        fits = max_pdu_length == 0 or len(whole) - 6 <= max_pdu_length
+        assert encoded == (whole if fits else None)
+        if fits:
+            expected = twin.nset.wire.encode_pdus(
+                asked.response(status), context_id, max_pdu_length
+            )
+            assert encoded == expected
+        pdus.append(encoded)
+    assert pdus[1:] == pdus[:-1]
+
+
+@twins
+@pytest.mark.parametrize("status", [-1, 0x10000, 2**70, None, "0", 0.0, b"\0\0"], ids=repr)
+def test_encode_response_of_no_status(twin, status):
+    assert twin.module.encode_response(received(twin, 7, MPPS, INSTANCE, 1), status, 0) is None
+
+
+def unset(keyword):
+    return lambda asked: setattr(asked, keyword, None)
+
+
+UNANSWERABLE = {
+    "no Message ID": unset("MessageID"),
+    "no class": unset("RequestedSOPClassUID"),
+    "no instance": unset("RequestedSOPInstanceUID"),
+    "no context": unset("_context_id"),
+    "context 0": lambda asked: setattr(asked, "_context_id", 0),
+    "context 256": lambda asked: setattr(asked, "_context_id", 256),
+    "a UID of letters": lambda asked: setattr(asked, "RequestedSOPInstanceUID", "word"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+@twins
+@pytest.mark.parametrize("change", UNANSWERABLE.values(), ids=UNANSWERABLE)
+def test_encode_response_to_no_request(twin, change):
+    asked = received(twin, 7, MPPS, INSTANCE, 1)
+    assert twin.module.encode_response(asked, 0, 0) is not None
+    change(asked)
+    assert twin.module.encode_response(asked, 0, 0) is None
+
+
+@twins
+def test_encode_response_knows_what_a_handler_has_changed(twin):
+    asked = received(twin, 7, MPPS, INSTANCE, 1)
+    asked.MessageID, asked.RequestedSOPInstanceUID = 9, "1.2.3"
+    assert twin.module.encode_response(asked, 0x0110, 0) == twin.nset.wire.encode_pdus(
+        asked.response(0x0110), 1
+    )
+
+
+@twins
+def test_encode_response_by_hand(twin):
+    body = command_set(
+        element(0x0002, padded(MPPS)),
+        element(0x0100, 0x8120),
+        element(0x0120, 7),
+        element(0x0800, 0x0101),
+        element(0x0900, 0x0107),
+        element(0x1000, padded(INSTANCE)),
+    )
+    asked = received(twin, 7, MPPS, INSTANCE, 5)
+    assert twin.module.encode_response(asked, 0x0107, 0) == p_data((5, COMMAND | LAST, body))

@@ -1,0 +1,476 @@
+"""nset.scp: a server that is shut down answers what it was asked, and lets everybody know."""
+
+import asyncio
+import gc
+import importlib
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from acceptors import accepting, entity, n_set_pdus, n_set_request, port
+from associations import INSTANCE, MPPS, TIMEOUT, completed
+from pynetdicom import evt
+from raw_peer import ABORT, P_DATA_TF, RELEASE_RP, RELEASE_RQ, Peer, pdu
+
+RELEASE = (RELEASE_RQ, bytes(4))
+RELEASED = pdu(RELEASE_RP, bytes(4))
+KINDS = ("async", "plain")
+
+DEADLINE = 0.5
+SLACK = 1.5  # seconds beyond a deadline, for a slow machine
+
+
+def bound(function, kind="plain"):
+    """A handler of EVT_N_SET, plain or as a coroutine function that does the same in a thread."""
+
+    async def in_thread(event):
+        return await asyncio.to_thread(function, event)
+
+    return [(evt.EVT_N_SET, in_thread if kind == "async" else function)]
+
+
+def flood(peer, data):
+    """Send until the other side takes no more."""
+    with suppress(TimeoutError):
+        for _ in range(1000):
+            peer.send(data)
+        pytest.fail("the server takes all, and its answers are not read")
+
+
+def succeed(event):
+    return 0x0000, None
+
+
+@contextmanager
+def shutting_down(server, **options):
+    """Have another thread shut the server down; afterwards it has."""
+    thread = threading.Thread(target=server.shutdown, kwargs=options, daemon=True)
+    thread.start()
+    yield thread
+    thread.join(TIMEOUT)
+    assert not thread.is_alive()
+
+
+@contextmanager
+def takes(at_least, at_most):
+    start = time.monotonic()
+    yield
+    assert at_least <= time.monotonic() - start <= at_most
+
+
+def agree_to_release(peer):
+    """See that the server releases the association, and then closes the connection."""
+    assert peer.receive() == RELEASE
+    peer.send(RELEASED)
+    assert peer.receive() is None
+
+
+def answered(peer):
+    """The Message ID of the next response, a success."""
+    command_set, _ = peer.receive_message()
+    assert command_set.Status == 0x0000
+    return command_set.MessageIDBeingRespondedTo
+
+
+class TestIdleAssociations:
+    def test_are_released(self, nset):
+        with accepting(nset) as server:
+            peers = [Peer(port(server), MPPS) for _ in range(3)]
+            with takes(0, SLACK), shutting_down(server):
+                for peer in peers:
+                    with peer:
+                        agree_to_release(peer)
+            assert server.counts.released == 3
+            assert server.counts.aborted == {}
+
+    def test_of_pynetdicom_are_released(self, nset):
+        ae = entity()
+        with accepting(nset, ae=ae) as server:
+            assoc = ae.associate("127.0.0.1", port(server))
+            assert assoc.is_established
+            with takes(0, SLACK):
+                server.shutdown()
+            assoc.join(TIMEOUT)
+            assert assoc.is_released
+            assert not assoc.is_aborted
+
+    def test_that_have_asked_before_are_released(self, nset):
+        with accepting(nset, bound(succeed)) as server, Peer(port(server), MPPS) as peer:
+            peer.send(n_set_pdus(nset, 7))
+            assert answered(peer) == 7
+            with shutting_down(server):
+                agree_to_release(peer)
+
+    def test_in_a_loop_of_ones_own(self, nset):
+        scp = importlib.import_module("nset.scp")
+
+        async def serve():
+            server = await scp.serve(entity(), ("127.0.0.1", 0))
+            async with server:
+                peer = await asyncio.to_thread(Peer, port(server), MPPS)
+                agreed = asyncio.create_task(asyncio.to_thread(agree_to_release, peer))
+            await agreed
+            peer.socket.close()
+            assert server.active_associations == []
+            await server.close()
+
+        asyncio.run(asyncio.wait_for(serve(), TIMEOUT))
+
+
+class TestDeadline:
+    def test_peer_that_does_not_answer_is_aborted(self, nset):
+        with accepting(nset) as server, Peer(port(server), MPPS) as peer:
+            with takes(DEADLINE, DEADLINE + SLACK):
+                server.shutdown(timeout=DEADLINE)
+            assert peer.receive() == RELEASE
+            aborted = peer.receive()
+            assert aborted.type == ABORT
+            assert peer.receive() is None
+            assert server.counts.aborted == {"shutdown": 1}
+
+    def test_none_at_all(self, nset):
+        with accepting(nset) as server, Peer(port(server), MPPS) as peer:
+            with takes(0, SLACK):
+                server.shutdown(timeout=0)
+            received = []
+            while (item := peer.receive()) is not None:
+                received.append(item.type)
+            assert received[-1] == ABORT
+
+    def test_connection_without_an_association(self, nset):
+        with accepting(nset) as server:
+            address = ("127.0.0.1", port(server))
+            with socket.create_connection(address, TIMEOUT) as silent:
+                until(lambda: server.counts.open_connections == 1)
+                with takes(0, DEADLINE + SLACK):
+                    server.shutdown(timeout=DEADLINE)
+                assert silent.recv(1) == b""
+
+    def test_peer_that_does_not_read(self, nset):
+        with accepting(nset, bound(succeed)) as server:
+            peer = Peer(port(server), MPPS)
+            peer.socket.settimeout(0.2)
+            with peer:
+                flood(peer, n_set_pdus(nset) * 500)
+                with takes(0, DEADLINE + SLACK):
+                    server.shutdown(timeout=DEADLINE)
+
+    def test_plain_handler_that_never_ends(self, nset):
+        called, end = threading.Event(), threading.Event()
+
+        def handle(event):
+            called.set()
+            end.wait(TIMEOUT)
+            return 0x0000, None
+
+        with accepting(nset, bound(handle)) as server, Peer(port(server), MPPS) as peer:
+            peer.send(n_set_pdus(nset))
+            assert called.wait(TIMEOUT)
+            try:
+                with takes(DEADLINE, DEADLINE + SLACK):
+                    server.shutdown(timeout=DEADLINE)
+                assert peer.receive().type == ABORT
+                assert peer.receive() is None
+            finally:
+                end.set()
+
+    def test_async_handler_that_never_ends(self, nset, caplog):
+        called = threading.Event()
+
+        async def handle(event):
+            called.set()
+            await asyncio.Event().wait()
+
+        handlers = [(evt.EVT_N_SET, handle)]
+        with accepting(nset, handlers) as server, Peer(port(server), MPPS) as peer:
+            peer.send(n_set_pdus(nset))
+            assert called.wait(TIMEOUT)
+            with takes(DEADLINE, DEADLINE + SLACK):
+                server.shutdown(timeout=DEADLINE)
+            assert peer.receive().type == ABORT
+            assert peer.receive() is None
+        del handle
+        gc.collect()
+        assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+class TestInFlight:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_requests_are_answered(self, nset, kind):
+        def handle(event):
+            time.sleep(0.005)
+            return 0x0000, None
+
+        ids = list(range(1, 51))
+        with accepting(nset, bound(handle, kind)) as server, Peer(port(server), MPPS) as peer:
+            peer.send(*(n_set_pdus(nset, message_id) for message_id in ids))
+            got = [answered(peer)]
+            with shutting_down(server):
+                got += [answered(peer) for _ in ids[1:]]
+                agree_to_release(peer)
+            assert got == ids
+
+    def test_answer_comes_before_the_release(self, nset):
+        called, end = threading.Event(), threading.Event()
+
+        def handle(event):
+            called.set()
+            end.wait(TIMEOUT)
+            return 0x0000, None
+
+        with accepting(nset, bound(handle)) as server, Peer(port(server), MPPS) as peer:
+            peer.send(n_set_pdus(nset, 7))
+            assert called.wait(TIMEOUT)
+            with shutting_down(server):
+                time.sleep(0.2)
+                end.set()
+                assert answered(peer) == 7
+                agree_to_release(peer)
+
+    def test_new_connections_are_refused(self, nset):
+        called, end = threading.Event(), threading.Event()
+
+        def handle(event):
+            called.set()
+            end.wait(TIMEOUT)
+            return 0x0000, None
+
+        with accepting(nset, bound(handle)) as server, Peer(port(server), MPPS) as peer:
+            address = ("127.0.0.1", port(server))
+            peer.send(n_set_pdus(nset, 7))
+            assert called.wait(TIMEOUT)
+            with shutting_down(server):
+                until(lambda: is_refused(address))
+                time.sleep(0.2)
+                assert is_refused(address)
+                end.set()
+                assert answered(peer) == 7
+                agree_to_release(peer)
+
+
+def is_refused(address):
+    try:
+        socket.create_connection(address, TIMEOUT).close()
+    except ConnectionError:
+        return True
+    return False
+
+
+def until(condition):
+    end = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+class TestCalls:
+    @pytest.mark.parametrize("kind", ["async", "inline", "plain"])
+    def test_from_a_handler(self, nset, kind):
+        times = []
+
+        def handle(event):
+            start = time.monotonic()
+            server.shutdown()
+            times.append(time.monotonic() - start)
+            return 0x0000, None
+
+        async def handle_in_loop(event):
+            return handle(event)
+
+        handlers = [(evt.EVT_N_SET, handle_in_loop if kind == "async" else handle)]
+        with (
+            accepting(nset, handlers, inline=kind == "inline") as server,
+            Peer(port(server), MPPS) as peer,
+        ):
+            peer.send(n_set_pdus(nset, 7))
+            assert answered(peer) == 7
+            agree_to_release(peer)
+            server.thread.join(TIMEOUT)
+            assert not server.thread.is_alive()
+            assert times[0] < 0.05
+
+    def test_twice(self, nset):
+        with accepting(nset) as server, Peer(port(server), MPPS) as peer:
+            with shutting_down(server):
+                agree_to_release(peer)
+            with takes(0, 0.5):
+                server.shutdown()
+                server.shutdown(timeout=0)
+                server.stop()
+
+    def test_by_many_at_once(self, nset):
+        with accepting(nset) as server, Peer(port(server), MPPS) as peer:
+            with ThreadPoolExecutor(4) as pool:
+                ended = [pool.submit(server.shutdown) for _ in range(4)]
+                agree_to_release(peer)
+                for future in ended:
+                    future.result(TIMEOUT)
+            assert server.counts.released == 1
+
+    def test_by_the_ae(self, nset):
+        ae = entity()
+        with accepting(nset, ae=ae) as server, Peer(port(server), MPPS) as peer:
+            thread = threading.Thread(target=ae.shutdown, daemon=True)
+            thread.start()
+            ended = []
+            while (item := peer.receive()) is not None:
+                ended.append(item.type)
+                if item == RELEASE:
+                    peer.send(RELEASED)
+            assert ended in ([RELEASE_RQ], [ABORT])
+            thread.join(TIMEOUT)
+            assert not thread.is_alive()
+            assert ae._servers == []
+
+
+# -- SIGTERM ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def storing(nset, kind, path):
+    """Run a server that stores what it is asked; give its process and its port."""
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("storing_acceptor.py")),
+        kind,
+        str(path),
+    ]
+    environment = {**os.environ, "NSET_IMPLEMENTATION": nset.IMPLEMENTATION}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        try:
+            yield process, int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+class Client(threading.Thread):
+    """Keeps a number of requests on their way until told to stop, or released."""
+
+    def __init__(self, nset, number, server_port, window):
+        super().__init__(daemon=True)
+        self.instance = f"{INSTANCE}.{number}"
+        self.sent, self.answered = [], []
+        self.end = "nothing"
+        self.is_stopped = False
+        self._nset = nset
+        self._window = window
+        self._peer = Peer(server_port, MPPS)
+
+    def run(self):
+        with self._peer as peer:
+            try:
+                while self._step(peer):
+                    pass
+            except OSError as exc:
+                self.end = repr(exc)
+
+    def _step(self, peer):
+        while not self.is_stopped and len(self.sent) - len(self.answered) < self._window:
+            request = n_set_request(self._nset, len(self.sent) + 1)
+            request.RequestedSOPInstanceUID = self.instance
+            self.sent.append(request.MessageID)
+            peer.send(self._nset.wire.encode_pdus(request, 1))
+        item = peer.receive()
+        if item is None:
+            self.end = "closed"
+        elif item == RELEASE:
+            peer.send(RELEASED)
+            self.end = "released" if peer.receive() is None else "not closed"
+        elif item.type == P_DATA_TF:
+            response = self._nset.N_SET.from_command_set(item.body[6:], strict=True)
+            assert response.Status == 0x0000
+            assert response.AffectedSOPInstanceUID == self.instance
+            self.answered.append(response.MessageIDBeingRespondedTo)
+            return True
+        else:
+            self.end = "aborted"
+        return False
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGTERM to wait for")
+@pytest.mark.parametrize("kind", KINDS)
+class TestSignal:
+    def run(self, nset, kind, path, window, *, stop):
+        """Ask and ask, with a SIGTERM in the middle; give the clients and what was stored."""
+        with storing(nset, kind, path) as (process, server_port):
+            clients = [Client(nset, number, server_port, window) for number in range(6)]
+            for client in clients:
+                client.start()
+            until(lambda: all(len(client.answered) >= 30 for client in clients))
+            if stop:
+                for client in clients:
+                    client.is_stopped = True
+            process.send_signal(signal.SIGTERM)
+            with takes(0, importlib.import_module("nset.scp").SHUTDOWN_TIMEOUT):
+                assert process.wait(TIMEOUT + SLACK) == 0
+            for client in clients:
+                client.join(TIMEOUT)
+                assert not client.is_alive()
+        with closing(sqlite3.connect(path)) as database:
+            stored = {client.instance: [] for client in clients}
+            for instance, message_id in database.execute("SELECT * FROM requests ORDER BY rowid"):
+                stored[instance].append(message_id)
+        return clients, stored
+
+    @pytest.mark.parametrize("window", [1, 16])
+    def test_all_that_was_sent_is_answered(self, nset, kind, window, tmp_path):
+        clients, stored = self.run(nset, kind, tmp_path / "requests", window, stop=True)
+        for client in clients:
+            assert client.answered == client.sent == stored[client.instance]
+            assert client.end == "released"
+
+    @pytest.mark.parametrize("window", [1, 16])
+    def test_all_that_was_answered_is_stored(self, nset, kind, window, tmp_path):
+        clients, stored = self.run(nset, kind, tmp_path / "requests", window, stop=False)
+        for client in clients:
+            count = len(client.answered)
+            assert client.answered == client.sent[:count]
+            # What was stored last may be asked for again: the peer can't know whether it was.
+            assert stored[client.instance][:count] == client.answered
+            assert client.sent[: len(stored[client.instance])] == stored[client.instance]
+            assert client.end == "released"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGTERM to wait for")
+def test_signal_without_associations(nset, tmp_path):
+    with storing(nset, "plain", tmp_path / "requests") as (process, server_port):
+        with Peer(server_port, MPPS) as peer:
+            peer.release()  # then the server is at work, and hears signals
+        process.send_signal(signal.SIGTERM)
+        with takes(0, SLACK):
+            assert process.wait(TIMEOUT) == 0
+
+
+def test_pynetdicom_scu_under_load(nset):
+    """A request and the A-RELEASE-RQ may cross: pynetdicom then hears nothing but its timeout."""
+    ae = entity()
+    ended = []
+
+    def ask(assoc):
+        while assoc.is_established:
+            try:
+                status, _ = assoc.send_n_set(completed(), MPPS, INSTANCE)
+            except RuntimeError:  # released meanwhile
+                break
+            ended.append(status.get("Status"))
+
+    with accepting(nset, bound(succeed), ae) as server:
+        assocs = [ae.associate("127.0.0.1", port(server)) for _ in range(3)]
+        threads = [threading.Thread(target=ask, args=(assoc,), daemon=True) for assoc in assocs]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(ended) > 10)
+        with takes(0, DEADLINE + SLACK):
+            server.shutdown(timeout=DEADLINE)
+        for thread in threads:
+            thread.join(2 * TIMEOUT)
+            assert not thread.is_alive()

@@ -1,0 +1,33 @@
+"""nset.scp: good associations are served well beside bad ones; half a minute of the soak test."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import IMPLEMENTATIONS
+
+SECONDS = 30
+FLOOR = 20
+"""Milliseconds that are well anyway: three times next to nothing is next to nothing."""
+
+BUSY = 0.15
+"""Other tests run beside this one: where they take more of the server's time, p99 is theirs."""
+
+SOAK = Path(__file__).parents[1] / "benchmarks" / "soak.py"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="CPU time and memory are read from /proc")
+@pytest.mark.skipif("compiled" not in IMPLEMENTATIONS, reason="measures the compiled twin")
+def test_good_associations_do_not_suffer_from_bad_ones():
+    done = subprocess.run(
+        [sys.executable, str(SOAK), f"--seconds={SECONDS}", f"--floor={FLOOR}", f"--busy={BUSY}"],
+        env={**os.environ, "NSET_IMPLEMENTATION": "compiled"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=4 * SECONDS,
+    )
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout
