@@ -14,7 +14,8 @@ IMPLEMENTATION := $(patsubst auto,compiled,$(or $(NSET_IMPLEMENTATION),compiled)
 BUILT := $(VENV)/built-$(IMPLEMENTATION)
 TOOLS := $(VENV)/tools
 
-.PHONY: help demo test bench bench-servers lint types annotate test-free-threaded clean
+.PHONY: help demo test test-peers test-free-threaded bench bench-servers bench-scp soak \
+	lint types annotate clean
 
 help: ## show this list (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -25,12 +26,22 @@ demo: $(VENV)/built-$(or $(NSET_IMPLEMENTATION),auto) ## a modality reports a pr
 test: $(BUILT) ## the test suite on both twins, or on one: NSET_IMPLEMENTATION=python make test
 	$(BIN)/python -m pytest
 
+test-peers: $(BUILT) ## nset.scp with DCMTK and dcmjs-dimse, which it installs: needs root and npm
+	.ci/install-peers
+	$(BIN)/python -m pytest -m peers
+
 bench: $(TOOLS) ## compare pynetdicom, the pure and the compiled twin
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-group-by=group \
 		--benchmark-sort=mean --benchmark-columns=min,median,ops,rounds
 
 bench-servers: $(TOOLS) ## a pynetdicom server without nset and with it, in alternating rounds
 	$(BIN)/python benchmarks/servers.py
+
+bench-scp: $(TOOLS) ## nset.scp beside canned bytes on uvloop and DCMTK in C++ (Debian: libdcmtk-dev)
+	$(BIN)/python benchmarks/scp.py
+
+soak: $(TOOLS) ## ten minutes of good associations beside bad ones; SECONDS=60 for less
+	$(BIN)/python benchmarks/soak.py --seconds $(or $(SECONDS),600)
 
 lint: $(TOOLS) ## ruff, mypy --strict, cython-lint
 	$(BIN)/ruff check .
@@ -69,7 +80,7 @@ $(BIN)/python:
 $(VENV)/built-%: pyproject.toml setup.py src/nset/_core.pyx | $(BIN)/python
 	@rm -f $(VENV)/built-* src/nset/_core.*.so
 	@echo "Installing nset ($*) and what it needs in $(VENV)"
-	@NSET_IMPLEMENTATION=$* $(BIN)/python $(PIP_INSTALL) -e '.[test]' || { test $* != compiled || \
+	@NSET_IMPLEMENTATION=$* $(BIN)/python $(PIP_INSTALL) -e '.[scp,test]' || { test $* != compiled || \
 	printf '\nThe compiled core could not be built; the reason is above. Without a C compiler, run:\n\n    NSET_IMPLEMENTATION=python make test\n\n'; exit 1; }
 	@touch $@ $(if $(filter compiled,$*),$(VENV)/built-auto)
 

@@ -55,7 +55,7 @@ def error_shape(exc):
 
 def read(twin, chunks, limits=LIMITS, is_fast=True):
     """All that comes of a stream, up to a PduError: behind one nothing can be read."""
-    reader = twin.module.PduReader(*limits)
+    reader = twin.module.PduReader(*limits, twin.nset.N_SET)
     reader.is_fast = is_fast
     found = []
     for chunk in chunks:
@@ -404,7 +404,7 @@ def test_what_breaks_none_is_taken(command):
 
 def test_a_request_that_has_begun_is_taken_when_not_fast_any_more():
     for twin in TWINS.values():
-        reader = twin.module.PduReader(*LIMITS)
+        reader = twin.module.PduReader(*LIMITS, twin.nset.N_SET)
         reader.is_fast = True
         reader.feed(p_data((1, COMMAND | LAST, request()), (1, 0, DATA)))
         assert reader.next() is None
@@ -450,7 +450,7 @@ NEXT_READ = taken(8, DATA)
 @twins
 class TestPdus:
     def error(self, twin, sent, limits=LIMITS, is_fast=True):
-        reader = twin.module.PduReader(*limits)
+        reader = twin.module.PduReader(*limits, twin.nset.N_SET)
         reader.is_fast = is_fast
         reader.feed(sent)
         with pytest.raises(twin.nset._pdu.PduError) as caught:
@@ -562,7 +562,7 @@ class TestDataSets:
 
     def test_is_passed_over_when_not_fast_any_more(self):
         for twin in TWINS.values():
-            reader = twin.module.PduReader(PDU_LENGTH, OTHER_LENGTH, 18)
+            reader = twin.module.PduReader(PDU_LENGTH, OTHER_LENGTH, 18, twin.nset.N_SET)
             reader.is_fast = True
             reader.feed(p_data((1, COMMAND | LAST, request(5)), (1, 0, bytes(19))))
             with pytest.raises(twin.nset.CommandSetError):
@@ -583,7 +583,7 @@ class TestDataSets:
 
 def received(twin, message_id, sop_class, instance, context_id):
     """A request as the reader gives it."""
-    reader = twin.module.PduReader(*LIMITS)
+    reader = twin.module.PduReader(*LIMITS, twin.nset.N_SET)
     reader.is_fast = True
     command = request(message_id, sop_class, instance)
     reader.feed(p_data((context_id, COMMAND | LAST, command), (context_id, LAST, DATA)))

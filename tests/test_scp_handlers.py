@@ -405,15 +405,18 @@ class TestAsync:
             return 0x0000, None
 
         event_to_wait_for = asyncio.Event()
-        with accepting(nset, [(evt.EVT_N_SET, handle)]) as server:
-            with Peer(port(server), MPPS) as slow, Peer(port(server), MPPS) as quick:
-                slow.send(n_set_pdus(nset, 1))
-                quick.send(n_set_pdus(nset, 2))
-                assert quick.receive_message()[0].Status == 0x0000
-                server.loop.call_soon_threadsafe(event_to_wait_for.set)
-                assert slow.receive_message()[0].Status == 0x0000
-                slow.release()
-                quick.release()
+        with (
+            accepting(nset, [(evt.EVT_N_SET, handle)]) as server,
+            Peer(port(server), MPPS) as slow,
+            Peer(port(server), MPPS) as quick,
+        ):
+            slow.send(n_set_pdus(nset, 1))
+            quick.send(n_set_pdus(nset, 2))
+            assert quick.receive_message()[0].Status == 0x0000
+            server.loop.call_soon_threadsafe(event_to_wait_for.set)
+            assert slow.receive_message()[0].Status == 0x0000
+            slow.release()
+            quick.release()
 
 
 class TestBinding:

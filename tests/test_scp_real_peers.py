@@ -1,7 +1,7 @@
 """nset.scp with clients that are not pynetdicom: DCMTK's tools, and dcmjs-dimse on Node.js.
 
-.ci/install-peers installs them. They are not to be skipped in silence: without them these tests
-fail, unless NSET_WITHOUT_PEERS=1 says that they are not wanted.
+``make test-peers`` installs them by .ci/install-peers and runs these tests, which a plain pytest
+leaves out: they fail where a peer is missing.
 """
 
 import json
@@ -27,9 +27,7 @@ WORKLIST = sop_class.ModalityWorklistInformationFind
 
 KINDS = ("async", "inline", "plain")
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("NSET_WITHOUT_PEERS") == "1", reason="NSET_WITHOUT_PEERS=1"
-)
+pytestmark = pytest.mark.peers
 
 
 def run(*command, directory=None, text=None):

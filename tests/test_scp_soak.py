@@ -18,6 +18,7 @@ BUSY = 0.15
 SOAK = Path(__file__).parents[1] / "benchmarks" / "soak.py"
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(sys.platform != "linux", reason="CPU time and memory are read from /proc")
 @pytest.mark.skipif("compiled" not in IMPLEMENTATIONS, reason="measures the compiled twin")
 def test_good_associations_do_not_suffer_from_bad_ones():

@@ -148,7 +148,7 @@ def test_pynetdicoms_own_tests_pass(
         for test, outcome in outcomes.items()
         if outcome != "passed" and test not in excepted
     }
-    # Now and then pynetdicom's requestor takes a rejection that comes at once for a lost connection.
+    # What failed once may have met a race of pynetdicom's own requestor.
     failed = [test for test, outcome in others.items() if outcome != "skipped"]
     if failed:
         others |= Run(tmp_path, implementation, plugin, *failed).outcomes()

@@ -1478,6 +1478,8 @@ cdef class PduReader:
         The same for PDUs of other types.
     max_data_set_length : int
         Most bytes that the data set of an N-SET request may have.
+    cls : type
+        The class of the requests: ``nset.N_SET``.
 
     Attributes
     ----------
@@ -1494,6 +1496,7 @@ cdef class PduReader:
     cdef public bint is_fast
     cdef readonly uint64_t bytes_received
     cdef readonly uint64_t requests_read
+    cdef object _cls
     cdef uint32_t _max_pdu_length
     cdef uint32_t _max_other_length
     cdef size_t _max_data_set_length
@@ -1518,7 +1521,10 @@ cdef class PduReader:
     cdef object _stream
     cdef size_t _length
 
-    def __init__(self, uint32_t max_pdu_length, uint32_t max_other_length, size_t max_data_set_length):
+    def __init__(
+        self, uint32_t max_pdu_length, uint32_t max_other_length, size_t max_data_set_length, cls
+    ):
+        self._cls = cls
         self._max_pdu_length = max_pdu_length
         self._max_other_length = max_other_length
         self._max_data_set_length = max_data_set_length
@@ -1650,7 +1656,7 @@ cdef class PduReader:
         if self._stage == IN_DATA_SET:
             return self._next_of_data_set(data, begin + PDV_HEADER, length - 2, context_id, header)
         if self._begins_request(at, &command) and _default_validator_is_in_force():
-            self._request = _new(_adopted_class)
+            self._request = _new(self._cls)
             _fill(self._request, &command)
             self._request._context = context_id
             self._request._absent &= ~CONTEXT_ID
@@ -1691,7 +1697,8 @@ cdef class PduReader:
         )
 
     cdef object _next_of_data_set(
-        self, bytes data, size_t begin, size_t length, unsigned char context_id, unsigned char header
+        self, bytes data, size_t begin, size_t length,
+        unsigned char context_id, unsigned char header,
     ):
         """Take a PDV while the data set of a request is due; give the request once complete."""
         cdef Primitive request = self._request

@@ -689,6 +689,8 @@ class PduReader:
         The same for PDUs of other types.
     max_data_set_length : int
         Most bytes that the data set of an N-SET request may have.
+    cls : type
+        The class of the requests: ``nset.N_SET``.
 
     Attributes
     ----------
@@ -703,8 +705,13 @@ class PduReader:
     """
 
     def __init__(
-        self, max_pdu_length: int, max_other_length: int, max_data_set_length: int
+        self,
+        max_pdu_length: int,
+        max_other_length: int,
+        max_data_set_length: int,
+        cls: type[Primitive],
     ) -> None:
+        self._cls = cls
         self.is_fast = False
         self.bytes_received = 0
         self.requests_read = 0
@@ -833,8 +840,7 @@ class PduReader:
             return self._next_of_data_set(data, fragment, end, context_id, header)
         fields = self._read_request(data, begin)
         if fields is not None:
-            assert _adopted is not None
-            self._request = _adopted()
+            self._request = self._cls()
             self._request.__dict__.update(fields)
             self._request._context_id = self.context_id = context_id
             self._stream, self._length = None, 0

@@ -12,12 +12,12 @@ from pynetdicom import evt
 from nset._command_set import CommandSetError
 from nset._implementation import RequestPath
 from nset._pdu import PduError
+from nset.primitive import N_SET
 from nset.scp._association import messages_are_logged
 from nset.scp._n_set import SetEvent, failed, known_services
 from nset.scp._providers import CLOSED
 
 if TYPE_CHECKING:
-    from nset.scp._association import Association
     from nset.scp._server import Server
 
 # Seconds that a peer has at most to close the connection once the association is over, also where
@@ -55,6 +55,7 @@ class Connection(RequestPath, asyncio.Protocol):
             limits.pdu_length_for(ae.maximum_pdu_size),
             limits.negotiation_length,
             limits.data_set_bytes,
+            N_SET,
         )
         self.loop = server.loop
         self.socket: Any = sock
@@ -79,7 +80,7 @@ class Connection(RequestPath, asyncio.Protocol):
         """Begin: the peer has connected, and with TLS its handshake is done."""
         self._transport = transport
         self.transmit = transport.write
-        self.assoc: Association = self._server.new_association(self, self._address)
+        self.assoc: Any = self._server.new_association(self, self._address)
         self.primitives = self.assoc.dul.to_user_queue.queue
         self._server.connected(self)
         self.assoc.begin()
@@ -204,7 +205,9 @@ class Connection(RequestPath, asyncio.Protocol):
         """Go on with what waits."""
         self.assoc.go_on()
 
-    failed = staticmethod(failed)
+    def failed(self, exc: BaseException) -> tuple[int, None]:
+        """Give what a handler that has raised is taken to have returned."""
+        return failed(exc)
 
     # -- Writing -----------------------------------------------------------------------------------
 
