@@ -145,9 +145,10 @@ class TestAnswers:
             got, attributes = send(assoc)
             assert (got.Status, attributes) == (0x0110, None)
 
-    def test_exception(self, nset, kind, caplog):
+    @pytest.mark.parametrize("error", [KeyError, SystemExit, asyncio.CancelledError])
+    def test_exception(self, nset, kind, caplog, error):
         def handle(event):
-            raise KeyError("no such step")
+            raise error("no such step")
 
         with asked_by(kind, handle, nset) as (_, assoc):
             assert send(assoc)[0].Status == 0x0110

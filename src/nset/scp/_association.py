@@ -259,9 +259,7 @@ class Association(_StockAssociation):
     def get_handlers(self, event: Any) -> Any:
         """Give what is bound to an event, coroutine functions as such that can be called."""
         handlers = self._handlers.get(event, [])
-        return (
-            self._server.callable_handlers(event, handlers) if event.is_intervention else handlers
-        )
+        return self._server.callable_handler(handlers) if event.is_intervention else handlers
 
     def is_observed(self) -> bool:
         """Tell whether someone looks at PDUs or messages: a program, or the log at DEBUG."""

@@ -110,8 +110,6 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 def failed(exc: BaseException) -> tuple[int, None]:
     """Say in the log that the handler has raised; give what it is then taken to have returned."""
-    if isinstance(exc, (KeyboardInterrupt, SystemExit)):
-        raise exc
     _LOGGER.error("Exception in the handler bound to 'evt.EVT_N_SET'")
     _LOGGER.error("%s", exc, exc_info=exc)
     return _rules.PROCESSING_FAILURE, None

@@ -101,7 +101,6 @@ class Server(AssociationServer):
         self.associations_lock = threading.Lock()
         self._handlers_lock = threading.Lock()  # guards the change of _handlers and bindings
         self.bindings: Bindings
-        self._awaiting: dict[Any, Any] = {}
         self._is_full = False
         self._connecting = 0
         self._stopped: asyncio.Event | None = None
@@ -168,15 +167,13 @@ class Server(AssociationServer):
                     if not assoc.has_own_handlers:
                         assoc.bindings = self.bindings
 
-    def callable_handlers(self, event: Any, bound: Any) -> Any:
+    def callable_handler(self, bound: Any) -> Any:
         """Give a handler that may be called by pynetdicom's services, which do not await.
 
         Parameters
         ----------
-        event : InterventionEvent
-            The event.
         bound : tuple of (callable, list or None)
-            What is bound to it.
+            What is bound to an intervention event.
 
         Returns
         -------
@@ -399,8 +396,8 @@ class Server(AssociationServer):
             assoc.end()  # its handler has not returned
 
     def _close(self) -> None:
-        self.handlers.close(0)
-        self.services.close(0)
+        self.handlers.close()
+        self.services.close()
         servers: list[Any] = self.ae._servers
         if self in servers:
             servers.remove(self)

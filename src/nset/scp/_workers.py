@@ -1,9 +1,9 @@
 """Threads that do what would hold up the loop."""
 
 import threading
-import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -61,18 +61,16 @@ class Workers:
             self._is_watched = True
         self._jobs.put(job)
         if watch:
-            self._loop.call_soon_threadsafe(self._watch_from_now)
+            with suppress(RuntimeError):  # the loop is closed, and the server has ended
+                self._loop.call_soon_threadsafe(self._watch_from_now)
 
-    def close(self, timeout: float) -> None:
-        """Let the threads end, and wait so many seconds for those that are at work."""
+    def close(self) -> None:
+        """Let the threads end once they have done what they are doing."""
         with self._lock:
             self._is_closed = True
             threads = self._threads
         for _ in range(threads):
             self._jobs.put(None)
-        end = time.monotonic() + timeout
-        while self._threads and time.monotonic() < end:
-            time.sleep(0.001)
 
     def _add_thread(self) -> None:
         self._threads += 1
@@ -141,4 +139,9 @@ class Callbacks:
         with self._lock:
             waiting, self._waiting = self._waiting, []
         for function, args in waiting:
-            function(*args)
+            try:
+                function(*args)
+            except Exception as exc:  # the others' are to be called all the same
+                self._loop.call_exception_handler(
+                    {"message": f"Exception in {function}", "exception": exc}
+                )
