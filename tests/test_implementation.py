@@ -99,6 +99,7 @@ LAYERS = [
     {"primitive", "status"},
     {"_implementation"},
     {"_core", "_pure"},
+    {"_pdu"},
     {"_command_set"},
     {"_uid"},
     {"config"},
