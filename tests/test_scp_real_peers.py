@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,10 @@ from pynetdicom import evt, sop_class
 
 MODULES = Path(os.environ.get("NSET_PEERS", Path.home() / ".cache" / "nset-peers")) / "node_modules"
 N_SET_JS = Path(__file__).parent / "peers" / "n_set.js"
+# pynetdicom installs programs of its own by the names of DCMTK's.
+OTHERS = os.pathsep.join(
+    path for path in os.environ["PATH"].split(os.pathsep) if not path.startswith(sys.prefix)
+)
 IMAGE = sop_class.SecondaryCaptureImageStorage
 WORKLIST = sop_class.ModalityWorklistInformationFind
 
@@ -32,7 +37,7 @@ pytestmark = pytest.mark.peers
 
 def run(*command, directory=None, text=None):
     """Run a client to its end; give what it has written."""
-    program = shutil.which(command[0])
+    program = shutil.which(command[0], path=OTHERS)
     assert program, f"{command[0]} is missing: run .ci/install-peers"
     done = subprocess.run(
         [program, *map(str, command[1:])],
