@@ -1,7 +1,8 @@
 """Event-driven acceptors of `nset.scp` on loopback, and what to send them."""
 
 import importlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from types import ModuleType
@@ -35,6 +36,14 @@ def accepting(
     finally:
         server.shutdown()
     assert server.active_associations == []
+
+
+def until(condition: Callable[[], Any], what: str = "", seconds: float = TIMEOUT) -> None:
+    """Wait for what nobody tells of."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.001)
 
 
 def port(server: Any) -> int:

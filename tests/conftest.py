@@ -1,4 +1,4 @@
-"""The fixture `nset`: the package on either twin, side by side in one process."""
+"""The fixture `nset`, the package on either twin; and requestors that do not lose an answer."""
 
 import importlib
 import os
@@ -6,8 +6,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 import pytest
+from pynetdicom.dimse import DIMSEServiceProvider
 
 _choice = os.environ.get("NSET_IMPLEMENTATION", "auto")
 IMPLEMENTATIONS = ("compiled", "python") if _choice == "auto" else (_choice,)
@@ -48,3 +50,22 @@ def nset(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
     """The package, on each twin in turn."""
     with loaded(request.param) as package:
         yield package
+
+
+@pytest.fixture(scope="session", autouse=True)
+def requestors_that_pause() -> Iterator[None]:
+    """Have pynetdicom's reactor take no message while a program waits for one.
+
+    Stock, it has one more look where it is paused again before it has woken up. Where that is as
+    late as the response, as on a slow machine, it takes it for a request, and drops it.
+    """
+    stock = DIMSEServiceProvider.get_msg
+
+    def get_msg(self: Any, block: bool = False) -> Any:
+        if not block and not self.assoc._reactor_checkpoint.is_set():
+            return None, None
+        return stock(self, block)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DIMSEServiceProvider, "get_msg", get_msg)
+        yield

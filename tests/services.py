@@ -6,10 +6,10 @@ against a server, whoever's it is, and gives all that either side has got to see
 
 import asyncio
 import inspect
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from acceptors import until
 from associations import INSTANCE, MPPS, PRINT, TIMEOUT, UPS, completed
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
@@ -109,14 +109,6 @@ def as_async(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(event, *args)
 
     return handler
-
-
-def wait_until(is_so: Callable[[], Any], what: str = "") -> None:
-    """For what no event tells."""
-    end = time.monotonic() + TIMEOUT
-    while not is_so():
-        assert time.monotonic() < end, what
-        time.sleep(0.001)
 
 
 def failure(code: int, comment: str = "Out of paper") -> Dataset:
@@ -306,7 +298,7 @@ def _ask_for(send: str, model: Any, cancel_after: int = 0, **options: Any) -> Ca
 
 
 def _until_cancelled(event: Any, place: Place) -> None:
-    wait_until(lambda: event.is_cancelled, "no C-CANCEL")
+    until(lambda: event.is_cancelled, "no C-CANCEL")
     place.seen.append("cancelled")
 
 

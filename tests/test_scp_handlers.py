@@ -99,6 +99,13 @@ def status_set(**elements):
     return dataset
 
 
+class Odd:
+    def _raise(self, *args):
+        raise LookupError("there is nothing behind this")
+
+    __getattr__ = __iter__ = __bool__ = __repr__ = _raise
+
+
 @pytest.mark.parametrize("kind", KINDS)
 class TestAnswers:
     @pytest.mark.parametrize(
@@ -131,6 +138,13 @@ class TestAnswers:
             assert {element.keyword: element.value for element in got} == status
             assert not attributes
             assert send(assoc)[0].Status == status["Status"]  # the association goes on
+
+    @pytest.mark.parametrize("answer", [Odd(), (0x0000, Odd())], ids=["alone", "as a data set"])
+    def test_an_object_that_answers_nothing(self, nset, kind, answer):
+        """As a proxy of what there is not, in another thread or context."""
+        with asked_by(kind, lambda event: answer, nset) as (_, assoc):
+            for _ in range(2):
+                assert send(assoc)[0].Status == 0x0110
 
     @pytest.mark.parametrize("status", [0x0000, 0x0107, 0xB000])
     def test_attribute_list(self, nset, kind, status):

@@ -7,14 +7,14 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
-from acceptors import accepting, entity, n_set_pdus, one_pdu, port
+from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed, encoded
 from command_sets import element, joined
 from pydicom.dataset import Dataset
@@ -146,14 +146,6 @@ def echo(message_id: int) -> bytes:
 
 def echo_answer(message_id: int) -> Answer:
     return Answer(3, 0x8030, message_id, 0x0000)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what nobody tells of."""
-    end = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 def over(server: Any, *peers: Peer) -> Any:
@@ -799,6 +791,22 @@ def test_data_sets_over_the_limit(nset, caplog, way, how, begins):
 
 
 @ways
+@pytest.mark.parametrize("field", [0x0120, 0x0140])
+def test_a_command_set_that_does_not_end(nset, caplog, way, field):
+    fragments = cut(request({0x0100: field, 0x1002: bytes(60000)}), 1000)[:-1]
+    with serving(nset, way) as (server, _), Caller(server).associate() as peer:
+        peer.send(*(p_data((1, COMMAND, fragment)) for fragment in fragments))
+        (connection,) = server.connections
+        until(lambda: connection.bytes_received > 60000)
+        assert server.counts.open_associations == 1
+        peer.send(p_data((1, COMMAND, bytes(6000))))
+        peer.is_closed(BY_PROVIDER)
+    (reason,) = reasons(caplog)
+    assert "a command set of more than 65536 bytes" in reason
+    assert peer.address in reason
+
+
+@ways
 def test_a_data_set_over_the_limit_of_another_message(nset, caplog, way):
     scp = importlib.import_module("nset.scp")
     fields = {0x0002: uid(MPPS), 0x0100: 0x0140, 0x0110: 2, 0x0800: 1, 0x1000: uid(INSTANCE)}
@@ -809,6 +817,56 @@ def test_a_data_set_over_the_limit_of_another_message(nset, caplog, way):
     assert len(reasons(caplog)) == 1
     assert "a data set of more than 100 bytes" in reasons(caplog)[0]
     assert peer.address in reasons(caplog)[0]
+
+
+# -- Requests that wait ---------------------------------------------------------------------------
+
+
+def in_fragments(nset: ModuleType, message_id: int) -> list[bytes]:
+    """An N-SET request whose command set comes in two PDUs, which is not the short way."""
+    first, *rest = cut(request({0x0110: message_id}), 60)
+    parts = [(1, COMMAND, first), *((1, COMMAND, part) for part in rest[:-1])]
+    parts += [(1, COMMAND | LAST, rest[-1]), (1, LAST, DATA)]
+    return [p_data(part) for part in parts]
+
+
+@pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_request_that_was_served_at_once_holds_up_nobody(nset, inline, limit):
+    limits = importlib.import_module("nset.scp").Limits(pending_requests=limit)
+    options = {"limits": limits, "inline": inline}
+    with (
+        serving(nset, [(evt.EVT_N_SET, plain)], **options) as (server, _),
+        Caller(server).associate() as peer,
+    ):
+        for number in range(4):
+            peer.send(*in_fragments(nset, number))
+            assert peer.answer() == set_answer(number)
+        peer.send(*in_fragments(nset, 4), *in_fragments(nset, 5), n_set_pdus(nset, 6))
+        assert [peer.answer() for _ in range(3)] == [set_answer(number) for number in (4, 5, 6)]
+        peer.release()
+
+
+def test_no_more_than_the_limit_wait(nset):
+    may_go_on = threading.Event()
+    limits = importlib.import_module("nset.scp").Limits(pending_requests=4)
+
+    def wait(event: Any) -> int:
+        assert may_go_on.wait(TIMEOUT)
+        return 0x0000
+
+    with ExitStack() as stack:
+        bound = [(evt.EVT_C_ECHO, wait)]
+        server, _ = stack.enter_context(serving(nset, bound, limits=limits))
+        stack.callback(may_go_on.set)
+        peer = stack.enter_context(Caller(server)).associate()
+        peer.send(*(echo(number) for number in range(100)))
+        (connection,) = server.connections
+        until(lambda: connection.is_held)
+        assert len(connection.requests) == 4
+        may_go_on.set()
+        assert [peer.answer() for _ in range(100)] == [echo_answer(n) for n in range(100)]
+        peer.release()
 
 
 # -- Order ----------------------------------------------------------------------------------------
@@ -870,6 +928,40 @@ def test_a_request_waits_for_what_a_worker_is_reading(nset, monkeypatch):
         peer.release()
 
 
+def test_an_answer_waits_for_one_that_a_worker_still_has_to_send(nset, monkeypatch):
+    """The worker that is reading the next message, when the one that serves the first is done."""
+    reads_on, is_served = threading.Event(), threading.Event()
+    stock = DULServiceProvider._decode_pdu
+    messages = []
+
+    def decode_slowly(self: Any, data: bytearray) -> Any:
+        if data[0] == P_DATA_TF:
+            messages.append(data)
+            if len(messages) == 2:
+                reads_on.set()
+                is_served.wait(0.3)  # time enough to overtake the answer that is not sent yet
+        return stock(self, data)
+
+    def echo_when_read_on(event: Any) -> int:
+        assert reads_on.wait(TIMEOUT)
+        return 0x0000
+
+    def set_soon(event: Any) -> Any:
+        is_served.set()
+        return 0x0000, None
+
+    monkeypatch.setattr(DULServiceProvider, "_decode_pdu", decode_slowly)
+    bound = [(evt.EVT_C_ECHO, echo_when_read_on), (evt.EVT_N_SET, set_soon)]
+    with (
+        serving(nset, WAYS["listened to"] + bound) as (server, _),
+        Caller(server).associate() as peer,
+    ):
+        peer.send(echo(1), n_set_pdus(nset, 2), echo(3))
+        answers = [peer.answer() for _ in range(3)]
+        peer.release()
+    assert answers == [echo_answer(1), set_answer(2), echo_answer(3)]
+
+
 def test_a_request_right_behind_a_message_that_a_worker_reads(nset):
     sent = one_pdu(RESPONSE)
     with (
@@ -925,6 +1017,46 @@ def test_a_request_that_also_responds_while_another_is_served(nset):
     assert len(handler.served) == 2
 
 
+# -- Handlers that exit ---------------------------------------------------------------------------
+
+
+def exits(event: Any) -> Any:
+    raise SystemExit(event.event.name)
+
+
+def ask_until_aborted(ae: Any, server: Any) -> None:
+    """Associate and send a C-ECHO-RQ, as far as the server's handlers let it come to that."""
+    assoc = ae.associate("127.0.0.1", port(server))
+    with suppress(RuntimeError):  # aborted already
+        assoc.send_c_echo()
+    until(lambda: assoc.is_aborted and server.active_associations == [])
+
+
+@pytest.mark.parametrize(
+    "event",
+    ["C_ECHO", "CONN_OPEN", "DATA_SENT", "DIMSE_RECV", "ESTABLISHED", "FSM_TRANSITION", "PDU_RECV"],
+)
+def test_a_handler_that_exits_ends_its_association_alone(nset, event):
+    ae = entity(ECHO)
+    ae.maximum_associations = 2
+    with serving(nset, [(getattr(evt, f"EVT_{event}"), exits)], ae) as (server, _):
+        for _ in range(3):
+            ask_until_aborted(ae, server)
+        assert server.counts.aborted == {"error": 3}
+
+
+def test_a_thread_survives_a_job_that_raises(nset, monkeypatch):
+    """Here the handler of the abort, behind another one that has exited."""
+    failures: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    ae = entity(ECHO)
+    with accepting(nset, [(evt.EVT_ESTABLISHED, exits), (evt.EVT_ABORTED, exits)], ae) as server:
+        for _ in range(3):
+            ask_until_aborted(ae, server)
+        until(lambda: len(failures) == 3)
+    assert {str(failure.exc_value) for failure in failures} == {"EVT_ABORTED"}
+
+
 # -- Timeouts -------------------------------------------------------------------------------------
 
 SECONDS = 0.5
@@ -978,13 +1110,13 @@ def test_idle_too_long(nset, caplog, way, response):
 
 def test_a_slow_handler_is_not_idle(nset):
     ae = entity(MPPS, ECHO)
-    ae.network_timeout = 0.1
+    ae.network_timeout = SECONDS
     with gated(evt.EVT_N_SET, (0x0000, None)) as (gate, handlers), ExitStack() as stack:
         server, _ = stack.enter_context(serving(nset, handlers, ae))
         peer = stack.enter_context(Caller(server)).associate()
         peer.send(n_set_pdus(nset))
         assert gate.entered.wait(TIMEOUT)
-        time.sleep(0.3)
+        time.sleep(2 * SECONDS)
         gate.may_go_on.set()
         assert peer.answer() == set_answer(7)
         peer.is_closed(BY_USER)
@@ -992,11 +1124,14 @@ def test_a_slow_handler_is_not_idle(nset):
 
 def test_a_peer_that_does_not_answer_a_release(nset):
     """It is aborted after the time that the AE gives to an association's negotiation."""
+
+    def established(event):
+        event.assoc.network_timeout_response = "A-RELEASE"
+
     ae = entity(MPPS, ECHO)
     ae.network_timeout, ae.acse_timeout = 0.1, SECONDS
-    with serving(nset, [], ae) as (server, _), Caller(server).associate() as peer:
-        (assoc,) = server.active_associations
-        assoc.network_timeout_response = "A-RELEASE"
+    handlers = [(evt.EVT_ESTABLISHED, established)]
+    with serving(nset, handlers, ae) as (server, _), Caller(server).associate() as peer:
         assert peer.receive() == Pdu(RELEASE_RQ, bytes(4))
         began = time.monotonic()
         peer.is_closed(aborted(2, 0))

@@ -7,19 +7,20 @@ import asyncio
 import gc
 import importlib
 import logging
+import os
 import socket
 import ssl
 import sys
 import threading
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from queue import Queue
 
 import pytest
 import services
-from acceptors import accepting, entity, n_set_pdus, one_pdu, port
+from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed, serving
 from certificates import client_context, make_certificate, server_context
 from conftest import IMPLEMENTATIONS, loaded
@@ -42,7 +43,6 @@ from services import (
     observed,
     single,
     user_identity,
-    wait_until,
 )
 
 KINDS = {"plain": lambda handler: handler, "async": as_async}
@@ -188,7 +188,7 @@ class TestServices:
             assert stored == pixels
             assert was_there == in_file
             if in_file:
-                wait_until(lambda: not Path(path).exists(), "the file is left over")
+                until(lambda: not Path(path).exists(), "the file is left over")
             assert assoc.send_c_store(image(2)).Status == 0x0000
             assert server.counts.bytes_received > 0x200000
 
@@ -356,10 +356,33 @@ class TestAcceptorAsks:
             assert peer.receive().type == ABORT
             ended(server)
 
-    def test_peer_that_goes(self, nset):
-        with accepting(nset, None, everything()) as server:
+    @pytest.mark.parametrize("has_noted", [False, True])
+    def test_peer_that_goes(self, nset, monkeypatch, caplog, has_noted):
+        """It is told apart from one that does not answer, however far that has been noted."""
+        handlers = [] if has_noted else [(evt.EVT_CONN_CLOSE, lambda event: time.sleep(0.1))]
+        with accepting(nset, handlers, everything()) as server:
             peer = Peer(port(server), COMMITMENT)
             (acceptor,) = server.active_associations
+            kill_dul, receive_pdu = acceptor.dul.kill_dul, acceptor.dul.receive_pdu
+            is_aborted = acceptor.acse.is_aborted
+
+            def end_slowly():
+                time.sleep(0.1)  # in which the asker learns that there is no answer
+                kill_dul()
+
+            def receive_slowly(*args, **kwargs):
+                primitive = receive_pdu(*args, **kwargs)
+                time.sleep(0.1)  # in which he looks why
+                return primitive
+
+            def look_late(kind):
+                until(acceptor.dul.to_user_queue.empty)
+                return is_aborted(kind)
+
+            if has_noted:
+                monkeypatch.setattr(acceptor.dul, "kill_dul", end_slowly)
+                monkeypatch.setattr(acceptor.dul, "receive_pdu", receive_slowly)
+                monkeypatch.setattr(acceptor.acse, "is_aborted", look_late)
             answers = Queue()
             asker = threading.Thread(
                 target=lambda: answers.put(
@@ -374,6 +397,7 @@ class TestAcceptorAsks:
             ended(server)
             assert acceptor.is_aborted
             assert server.counts.aborted == {"connection": 1}
+        assert "timeout" not in caplog.text
 
     def test_release(self, nset):
         released = threading.Event()
@@ -384,7 +408,7 @@ class TestAcceptorAsks:
             assert not acceptor.is_established
             assert released.wait(TIMEOUT)
             ended(server)
-            wait_until(lambda: assoc.is_released, "the requestor")
+            until(lambda: assoc.is_released, "the requestor")
             assert server.active_associations == []
             assert server.counts.released == 1
             acceptor.release()  # once more does nothing
@@ -397,7 +421,7 @@ class TestAcceptorAsks:
             assert send(assoc) == 0x0000
             acceptor.release()
             assert acceptor.is_released
-            wait_until(lambda: assoc.is_released, "the requestor")
+            until(lambda: assoc.is_released, "the requestor")
 
     def test_abort(self, nset):
         aborted = threading.Event()
@@ -409,7 +433,7 @@ class TestAcceptorAsks:
             assert aborted.wait(TIMEOUT)
             ended(server)
             assert not acceptor.is_alive()
-            wait_until(lambda: assoc.is_aborted, "the requestor")
+            until(lambda: assoc.is_aborted, "the requestor")
             assert server.counts.aborted == {"local": 1}
             with pytest.raises(RuntimeError, match="must be established"):
                 acceptor.send_c_echo()
@@ -528,6 +552,25 @@ def test_slow_negotiation_holds_up_nobody_else(nset, event):
 # -- The server ------------------------------------------------------------------------------------
 
 
+@contextmanager
+def one_descriptor_left():
+    """Let this process open one more file, and no others."""
+    resource = pytest.importorskip("resource")  # Windows has none, and no such limit
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files[0] + 10, limits[1]))
+        with suppress(OSError):
+            while True:
+                files.append(os.dup(files[0]))
+        os.close(files.pop())
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for file in files:
+            os.close(file)
+
+
 class TestServer:
     def test_address_and_associations(self, nset):
         ae = everything()
@@ -567,6 +610,20 @@ class TestServer:
         scp = importlib.import_module("nset.scp")
         with accepting(nset, None) as server, pytest.raises(OSError, match="in use"):
             scp.start_server(entity(), server.server_address, block=False)
+
+    # asyncio's own loop stumbles in its finalizer where it was not made to the end.
+    @pytest.mark.filterwarnings("ignore:Exception ignored in. .*BaseEventLoop")
+    @pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
+    @pytest.mark.parametrize("block", [False, True])
+    def test_no_descriptors_for_a_loop(self, nset, block):
+        scp = importlib.import_module("nset.scp")
+        ae = entity()
+        with one_descriptor_left(), pytest.raises(OSError, match=r"(?i)too many open files"):
+            scp.start_server(ae, ("127.0.0.1", 0), block)
+        gc.collect()  # what is left of the loop, while its warnings are ignored
+        assert ae._servers == []
+        with scp.start_server(ae, ("127.0.0.1", 0), block=False) as server:
+            assert server.server_address[1]
 
     def test_events_and_handlers(self, nset, stock):
         handler, other = (lambda event: 0x0000), (lambda event: None)
@@ -624,7 +681,7 @@ class TestServer:
                 peer.receive_message()
                 peer.release()
             assert closed.wait(TIMEOUT)
-            wait_until(lambda: not server.active_associations)
+            until(lambda: not server.active_associations)
             return heard
 
         def told_by_stock():
@@ -643,7 +700,7 @@ class TestServer:
         assert ae._servers == [server]
         assoc = ae.associate(*server.server_address, [build_context(ECHO)])
         server.shutdown()
-        wait_until(lambda: assoc.is_released, "released in good order")
+        until(lambda: assoc.is_released, "released in good order")
         assert ae._servers == []
         assert server.active_associations == []
         assert server.counts.open_connections == 0
@@ -657,7 +714,7 @@ class TestServer:
         with scp.start_server(ae, ("127.0.0.1", 0), block=False) as server:
             assoc = ae.associate(*server.server_address, [build_context(ECHO)])
             assert assoc.is_established
-        wait_until(lambda: assoc.is_released)
+        until(lambda: assoc.is_released)
         assert ae._servers == []
 
     def test_shutdown_of_the_ae(self, nset):
@@ -671,7 +728,7 @@ class TestServer:
         for server, assoc in zip(servers, assocs, strict=True):
             assert server.active_associations == []
             assert not server.thread.is_alive()
-            wait_until(lambda assoc=assoc: assoc.is_aborted)
+            until(lambda assoc=assoc: assoc.is_aborted)
 
     def test_blocking_until_the_ae_is_shut_down(self, nset):
         scp = importlib.import_module("nset.scp")
@@ -680,7 +737,7 @@ class TestServer:
             target=lambda: results.put(scp.start_server(ae, ("127.0.0.1", 0), block=True))
         )
         thread.start()
-        wait_until(lambda: ae._servers, "no server")
+        until(lambda: ae._servers, "no server")
         (server,) = ae._servers
         assoc = everything().associate(*server.server_address, [build_context(ECHO)])
         assert assoc.send_c_echo().Status == 0x0000
@@ -776,7 +833,7 @@ class TestServer:
             (acceptor,) = [one for one in server.active_associations if one.is_established]
             peer.socket.close()
             acceptor.join(TIMEOUT)
-            wait_until(lambda: server.counts.open_connections == 0)
+            until(lambda: server.counts.open_connections == 0)
             after = server.counts
             assert (after.connections, after.refused_connections) == (5, 0)
             assert (after.associations, after.open_associations) == (4, 0)
@@ -834,7 +891,7 @@ class TestServe:
                 assert await asyncio.to_thread(send, assoc) == 0x0000
                 assert len(server.active_associations) == 1
                 assert server.loop is loop
-            wait_until(lambda: assoc.is_released)
+            until(lambda: assoc.is_released)
             assert server.active_associations == []
             assert ae._servers == []
             assert seen == [True]
@@ -898,6 +955,24 @@ class TestServe:
 
         asyncio.run(asyncio.wait_for(main(), TIMEOUT))
 
+    def test_loop_without_readers(self, nset):
+        """Such as the default one of Windows."""
+        scp = importlib.import_module("nset.scp")
+        ae = entity()
+
+        class Loop(asyncio.SelectorEventLoop):
+            def add_reader(self, *args):
+                raise NotImplementedError
+
+        async def main():
+            with pytest.raises(NotImplementedError, match="Loop has no add_reader"):
+                await scp.serve(ae, ("127.0.0.1", 0))
+
+        loop = Loop()
+        with closing(loop):
+            loop.run_until_complete(asyncio.wait_for(main(), TIMEOUT))
+        assert ae._servers == []
+
     def test_program_that_is_cancelled(self, nset):
         """`async with` ends the server also when its task is cancelled."""
         scp = importlib.import_module("nset.scp")
@@ -918,7 +993,7 @@ class TestServe:
                 await task
             assert ae._servers == []
             assert server.active_associations == []
-            wait_until(lambda: assoc.is_released)
+            until(lambda: assoc.is_released)
 
         asyncio.run(asyncio.wait_for(main(), TIMEOUT))
 
@@ -952,7 +1027,7 @@ class TestLog:
         with caplog.at_level(level, logger="pynetdicom"):
             peer_does(port(server))
             assert closed.wait(TIMEOUT)
-            wait_until(lambda: not server.active_associations)
+            until(lambda: not server.active_associations)
         return [record for record in caplog.record_tuples if record[0].startswith("pynetdicom")]
 
     @pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG], ids=logging.getLevelName)
@@ -981,7 +1056,7 @@ class TestLog:
         def of(server):
             def peer_does(number):
                 with Peer(number, ECHO) as peer:
-                    wait_until(lambda: server.active_associations[0].is_established)
+                    until(lambda: server.active_associations[0].is_established)
                     (acceptor,) = server.active_associations
                     thread = threading.Thread(target=getattr(acceptor, what))
                     thread.start()
@@ -1119,7 +1194,7 @@ class TestTls:
             assoc.release()
             assert assoc.is_released
             acceptor.join(TIMEOUT)
-            wait_until(lambda: server.counts.open_connections == 0)
+            until(lambda: server.counts.open_connections == 0)
             assert (server.counts.released, server.counts.aborted) == (1, {})
 
     @pytest.mark.parametrize("kind", KINDS)
@@ -1143,7 +1218,7 @@ class TestTls:
                 (acceptor,) = server.active_associations
                 getattr(acceptor, what)()
                 acceptor.join(TIMEOUT)
-                wait_until(lambda assoc=assoc: not assoc.is_established)
+                until(lambda assoc=assoc: not assoc.is_established)
                 assert (assoc.is_released, assoc.is_aborted) == (
                     what == "release",
                     what == "abort",
@@ -1200,7 +1275,7 @@ class TestTls:
             assoc = self.associate(server, None)
             assert assoc.is_established
             assoc.release()
-            wait_until(lambda: not server.active_associations)
+            until(lambda: not server.active_associations)
 
     @pytest.mark.parametrize("sent", [0, 5], ids=["nothing", "part"])
     def test_client_that_stalls_in_the_handshake(self, nset, certificates, sent):
@@ -1235,7 +1310,7 @@ class TestTls:
                     assert self.is_refused(server, client_context(client))
             else:
                 peers = [connected(server) for _ in range(3)]
-            wait_until(lambda: server.counts.connections == 3)
+            until(lambda: server.counts.connections == 3)
             assert server.active_associations == []
             assoc = self.associate(server, client_context(own))
             assert assoc.is_established
@@ -1254,7 +1329,7 @@ class TestTls:
         ae.acse_timeout = 0.1
         with self.secured(nset, server_context(own), ae=ae) as server, connected(server) as peer:
             assert peer.recv(1000) == b""
-            wait_until(lambda: server.active_associations == [])
+            until(lambda: server.active_associations == [])
 
     def test_context_that_is_set_later(self, nset, certificates):
         own, _ = certificates

@@ -12,13 +12,16 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
-from acceptors import accepting, entity, n_set_pdus, n_set_request, port
+from acceptors import accepting, entity, n_set_pdus, n_set_request, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed
+from pydicom import Dataset
 from pynetdicom import evt
+from pynetdicom.fsm import InvalidEventError
+from pynetdicom.sop_class import Verification
 from raw_peer import ABORT, P_DATA_TF, RELEASE_RP, RELEASE_RQ, Peer, pdu
 
 RELEASE = (RELEASE_RQ, bytes(4))
@@ -265,13 +268,6 @@ def is_refused(address):
     return False
 
 
-def until(condition):
-    end = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 class TestCalls:
     @pytest.mark.parametrize("kind", ["async", "inline", "plain"])
     def test_from_a_handler(self, nset, kind):
@@ -450,9 +446,109 @@ def test_signal_without_associations(nset, tmp_path):
             assert process.wait(TIMEOUT) == 0
 
 
-def test_pynetdicom_scu_under_load(nset):
-    """A request and the A-RELEASE-RQ may cross: pynetdicom then hears nothing but its timeout."""
+# -- Coroutines that exit --------------------------------------------------------------------------
+
+
+def exits_after_waiting(error, code=None):
+    async def handler(event):
+        await asyncio.sleep(0)
+        raise error(code)
+
+    return [(evt.EVT_N_SET, handler), (evt.EVT_C_ECHO, handler)]
+
+
+def test_a_coroutine_that_exits_breaks_off_no_thread(nset):
+    ae = entity(MPPS, Verification)
+    with accepting(nset, exits_after_waiting(SystemExit), ae) as server:
+        for number in (1, 2):
+            assoc = ae.associate("127.0.0.1", port(server))
+            assert assoc.send_n_set(completed(), MPPS, INSTANCE)[0].Status == 0x0110
+            assert assoc.send_c_echo() == Dataset()
+            until(lambda: server.active_associations == [])
+            assert server.counts.aborted == {"error": number}
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_the_main_thread_ends_in_good_order(nset, error):
+    """As by Ctrl-C where a loop has no signal handlers: on Windows."""
+    scp = importlib.import_module("nset.scp")
     ae = entity()
+    ended = []
+
+    def ask():
+        until(lambda: ae._servers and ae._servers[0].counts is not None)
+        server_port = port(ae._servers[0])
+        with Peer(server_port, MPPS) as idle, Peer(server_port, MPPS) as peer:
+            peer.send(n_set_pdus(nset))
+            ended.append(nset.N_SET.from_command_set(peer.receive().body[6:]).Status)
+            for one in (idle, peer):
+                ended.append(one.receive())
+                one.send(RELEASED)
+                ended.append(one.receive())
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    expected = pytest.raises(SystemExit, match="3") if error is SystemExit else nullcontext()
+    with expected:
+        handlers = exits_after_waiting(error, 3)
+        assert scp.start_server(ae, ("127.0.0.1", 0), evt_handlers=handlers) is None
+    thread.join(TIMEOUT)
+    assert ended == [0x0110, RELEASE, None, RELEASE, None]
+    assert ae._servers == []
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_the_main_thread_does_so_whatever_exits_meanwhile(nset, begun):
+    """Two coroutines exit, one behind the other; a third handler still answers its peer."""
+    scp = importlib.import_module("nset.scp")
+    ae = entity()
+    turns, ended = {number: asyncio.Event() for number in (1, 2, 3)}, []
+
+    async def handle(event):
+        number = event.message_id
+        await turns[number].wait()
+        if number < 3:
+            raise SystemExit(number)
+        return 0x0000, None
+
+    def ask():
+        until(lambda: ae._servers and ae._servers[0].loop is not None)
+        (server,) = ae._servers
+        peers = [Peer(port(server), MPPS) for _ in turns]
+        for number, peer in enumerate(peers, 1):
+            peer.send(n_set_pdus(nset, number))
+        until(lambda: server.counts.n_set_requests == 3)
+        if begun:
+            server.stop()
+            until(lambda: server.is_releasing)
+        for number, peer in enumerate(peers, 1):
+            server.loop.call_soon_threadsafe(turns[number].set)
+            with peer:
+                ended.append(peer.receive_message()[0].Status)
+                agree_to_release(peer)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    with pytest.raises(SystemExit, match="1"):
+        scp.start_server(ae, ("127.0.0.1", 0), evt_handlers=[(evt.EVT_N_SET, handle)])
+    thread.join(TIMEOUT)
+    assert ended == [0x0110, 0x0110, 0x0000]
+    assert ae._servers == []
+
+
+def test_pynetdicom_scu_under_load(nset, monkeypatch):
+    """A request and the A-RELEASE-RQ may cross, and pynetdicom's SCU answers it meanwhile.
+
+    That then hears nothing but its timeout, or its own thread dies of the rest of the request.
+    """
+    stock = threading.excepthook
+    monkeypatch.setattr(
+        threading,
+        "excepthook",
+        lambda failure: None if failure.exc_type is InvalidEventError else stock(failure),
+    )
+    client = entity()
+    client.dimse_timeout = 1
     ended = []
 
     def ask(assoc):
@@ -463,8 +559,8 @@ def test_pynetdicom_scu_under_load(nset):
                 break
             ended.append(status.get("Status"))
 
-    with accepting(nset, bound(succeed), ae) as server:
-        assocs = [ae.associate("127.0.0.1", port(server)) for _ in range(3)]
+    with accepting(nset, bound(succeed)) as server:
+        assocs = [client.associate("127.0.0.1", port(server)) for _ in range(3)]
         threads = [threading.Thread(target=ask, args=(assoc,), daemon=True) for assoc in assocs]
         for thread in threads:
             thread.start()
@@ -474,3 +570,5 @@ def test_pynetdicom_scu_under_load(nset):
         for thread in threads:
             thread.join(2 * TIMEOUT)
             assert not thread.is_alive()
+        for assoc in assocs:  # which a thread that has died leaves open
+            assoc.dul.socket.close()

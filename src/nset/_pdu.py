@@ -84,6 +84,14 @@ def context_change(context_id: int, expected: int) -> CommandSetError:
     )
 
 
+def command_set_too_long() -> CommandSetError:
+    """For more fragments of a command set than are collected."""
+    return CommandSetError(
+        f"a command set of more than {_rules.MAX_COMMAND_SET_LENGTH} bytes",
+        status=_rules.RESOURCE_LIMITATION,
+    )
+
+
 def data_set_too_long(limit: int, message_id: int | None) -> CommandSetError:
     """For a data set over the limit; with the Message ID where the request can be answered."""
     error = CommandSetError(

@@ -149,10 +149,7 @@ class MessageAssembler:
         if self._message is not None:
             raise _pdu.command_among_data()
         if len(self._command) + len(fragment) > _rules.MAX_COMMAND_SET_LENGTH:
-            raise CommandSetError(
-                f"a command set of more than {_rules.MAX_COMMAND_SET_LENGTH} bytes",
-                status=_rules.RESOURCE_LIMITATION,
-            )
+            raise _pdu.command_set_too_long()
         self._command += fragment
         return self._start(bytes(self._command)) if header & IS_LAST else None
 

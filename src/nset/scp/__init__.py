@@ -8,6 +8,8 @@ pynetdicom's own code, without its threads.
 import asyncio
 import signal
 import threading
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from pynetdicom.ae import ApplicationEntity
@@ -71,23 +73,21 @@ def start_server(
     ValueError
         If the AE supports no context, or a context's roles contradict each other.
     OSError
-        If the address can't be listened at.
+        If the address can't be listened at, or there are too few descriptors for an event loop.
     """
     server = _make(
         ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits
     )
     if block:
-        try:
+        with suppress(KeyboardInterrupt):
             _run(server, _stop_on_signals)
-        except KeyboardInterrupt:
-            server.stop(0)
         return None
-    started = threading.Event()
+    started: Future[None] = Future()
     server.thread = threading.Thread(
-        target=_run, args=(server, lambda _: started.set()), name="nset-server", daemon=True
+        target=_run_in_thread, args=(server, started), name="nset-server", daemon=True
     )
     server.thread.start()
-    started.wait()
+    started.result()
     return server
 
 
@@ -120,13 +120,24 @@ async def serve(
     ------
     ValueError, OSError
         As for `start_server`.
+    NotImplementedError
+        If the loop has no ``add_reader``, as the default one of Windows.
     """
     server = _make(
         ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits
     )
-    started = asyncio.Event()
-    server.task = asyncio.get_running_loop().create_task(server.run(started.set))
-    await started.wait()
+    loop = asyncio.get_running_loop()
+    started: asyncio.Future[None] = loop.create_future()
+    server.task = loop.create_task(server.run(lambda: started.set_result(None)))
+    try:
+        await asyncio.wait([server.task, started], return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        server.task.add_done_callback(lambda _: server.abandon())  # where it has not begun yet
+        server.task.cancel()
+        raise
+    if not started.done():
+        server.abandon()
+        await server.task  # which raises what has gone wrong
     return server
 
 
@@ -155,21 +166,62 @@ def _make(
     return server  # type: ignore[no-any-return]
 
 
+def _run_in_thread(server: Server, started: "Future[None]") -> None:
+    """Run the server, and tell the thread that waits for it if it can't be started."""
+    try:
+        _run(server, lambda _: started.set_result(None))
+    except BaseException as exc:
+        if started.done():
+            raise
+        started.set_exception(exc)
+
+
 def _run(server: Server, started: Any) -> None:
-    """Run the server in a loop of its own, uvloop's where that is installed."""
+    """Run the server in a loop of its own; what ends that ends the server."""
+    try:
+        loop = _new_loop()
+        try:
+            asyncio.set_event_loop(loop)
+            _run_to_end(loop, server, loop.create_task(server.run(lambda: started(server))))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+    except BaseException:
+        server.abandon()
+        raise
+
+
+def _run_to_end(loop: Any, server: Server, task: "asyncio.Task[None]") -> None:
+    """Run the loop until the server has ended.
+
+    The `sys.exit()` of a coroutine breaks off the loop. In a thread of its own that goes on; in the
+    main one the program is to end, as by Ctrl-C, but not before the server has in good order. Only
+    a second Ctrl-C does not wait for that.
+    """
+    interrupt: BaseException | None = None
+    while not task.done():
+        try:
+            loop.run_until_complete(task)
+        except (KeyboardInterrupt, SystemExit) as exc:
+            if threading.current_thread() is not threading.main_thread():
+                continue
+            if interrupt is not None and isinstance(exc, KeyboardInterrupt):
+                raise
+            interrupt = interrupt or exc
+            server.stop()
+    task.result()
+    if interrupt is not None:
+        raise interrupt
+
+
+def _new_loop() -> Any:
+    """Make an event loop, uvloop's where that is installed."""
     try:
         import uvloop
     except ImportError:
-        loop: Any = asyncio.SelectorEventLoop()  # Windows' other loop has no room for it
-    else:
-        loop = uvloop.new_event_loop()
-    try:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(server.run(lambda: started(server)))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-    finally:
-        asyncio.set_event_loop(None)
-        loop.close()
+        return asyncio.SelectorEventLoop()  # Windows' other loop has no room for it
+    return uvloop.new_event_loop()
 
 
 def _stop_on_signals(server: Server) -> None:

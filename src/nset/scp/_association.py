@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,8 @@ _NSET_LOGGER = logging.getLogger("nset")
 
 # Where the standard handlers write what each PDU and message holds, at DEBUG.
 messages_are_logged = logging.getLogger("pynetdicom._handlers").isEnabledFor
+
+_over_lock = threading.Lock()  # guards that all who wait for the end of one wait for the same
 
 # Seconds in which a peer may still agree to a release that its request has crossed.
 _CROSSING = 0.5
@@ -102,6 +105,8 @@ class _Checkpoint:
     def clear(self) -> None:
         self._assoc.may_wait()
         self._connection.is_awaiting = True
+        if self._connection.is_closed or not self._assoc.is_established:  # any more
+            self.set()
 
     def set(self) -> None:
         if self._connection.is_awaiting:
@@ -133,6 +138,11 @@ class Association(_StockAssociation):
     daemon: bool = True
     ident = None
     native_id = None
+
+    # pynetdicom holds it while it sets a timeout or writes a few lines of the log; but also, where
+    # an answer to a program's own C-FIND can't be decoded, until that program asks for the next
+    # one. For that no association can wait, and the loop less than any.
+    lock: Any = nullcontext()
 
     def __init__(self, server: "Server", connection: "Connection", address: Any) -> None:
         # What pynetdicom's __init__ does, threads aside.
@@ -174,6 +184,7 @@ class Association(_StockAssociation):
         self.bindings = server.bindings
         self._is_serving = False  # a service of pynetdicom's, which may ask the peer for something
         self._is_advancing = False
+        self._is_sending = False  # what was done has something to send that a pump still holds
         self._was_requested = False
         self._was_counted = False
         self._is_over = False
@@ -194,8 +205,8 @@ class Association(_StockAssociation):
         return not self._is_over
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until the association is over."""
-        self._wait_until_over(timeout)
+        """Wait until the association is over, and is counted and forgotten as such."""
+        self._end_of_it().wait(timeout)
 
     @property
     def _is_paused(self) -> bool:
@@ -206,11 +217,6 @@ class Association(_StockAssociation):
         pass
 
     # -- Handlers ----------------------------------------------------------------------------------
-
-    @property
-    def lock(self) -> Any:
-        """The server's lock: the AE's is held by whoever reads the answers to his own C-FIND."""
-        return self._server.associations_lock
 
     @property
     def _handlers(self) -> dict[Any, Any]:  # type: ignore[override]
@@ -244,14 +250,14 @@ class Association(_StockAssociation):
 
     def bind(self, event: Any, handler: Callable[..., Any], args: list[Any] | None = None) -> None:
         """Bind a handler to an event of this association."""
-        with self.lock:
+        with self._server.handlers_lock:
             handlers = rebound(self._handlers, event, handler, args)
             self.bindings = Bindings(handlers, inline=self._server.is_inline)
             self._own_handlers = handlers
 
     def unbind(self, event: Any, handler: Callable[..., Any]) -> None:
         """Unbind a handler from an event of this association."""
-        with self.lock:
+        with self._server.handlers_lock:
             handlers = rebound(self._handlers, event, handler, unbind=True)
             self.bindings = Bindings(handlers, inline=self._server.is_inline)
             self._own_handlers = handlers
@@ -283,16 +289,25 @@ class Association(_StockAssociation):
         """Have a worker do something."""
         self._server.services.submit(job)
 
+    def is_for_loop(self, exc: BaseException) -> bool:
+        """Tell whether it is the loop that an exception is to end, as Ctrl-C does.
+
+        In a worker's thread it is a handler's `sys.exit()`, and ends the association alone.
+        """
+        return not isinstance(exc, Exception) and bool(self._server.is_loop_thread())
+
     def has_pumped(self) -> None:
         """Look what there is to do, soon; from any thread."""
         if self._server.is_loop_thread():
-            self.advance()
+            self._after_pump()
         else:
             self._server.callbacks.call(self._after_pump)
 
     def _after_pump(self) -> None:
-        self.advance()
-        self._connection.go_on()
+        if self._is_sending:
+            self._done()
+        else:
+            self.advance()
 
     # -- One thing after the other -----------------------------------------------------------------
 
@@ -302,6 +317,7 @@ class Association(_StockAssociation):
         self.dul.event_queue.put("Evt5")
         if self.bindings.is_listened_to:
             self._connection.is_busy = True
+            self._connection.hold_from_start()  # nobody hears of anything before that
             self.do_in_worker(self._opened)
         else:
             self._opened()
@@ -312,26 +328,32 @@ class Association(_StockAssociation):
         self.dul.pump()
 
     def advance(self) -> None:
-        """Do what there is to do, until it takes a while; in the loop's thread."""
+        """Do what there is to do, until it takes a while, and read on; in the loop's thread."""
         if self._is_advancing:
             return  # what is being done has called back, and the loop below goes on
         self._is_advancing = True
         try:
-            while not self._connection.is_busy:
-                step = self._next_step()
-                if step is None:
-                    return
-                if step == self._serve_next:  # which says itself where it is done
-                    step()
-                    continue
-                self._connection.is_busy = True
-                if self.bindings.is_listened_to:
-                    self.do_in_worker(step)
-                    return
-                self._try(step)
-                self._connection.is_busy = False
+            self._take_steps()
         finally:
             self._is_advancing = False
+        self._connection.go_on()
+
+    def _take_steps(self) -> None:
+        while not self._connection.is_busy:
+            step = self._next_step()
+            if step is None:
+                return
+            if step == self._serve_next:  # which says itself where it is done
+                step()
+                continue
+            self._connection.is_busy = True
+            if self.bindings.is_listened_to:
+                self.do_in_worker(step)
+                return
+            try:
+                self._try(step)
+            finally:
+                self._connection.is_busy = False
 
     def do_in_worker(self, step: Callable[[], None]) -> None:
         """Have a worker do the one thing that is being done."""
@@ -339,19 +361,32 @@ class Association(_StockAssociation):
 
     def _do(self, step: Callable[[], None]) -> None:
         """Do something in a worker's thread."""
-        self._try(step)
-        self._server.callbacks.call(self.go_on)
+        try:
+            self._try(step)
+        finally:
+            self._server.callbacks.call(self._done)
+
+    def _done(self) -> None:
+        """Go on once all is sent that a worker's step has given to the state machine.
+
+        Another worker that was at it already may not have come to it yet, and the answer to the
+        next request, which goes past the state machine, must not overtake it.
+        """
+        self._is_sending = self._connection.is_pumping
+        if not self._is_sending:
+            self.go_on()
 
     def go_on(self) -> None:
         """Go on with what waits; in the loop's thread."""
         self._connection.is_busy = self._is_serving = False
         self.advance()
-        self._connection.go_on()
 
     def _try(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception as exc:
+        except BaseException as exc:
+            if self.is_for_loop(exc):
+                raise
             _LOGGER.exception(exc)
             self.abort_reason = self.abort_reason or "error"
             self._abort_blocking(block=False)
@@ -359,22 +394,22 @@ class Association(_StockAssociation):
     def _next_step(self) -> Callable[[], None] | None:
         if self._is_over or self._connection.is_awaiting:
             return None
-        waiting = self.dul.to_user_queue.queue
+        first = next(iter(self.dul.to_user_queue.queue), None)  # a program may take it meanwhile
         if self._kill:
             if self.dul.is_over:
                 return self.end
-            if not self.dul.to_provider_queue.queue:
+            if not (self.dul.to_provider_queue.queue or self._connection.is_pumping):
                 self._connection.finish()  # and once the peer has closed it too, this is over
             return None
         if not self._was_requested:
-            return self._negotiate if waiting else self.end if self.dul.is_over else None
+            return self._negotiate if first else self.end if self.dul.is_over else None
         if self.is_established:
-            if waiting and isinstance(waiting[0], (A_ABORT, A_P_ABORT)):
+            if isinstance(first, (A_ABORT, A_P_ABORT)):
                 return self._aborted
             if self._connection.requests:
                 return self._serve_next
-            if waiting:
-                return self._release_confirmed if waiting[0].result else self._release_requested
+            if first is not None:
+                return self._release_confirmed if first.result else self._release_requested
             if self._idle:
                 return self._end_idle
             if self._connection.is_ending and not self._sent_release:
@@ -407,10 +442,11 @@ class Association(_StockAssociation):
     def _note_abort(self, primitive: Any) -> None:
         by_peer = isinstance(primitive, A_ABORT)
         _LOGGER.info("Association Aborted" if by_peer else "Association Aborted (A-P-ABORT)")
+        # Before the primitive is gone: a program that has got no answer looks for one or the other.
+        self.is_established = False
         self.dul.receive_pdu(wait=False)
         self._count_abort("peer" if by_peer else "connection")
         self.is_aborted = True
-        self.is_established = False
         evt.trigger(self, evt.EVT_ABORTED, {})
         self.kill()
 
@@ -461,7 +497,7 @@ class Association(_StockAssociation):
         self._idle = False
         _LOGGER.error("Network timeout reached")
         if self.network_timeout_response == "A-RELEASE":
-            self.submit(self.release)
+            self.submit(partial(self._try, self.release))
             return
         self.abort_reason = self.abort_reason or "idle"
         self._abort_blocking(block=False)
@@ -478,8 +514,7 @@ class Association(_StockAssociation):
         self.dimse.msg_queue.put((None, None))
         self._connection.requests.clear()
         self._server.forget(self)
-        if self._over is not None:
-            self._over.set()
+        self._end_of_it().set()
 
     def count(self, what: str) -> None:
         """Count something that has happened."""
@@ -499,7 +534,37 @@ class Association(_StockAssociation):
         self._kill = True
         self.is_established = False
         self._connection.is_awaiting = False
+        self._connection.is_ending = True  # whoever answers looks what there is to do
         self.has_pumped()
+
+    def release(self) -> None:
+        """Release the association, and wait until the peer has agreed.
+
+        Where the peer has asked for it before, that is answered when the handler has returned.
+        """
+        if self.dul.state != "Sta8":
+            super().release()
+
+    def abort_soon(self) -> None:
+        """Abort the association; in the loop's thread, which no program may hold up."""
+        abort = partial(self._try, partial(self._abort_blocking, block=False))
+        if self.bindings.is_listened_to:
+            self._server.aborting.add(self)
+            self.submit(partial(self._abort_in_worker, abort))
+        else:
+            abort()
+
+    def _abort_in_worker(self, abort: Callable[[], None]) -> None:
+        try:
+            abort()
+        finally:
+            self._server.callbacks.call(self._server.aborting.discard, self)
+
+    def wait_no_more(self) -> None:
+        """End, also where a program has begun to wait for an answer and has not gone on with it."""
+        if self._connection.is_awaiting:
+            self._connection.is_awaiting = False
+            self.has_pumped()
 
     def _abort_blocking(self, block: bool = True) -> None:
         if self._sent_abort or self.is_released or self._is_over:
@@ -508,22 +573,24 @@ class Association(_StockAssociation):
         self._count_abort("local")
         self._connection.is_awaiting = False
         _LOGGER.info("Aborting Association")
-        if self.dul.state in ("Sta1", "Sta2"):
-            self.is_aborted = True  # nobody to tell
-        else:
-            self.acse.send_abort(0x00)
-        evt.trigger(self, evt.EVT_ABORTED, {})
-        self.kill()
+        try:
+            if self.dul.state in ("Sta1", "Sta2"):
+                self.is_aborted = True  # nobody to tell
+            else:
+                self.acse.send_abort(0x00)
+            evt.trigger(self, evt.EVT_ABORTED, {})
+        finally:
+            self.kill()
         if block and not self._server.is_own_thread():
             # As pynetdicom does: whoever returns from here may look at the other side.
-            self._wait_until_over(1)
+            self.join(1)
             time.sleep(0.1)
 
-    def _wait_until_over(self, timeout: float | None) -> None:
-        if self._over is None:
-            self._over = threading.Event()
-        if not self._is_over:
-            self._over.wait(timeout)
+    def _end_of_it(self) -> threading.Event:
+        """Give what is set last of all; made when it is asked for."""
+        with _over_lock:
+            self._over = self._over or threading.Event()
+            return self._over
 
     # -- Requests ----------------------------------------------------------------------------------
 
@@ -544,7 +611,10 @@ class Association(_StockAssociation):
         """Serve any other message in its turn; from any thread."""
         self._connection.requests.append((context_id, message))
         if len(self._connection.requests) >= self.limits.pending_requests:
-            self._server.callbacks.call(self._connection.hold)
+            if self._server.is_loop_thread():
+                self._connection.hold()
+            else:
+                self._server.callbacks.call(self._connection.hold)
         self.has_pumped()
 
     def refuse_request(self, fault: CommandSetError, context_id: int) -> None:
@@ -586,7 +656,7 @@ class Association(_StockAssociation):
     def _give_up_release(self) -> None:
         if not self._is_over:
             self.abort_reason = self.abort_reason or "shutdown"
-            self._abort_blocking(block=False)
+            self.abort_soon()
 
     def _serve_n_set(self, request: Any) -> bool:
         """Have the handler of EVT_N_SET called, also for an SOP Class that a program registered."""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # the ARTIM timer, the AE's acse_timeout, would give it more.
 _LINGER = 2.0
 
+# Seconds in which a program that waits for the peer may itself take note that it has gone.
+_AWAITED = 1.0
+
 # Bytes that it may send meanwhile, to be dropped.
 _DROPPED = 0x100000
 
@@ -105,6 +108,8 @@ class Connection(RequestPath, asyncio.Protocol):
         dul._idle_timer.close()
         self.inbox.append(CLOSED)  # behind the PDUs that have come before it
         dul.work()
+        if self.is_awaiting:
+            self.loop.call_later(_AWAITED, self.assoc.wait_no_more)
 
     def pause_writing(self) -> None:
         """Note that the peer takes less than is sent: then nothing more is read from it."""
@@ -150,8 +155,16 @@ class Connection(RequestPath, asyncio.Protocol):
         """Read no more until `go_on`: too much waits to be done."""
         if not self.is_held:
             self.is_held = True
-            if not self._transport.is_closing():
-                self._transport.pause_reading()
+            self._pause()
+
+    def hold_from_start(self) -> None:
+        """Do the same when the connection is made; what comes before the pause waits."""
+        self.is_held = True
+        self.loop.call_soon(self._pause)  # a transport only begins to read behind connection_made
+
+    def _pause(self) -> None:
+        if self.is_held and not self._transport.is_closing():
+            self._transport.pause_reading()
 
     def go_on(self) -> None:
         """Read again, unless there is another reason not to."""
@@ -196,7 +209,8 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def answer_slowly(self, event: Any, service: Any, answer: Any) -> None:
         """Send a response that takes some thought."""
-        if hasattr(answer, "__await__"):  # of a plain function that has returned a coroutine
+        # Of a plain function that has returned a coroutine. The type, as an object may be anything.
+        if hasattr(type(answer), "__await__"):
             self.answer_later(self.loop.create_task(_await(answer)), event, service)
         else:
             self.assoc.do_in_worker(partial(self.assoc.answer, event, service, answer))
@@ -269,15 +283,18 @@ class Connection(RequestPath, asyncio.Protocol):
         if not self._is_connected or self._linger is not None or self._transport.is_closing():
             return
         if not self._transport.can_write_eof():  # TLS has no half-closed connections
-            self._transport.close()
+            self._close()
             return
         with suppress(OSError):  # where the peer has gone already
             self._transport.write_eof()
+        self._begin_linger()
+        self._transport.set_protocol(_Drain(self, self._transport))
+        self._transport.resume_reading()  # it may have been paused, and its end is to be seen
+
+    def _begin_linger(self) -> None:
         timeout = self.assoc.acse_timeout
         seconds = _LINGER if timeout is None else min(timeout, _LINGER)
         self._linger = self.loop.call_later(seconds, self.break_off)
-        self._transport.set_protocol(_Drain(self, self._transport))
-        self._transport.resume_reading()  # it may have been paused, and its end is to be seen
 
     def close(self) -> None:
         """Close the connection; from any thread, and nothing is sent from now on."""
@@ -285,9 +302,10 @@ class Connection(RequestPath, asyncio.Protocol):
         self._in_loop(self._close)
 
     def _close(self) -> None:
-        if self._is_connected:
+        if self._is_connected and self._linger is None:
             self._flush()
             self._transport.close()
+            self._begin_linger()  # for a peer that takes nothing of what is still to be sent
 
     _shutdown_socket = close
 

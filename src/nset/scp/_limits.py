@@ -23,7 +23,7 @@ class Limits:
         The same for PDUs of other types: an A-ASSOCIATE-RQ with 128 contexts may have 150 KiB.
     data_set_bytes : int
         Most bytes of the data set of a message. An N-SET request with more is answered with status
-        0213H, any other message with an A-ABORT.
+        0213H, any other message with an A-ABORT; so is a command set of more than 64 KiB.
     pending_requests : int
         Requests of an association that may wait while one is served. With so many, no more is read
         from its socket until half of them are served.

@@ -140,9 +140,10 @@ def response_to(request: N_SET, answer: Any, service: Any, context: Presentation
     response.Status = None
     try:
         code, data_set = answer
-    except (TypeError, ValueError):
+    except Exception:
         _LOGGER.error(
-            "The handler bound to 'evt.EVT_N_SET' returned %r, not a status and a data set", answer
+            "The handler bound to 'evt.EVT_N_SET' returned %s, not a status and a data set",
+            _described(answer),
         )
         return request.response(_rules.PROCESSING_FAILURE)
     try:
@@ -153,15 +154,24 @@ def response_to(request: N_SET, answer: Any, service: Any, context: Presentation
     except Exception as exc:
         _LOGGER.error("The handler bound to 'evt.EVT_N_SET' returned a bad status: %s", exc)
         return request.response(_rules.PROCESSING_FAILURE)
-    if data_set and service.statuses.get(sent, ("",))[0] in (STATUS_SUCCESS, STATUS_WARNING):
+    if service.statuses.get(sent, ("",))[0] in (STATUS_SUCCESS, STATUS_WARNING):
         _attach(response, data_set, context)
     return response
 
 
+def _described(answer: Any) -> str:
+    try:
+        return repr(answer)
+    except Exception:
+        return f"an object of {type(answer)}"
+
+
 def _attach(response: N_SET, data_set: Any, context: PresentationContext) -> None:
-    """Encode the Attribute List."""
+    """Encode the Attribute List, if there is one."""
     syntax = context.transfer_syntax[0]
     try:
+        if not data_set:
+            return
         encoded = encode(
             data_set, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated
         )

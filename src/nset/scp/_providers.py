@@ -8,6 +8,7 @@ another one is at it already; then that one does it, too. So nobody waits, and a
 import logging
 import threading
 from io import BytesIO
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom import evt
@@ -19,7 +20,7 @@ from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ, P_DATA_TF
 from pynetdicom.pdu_primitives import A_ASSOCIATE, A_P_ABORT, P_DATA
 
-from nset import _pdu
+from nset import _pdu, _rules
 from nset._command_set import N_SET_RQ as _N_SET_RQ
 from nset._command_set import CommandSetError
 from nset._implementation import peek
@@ -163,8 +164,12 @@ class DULServiceProvider(_StockDUL):
             try:
                 while self._step():
                     pass
-            except Exception as exc:
+            except BaseException as exc:
                 self._break_down(exc)
+                if self.assoc.is_for_loop(exc):  # type: ignore[attr-defined]
+                    with self._claim:
+                        self.socket.is_pumping = False
+                    raise
         self.assoc.has_pumped()  # type: ignore[attr-defined]
 
     def _step(self) -> bool:
@@ -240,7 +245,7 @@ class DULServiceProvider(_StockDUL):
             self.assoc.count("rejected")  # type: ignore[attr-defined]
         super()._send(pdu)
 
-    def _break_down(self, exc: Exception) -> None:
+    def _break_down(self, exc: BaseException) -> None:
         """Abort past the state machine, which has failed; the others go on."""
         assoc: Any = self.assoc
         _DUL_LOGGER.error("Exception in the upper layer, aborting association")
@@ -249,7 +254,7 @@ class DULServiceProvider(_StockDUL):
         pdu = A_ABORT_RQ()
         pdu.source = _PROVIDER
         pdu.reason_diagnostic = self.fault
-        self.socket.send(pdu.encode())
+        self.socket.send_quietly(pdu.encode())  # it may be who listens that has failed
         self.socket.finish()
         self.end(A_P_ABORT())
 
@@ -259,8 +264,12 @@ class DULServiceProvider(_StockDUL):
         if isinstance(primitive, A_P_ABORT):
             primitive.provider_reason = 0x00
         self.to_user_queue.put(primitive)
-        self.assoc.dimse.msg_queue.put((None, None))
         self.kill_dul()
+
+    def kill_dul(self) -> None:
+        """Note that the state machine has come to its end, and wake whoever waits for a message."""
+        super().kill_dul()
+        self.assoc.dimse.msg_queue.put((None, None))
 
     def receive_pdu(self, wait: bool = False, timeout: float | None = None) -> Any:
         """Give the next primitive for the user.
@@ -300,6 +309,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         self.message: Any = None
         self.msg_queue: Any = Mailbox()
         self._received = 0  # bytes of the message's data set
+        self._commanded = 0  # and of its command set
         self._refused: int | None = None  # the context of a data set that is passed over
 
     def get_msg(self, block: bool = False) -> Any:
@@ -315,9 +325,20 @@ class DIMSEServiceProvider(_StockDIMSE):
         tuple of (int, primitive) or (None, None)
             The context ID and the response.
         """
-        if block:
-            self.assoc.may_wait()  # type: ignore[attr-defined]
-        return super().get_msg(block)
+        if not block:
+            return super().get_msg(block)
+        assoc: Any = self.assoc
+        assoc.may_wait()
+        while not self.msg_queue.empty() or (assoc.is_alive() and not assoc.dul.is_over):
+            try:
+                context_id, message = self.msg_queue.get(timeout=self.dimse_timeout)
+            except Empty:
+                break
+            # Where there is none that is the end, of which AA-3 and AA-4 tell before they are at
+            # it: the caller is to find the abort, and kill_dul tells once more.
+            if message is not None:
+                return context_id, message
+        return None, None
 
     def receive_primitive(self, primitive: Any) -> None:
         """Take a P-DATA primitive.
@@ -349,9 +370,13 @@ class DIMSEServiceProvider(_StockDIMSE):
         message = self.message
         if message is None:
             message = self.message = DIMSEMessage()
-            self._received = 0
+            self._received = self._commanded = 0
             self._connection.is_receiving = True
-        if data and not data[0] & _pdu.IS_COMMAND and not self._has_room(context_id, data):
+        if data and data[0] & _pdu.IS_COMMAND:
+            self._commanded += len(data) - 1
+            if self._commanded > _rules.MAX_COMMAND_SET_LENGTH:
+                raise _pdu.command_set_too_long()
+        elif data and not self._has_room(context_id, data):
             return False
         primitive = P_DATA()
         primitive.presentation_data_value_list.append(pdv)

@@ -101,7 +101,7 @@ class Timer:
         What to call.
     """
 
-    __slots__ = ("_expire", "_handle", "_loop", "_started", "_timeout")
+    __slots__ = ("_expire", "_handle", "_is_closed", "_loop", "_started", "_timeout")
 
     def __init__(
         self, timeout: float | None, loop: AbstractEventLoop, expire: Callable[[], None]
@@ -111,6 +111,7 @@ class Timer:
         self._expire = expire
         self._started: float | None = None
         self._handle: TimerHandle | None = None
+        self._is_closed = False
 
     def start(self) -> None:
         """Begin to count, from zero."""
@@ -125,7 +126,8 @@ class Timer:
         self._started = None
 
     def close(self) -> None:
-        """Let go of the loop's timer; in the loop's thread."""
+        """Let go of the loop's timer, for good; in the loop's thread."""
+        self._is_closed = True
         self._started = None
         if self._handle is not None:
             self._handle.cancel()
@@ -166,7 +168,7 @@ class Timer:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        if self._timeout is not None and self._started is not None:
+        if self._timeout is not None and self._started is not None and not self._is_closed:
             self._handle = self._loop.call_later(max(self.remaining, 0), self._look)
 
     def _look(self) -> None:

@@ -1,6 +1,7 @@
 """The server: a listening socket, its associations, and an orderly end."""
 
 import asyncio
+import concurrent.futures
 import contextvars
 import inspect
 import logging
@@ -8,7 +9,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -38,6 +39,9 @@ _CLOSING_TIMEOUT = 1.0
 
 # Seconds in which requests that are on their way still come in before associations are released.
 _GRACE = 0.1
+
+# Seconds after which a thread that waits for a coroutine looks whether there still is a loop.
+_LOOK = 1.0
 
 _MAX_THREADS = 1000
 
@@ -96,14 +100,17 @@ class Server(AssociationServer):
         self.counters = Counters()
         self.connections: set[Connection] = set()
         self.tasks: set[Any] = set()  # of handlers that wait, and of handshakes
+        self.aborting: set[Association] = set()  # by workers
         self.is_releasing = False
         self._associations: dict[Association, None] = {}  # those not over, the oldest first
-        self.associations_lock = threading.Lock()
-        self._handlers_lock = threading.Lock()  # guards the change of _handlers and bindings
+        self.handlers_lock = threading.Lock()  # guards the change of handlers and bindings
         self.bindings: Bindings
         self._is_full = False
-        self._connecting = 0
-        self._stopped: asyncio.Event | None = None
+        self._connecting: set[socket.socket] = set()
+        self.loop: Any = None  # there once it runs
+        self._stopping = asyncio.Event()
+        self._is_to_stop = False
+        self._stopped = asyncio.Event()
         self._ended = threading.Event()
         self._deadline = math.inf
         self._retry: asyncio.TimerHandle | None = None
@@ -158,7 +165,7 @@ class Server(AssociationServer):
     def _rebind(
         self, event: Any, handler: Any, args: list[Any] | None = None, *, unbind: bool = False
     ) -> None:
-        with self._handlers_lock:
+        with self.handlers_lock:
             handlers = rebound(self._handlers, event, handler, args, unbind=unbind)
             self._handlers = handlers
             if hasattr(self, "bindings"):  # else more defaults are to be bound
@@ -188,15 +195,38 @@ class Server(AssociationServer):
         return (partial(self._wait, function), args) if is_async(function) else bound
 
     def _wait(self, function: Callable[..., Any], *args: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(function(*args), self.loop).result()
+        coroutine = self._await(function, args)
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+            while not concurrent.futures.wait([future], _LOOK)[0]:
+                if self.loop.is_closed():
+                    raise RuntimeError("the server has ended, and its loop with it")
+        except RuntimeError:  # or the loop was closed before
+            coroutine.close()
+            raise
+        return future.result()
 
-    def _iterate(self, function: Callable[..., AsyncIterator[Any]], *args: Any) -> Iterator[Any]:
+    async def _await(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Await a handler, as a task that is cancelled when the server ends."""
+        task = asyncio.current_task()
+        self.tasks.add(task)
+        try:
+            return await function(*args)
+        finally:
+            self.tasks.discard(task)
+
+    def _iterate(self, function: Callable[..., Any], *args: Any) -> Iterator[Any]:
         results = function(*args)
-        while True:
-            try:
-                yield self._wait(results.__anext__)
-            except StopAsyncIteration:
-                return
+        try:
+            while True:
+                try:
+                    yield self._wait(results.__anext__)
+                except StopAsyncIteration:
+                    return
+        finally:  # pynetdicom asks for no more than it needs
+            if not self.is_loop_thread():
+                with suppress(RuntimeError):  # the loop is closed
+                    self._wait(results.aclose)
 
     # -- Associations ------------------------------------------------------------------------------
 
@@ -214,19 +244,21 @@ class Server(AssociationServer):
     def new_association(self, connection: Connection, address: Any) -> Association:
         """Make the association of a new connection."""
         assoc = Association(self, connection, address)
-        self._associations[assoc] = None
-        assoc.bindings = self.bindings  # which may have been set anew since
+        with self.handlers_lock:
+            self._associations[assoc] = None
+            assoc.bindings = self.bindings  # which may have been set anew since
+        assoc.is_ending = self.is_releasing
         return assoc
 
     def forget(self, assoc: Association) -> None:
         """Note that an association is over."""
         self._associations.pop(assoc, None)
-        if self._stopped is not None and not self._associations:
-            self._stopped.set()
+        if self.is_releasing and not self._associations:
+            self.callbacks.call(self._stopped.set)
 
     def connected(self, connection: Connection) -> None:
         """Note that a connection is open, and its TLS handshake done."""
-        self._connecting -= 1
+        self._connecting.discard(connection.socket)
         self.connections.add(connection)
 
     def lost(self, connection: Connection) -> None:
@@ -281,8 +313,6 @@ class Server(AssociationServer):
         """
         self.loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
-        self._stopped = asyncio.Event()
-        self._stopping = asyncio.Event()
         self.callbacks = Callbacks(self.loop)
         self.begin = partial(_tasks.begin, self.loop)
         self.handlers = Workers(self.loop, self._max_workers, "nset-handler", self._run_job)
@@ -291,6 +321,8 @@ class Server(AssociationServer):
         self.services = Workers(self.loop, threads, "nset-service", self._run_job)
         self._listen()
         started()
+        if self._is_to_stop:  # before there was a loop to tell
+            self._stopping.set()
         try:
             await self._stopping.wait()
         finally:
@@ -304,7 +336,13 @@ class Server(AssociationServer):
     def _listen(self) -> None:
         self._retry = None
         listening: Any = self.socket
-        self.loop.add_reader(listening, self._accept)
+        try:
+            self.loop.add_reader(listening, self._accept)
+        except NotImplementedError:
+            raise NotImplementedError(
+                f"{type(self.loop).__name__} has no add_reader, which nset.scp needs; "
+                "asyncio.SelectorEventLoop has it on every system"
+            ) from None
 
     def _listen_no_more(self) -> None:
         listening: Any = self.socket
@@ -327,7 +365,7 @@ class Server(AssociationServer):
                 self._retry = self.loop.call_later(0.1, self._listen)
                 return
             limit = self.limits.connections_for(self.ae.maximum_associations)
-            if len(self.connections) + self._connecting >= limit:
+            if len(self.connections) + len(self._connecting) >= limit:
                 self.counters.count("refused_connections")
                 if not self._is_full:
                     _LOGGER.warning("Closing new connections, as there are %d already", limit)
@@ -339,7 +377,7 @@ class Server(AssociationServer):
             sock.setblocking(False)
             if sock.family in (socket.AF_INET, socket.AF_INET6):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._connecting += 1
+            self._connecting.add(sock)
             task = self.loop.create_task(self._connect(sock, address))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
@@ -356,7 +394,7 @@ class Server(AssociationServer):
                 partial(Connection, self, sock, address), sock, **tls
             )
         except BaseException as exc:
-            self._connecting -= 1
+            self._connecting.discard(sock)
             sock.close()
             if not isinstance(exc, Exception):
                 raise
@@ -365,7 +403,6 @@ class Server(AssociationServer):
 
     async def _end_associations(self) -> None:
         """Finish what is being done and release the associations; abort those that do not end."""
-        assert self._stopped is not None
         if self._associations and self._deadline > time.monotonic():
             await asyncio.sleep(_GRACE)
         self.is_releasing = True
@@ -381,9 +418,9 @@ class Server(AssociationServer):
             _LOGGER.warning("Aborting %d associations at shutdown", len(self._associations))
         for assoc in self.active_associations:
             assoc.abort_reason = assoc.abort_reason or "shutdown"
-            assoc._abort_blocking(block=False)
+            assoc.abort_soon()
         end = time.monotonic() + _CLOSING_TIMEOUT
-        while self.connections and time.monotonic() < end:
+        while (self.connections or self.aborting) and time.monotonic() < end:
             await asyncio.sleep(0.001)
         for connection in list(self.connections):
             connection.break_off()
@@ -398,6 +435,14 @@ class Server(AssociationServer):
     def _close(self) -> None:
         self.handlers.close()
         self.services.close()
+        self._leave()
+
+    def abandon(self) -> None:
+        """Give up a server that could not be started, or whose loop has been broken off."""
+        self.server_close()
+        self._leave()
+
+    def _leave(self) -> None:
         servers: list[Any] = self.ae._servers
         if self in servers:
             servers.remove(self)
@@ -412,6 +457,9 @@ class Server(AssociationServer):
             As for `shutdown`.
         """
         self._deadline = min(self._deadline, time.monotonic() + timeout)
+        self._is_to_stop = True
+        if self.loop is None:
+            return
         try:
             self.loop.call_soon_threadsafe(self._stopping.set)
         except RuntimeError:  # the loop is closed

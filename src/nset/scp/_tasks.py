@@ -64,22 +64,7 @@ else:
     _Beginning: Any = _beginning()
 
     def begin(loop: asyncio.AbstractEventLoop, coroutine: _Coroutine) -> tuple[bool, Any]:
-        """Run a coroutine as a task with a context of its own, up to where it first waits.
-
-        Parameters
-        ----------
-        loop : asyncio.AbstractEventLoop
-            The running loop.
-        coroutine : coroutine
-            What to run; what it raises is raised.
-
-        Returns
-        -------
-        bool
-            Whether it has ended.
-        object
-            What it has returned, or else the task that goes on.
-        """
+        """Do the same where no task is eager, before 3.12."""
         task = _Beginning()
         task._loop = loop
         task._coro = coroutine

@@ -1,11 +1,15 @@
 """Threads that do what would hold up the loop."""
 
+import logging
+import sys
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
+
+_LOGGER = logging.getLogger("nset")
 
 # Seconds. What has waited so long for a thread gets another one, up to the limit: so that quick
 # jobs are done by few threads, which cost least, and slow ones do not hold up each other.
@@ -48,9 +52,10 @@ class Workers:
         self._started = 0
         self._is_watched = False
         self._is_closed = False
+        self._is_short = False  # of threads, as the system gives no more
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Have a thread call `job`, which must not raise; from any thread."""
+        """Have a thread call `job`; what it raises goes to `threading.excepthook`."""
         with self._lock:
             if self._is_closed:
                 return
@@ -73,8 +78,16 @@ class Workers:
             self._jobs.put(None)
 
     def _add_thread(self) -> None:
-        self._threads += 1
-        threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        """Add a thread, while the lock is held; where there is none, the next look tries again."""
+        try:
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        except RuntimeError as exc:
+            if not self._is_short:
+                _LOGGER.error("No thread for %s, which waits for one: %s", self._name, exc)
+            self._is_short = True
+        else:
+            self._threads += 1
+            self._is_short = False
 
     def _watch_from_now(self) -> None:
         self._loop.call_later(_PATIENCE, self._watch, self._submitted)
@@ -85,6 +98,8 @@ class Workers:
             waiting = submitted - self._started
             for _ in range(min(waiting, self._limit - self._threads)):
                 self._add_thread()
+                if self._is_short:
+                    break
             self._is_watched = self._submitted > self._started and not self._is_closed
             again = self._is_watched
         if again:
@@ -106,7 +121,12 @@ class Workers:
                 return
             with self._lock:
                 self._started += 1
-            self._run(job)
+            try:
+                self._run(job)
+            except BaseException:  # the thread goes on, with what others have for it
+                failure = (*sys.exc_info(), threading.current_thread())
+                threading.excepthook(threading.ExceptHookArgs(failure))
+                del failure
             del job  # or it would live until the next one
 
 
@@ -138,10 +158,15 @@ class Callbacks:
     def _call_all(self) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, []
-        for function, args in waiting:
+        for number, (function, args) in enumerate(waiting, 1):
             try:
                 function(*args)
             except Exception as exc:  # the others' are to be called all the same
                 self._loop.call_exception_handler(
                     {"message": f"Exception in {function}", "exception": exc}
                 )
+            except BaseException:  # which breaks off the loop; it may go on
+                with self._lock:
+                    self._waiting[:0] = waiting[number:]
+                self._loop.call_soon(self._call_all)
+                raise
