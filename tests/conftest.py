@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
 
 import pytest
 from pynetdicom.dimse import DIMSEServiceProvider
@@ -53,19 +52,11 @@ def nset(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def requestors_that_pause() -> Iterator[None]:
-    """Have pynetdicom's reactor take no message while a program waits for one.
-
-    Stock, it has one more look where it is paused again before it has woken up. Where that is as
-    late as the response, as on a slow machine, it takes it for a request, and drops it.
-    """
-    stock = DIMSEServiceProvider.get_msg
-
-    def get_msg(self: Any, block: bool = False) -> Any:
-        if not block and not self.assoc._reactor_checkpoint.is_set():
-            return None, None
-        return stock(self, block)
-
+def requestors_that_keep_responses() -> Iterator[None]:
+    """Have pynetdicom's own requestors lose no response, as one that `install` was called for."""
+    with loaded(IMPLEMENTATIONS[0]):
+        reactors = importlib.import_module("nset.pynetdicom._reactors")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DIMSEServiceProvider, "get_msg", get_msg)
+        stock = DIMSEServiceProvider.get_msg
+        patch.setattr(DIMSEServiceProvider, "get_msg", reactors.get_msg(stock))
         yield

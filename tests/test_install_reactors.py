@@ -7,11 +7,24 @@ from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
-from associations import INSTANCE, MPPS, TIMEOUT, associated, completed, serving
+from acceptors import until
+from associations import (
+    INSTANCE,
+    MPPS,
+    TIMEOUT,
+    associated,
+    completed,
+    context_id,
+    listening,
+    make_request,
+    receive,
+    serving,
+)
 from command_sets import command_set, element
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, association, evt
+from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 from raw_peer import COMMAND, LAST, Peer, p_data
 
@@ -129,6 +142,20 @@ def test_an_acceptor_that_has_waited_sends_requests(integration, server):
         for number in range(20):
             status, answer = scp.send_n_event_report(report, 1, MPPS, INSTANCE, msg_id=number)
             assert (status.Status, answer) == (0x0000, report)
+
+
+@pytest.mark.parametrize("is_requestor", [True, False])
+def test_a_loop_that_is_paused_takes_no_response(monkeypatch, nset, server, is_requestor):
+    """As where it looks once more, late, since it has not woken up between two requests."""
+    integration = importlib.import_module("nset.pynetdicom")
+    monkeypatch.setattr(DIMSEServiceProvider, "get_msg", DIMSEServiceProvider.get_msg.__wrapped__)
+    with integration.installed(), associated(server, MPPS) as (scu, scp):
+        sender = scu if is_requestor else scp
+        with listening(sender):
+            sender.dimse.send_msg(make_request(nset.N_SET), context_id(sender))
+            until(lambda: sender.dimse.msg_queue.queue, "the response")
+            assert sender.dimse.get_msg(block=False) == (None, None)
+            assert receive(sender).MessageIDBeingRespondedTo == 7
 
 
 @pytest.mark.parametrize("timeout", [0.2, 0.5])

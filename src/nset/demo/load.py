@@ -29,7 +29,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import build_context
 
 from nset import N_SET, scp, wire
-from nset.demo import MPPS
+from nset.demo import MPPS, keep_responses
 from nset.pynetdicom import install
 
 INSTANCE = "1.2.826.0.1.3680043.8.498.12345678901234567890123456789"
@@ -342,6 +342,7 @@ def _main(task: str, kind: str, *numbers: str) -> None:
     if task == "serve":
         _serve(kind)
     else:
+        keep_responses()
         _round_trips(*map(int, numbers))
 
 

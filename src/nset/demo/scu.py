@@ -1,6 +1,7 @@
 """The modality, in a process of its own: ``python -m nset.demo.scu PORT``.
 
-Prints one JSON object for each response. Plain pynetdicom: nset is not installed in it.
+Prints one JSON object for each response. Plain pynetdicom: nset is not installed in it, save for
+`keep_responses`.
 """
 
 import json
@@ -11,7 +12,7 @@ from pydicom import Dataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, generate_uid
 from pynetdicom import AE
 
-from nset.demo import MPPS
+from nset.demo import MPPS, keep_responses
 
 
 def in_progress(start: datetime) -> Dataset:
@@ -152,4 +153,5 @@ def _show(status: Dataset) -> None:
 
 
 if __name__ == "__main__":
+    keep_responses()
     report(int(sys.argv[1]))

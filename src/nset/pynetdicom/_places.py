@@ -151,6 +151,7 @@ def _places_of_the_reactors() -> Iterator[Place]:
             raise _unknown(f"{name} does not sleep by the module time")
         yield _Attribute(module, "time", _reactors.Clock())
     yield _method("association", "Association", "__init__", _reactors.init)
+    yield _method("dimse", "DIMSEServiceProvider", "get_msg", _reactors.get_msg)
 
 
 def _method(module: str, cls: str, name: str, make: Callable[[Any], Any]) -> Place:

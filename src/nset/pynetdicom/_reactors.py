@@ -7,6 +7,8 @@ loops stay, and what they call to sleep waits, while an acceptor's association t
 
 The lock of an association is held by its DUL thread, save while that waits. Whoever sends
 something meanwhile takes the lock and does himself what the DUL thread would do.
+
+Requestors and acceptors that wait for a response do not lose it to their own loop (`get_msg`).
 """
 
 import select
@@ -85,6 +87,24 @@ class _RingingCheckpoint(threading.Event):
     def clear(self) -> None:
         super().clear()
         self._ring()
+
+
+def get_msg(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Make ``DIMSEServiceProvider.get_msg`` give no message to a loop that is paused.
+
+    Whoever waits for a response pauses the association's loop. Where it has just been resumed and
+    has not woken up yet, as on a slow machine, it still looks for a request once, takes the
+    response for one, and drops it.
+    """
+
+    @wraps(stock)
+    def get_msg(self: Any, block: bool = False) -> Any:
+        # The loop never blocks, and says that it is not paused before it looks.
+        if not block and not self.assoc._reactor_checkpoint.is_set():
+            return None, None
+        return stock(self, block)
+
+    return get_msg
 
 
 def init(stock: Callable[..., None]) -> Callable[..., None]:
