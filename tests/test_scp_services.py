@@ -668,13 +668,16 @@ class TestServer:
         """The same ones in the same order, though pynetdicom's come from two threads."""
 
         def told(server):
-            heard, closed = [], threading.Event()
+            heard, released, closed = [], threading.Event(), threading.Event()
 
             def note(event):
+                if event.event is evt.EVT_CONN_CLOSE:
+                    assert released.wait(TIMEOUT)  # from the other thread; which is first is chance
                 heard.append((event.event.name, *_details(event)))
 
             for event in events:
                 server.bind(event, note)
+            server.bind(evt.EVT_RELEASED, lambda event: released.set())
             server.bind(evt.EVT_CONN_CLOSE, lambda event: closed.set())
             with Peer(port(server), ECHO) as peer:
                 peer.send(echo_pdu())
