@@ -1,4 +1,4 @@
-"""The fixture `nset`, the package on either twin; and requestors that do not lose an answer."""
+"""The fixture `nset`, the package on either twin; and a pynetdicom to be relied on."""
 
 import importlib
 import os
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import ModuleType
 
 import pytest
-from pynetdicom.dimse import DIMSEServiceProvider
+from sound_pynetdicom import sound_pynetdicom
 
 _choice = os.environ.get("NSET_IMPLEMENTATION", "auto")
 IMPLEMENTATIONS = ("compiled", "python") if _choice == "auto" else (_choice,)
@@ -52,11 +52,9 @@ def nset(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def requestors_that_keep_responses() -> Iterator[None]:
-    """Have pynetdicom's own requestors lose no response, as one that `install` was called for."""
+def pynetdicom_is_sound() -> Iterator[None]:
+    """What fails a test is a fault of nset's, or of the test."""
     with loaded(IMPLEMENTATIONS[0]):
         reactors = importlib.import_module("nset.pynetdicom._reactors")
-    with pytest.MonkeyPatch.context() as patch:
-        stock = DIMSEServiceProvider.get_msg
-        patch.setattr(DIMSEServiceProvider, "get_msg", reactors.get_msg(stock))
+    with sound_pynetdicom(reactors):
         yield

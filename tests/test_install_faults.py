@@ -27,9 +27,6 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import ThreadedAssociationServer
 from raw_peer import ABORT, AE_TITLE, COMMAND, LAST, P_DATA_TF, Pdu, Peer, p_data, pdu
 
-# pynetdicom leaves a socket unclosed that the peer has been quicker to close.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
 OTHER_INSTANCE = "1.2.826.0.1.3680043.8.498.77"
 TOO_LONG = "1." * 32 + "1"  # 65 characters
 DATA = encoded(completed()).getvalue()

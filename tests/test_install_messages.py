@@ -41,9 +41,6 @@ from pynetdicom.transport import ThreadedAssociationServer
 STOCK = dimse_primitives.N_SET
 CT = sop_class.CTImageStorage
 FIND = sop_class.PatientRootQueryRetrieveInformationModelFind
-# pynetdicom leaves a socket unclosed that the peer has been quicker to close.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
 OTHER_INSTANCE = "1.2.826.0.1.3680043.8.498.77"
 
 CERTIFICATES = pathlib.Path(pynetdicom.tests.__file__).parent / "cert_files"

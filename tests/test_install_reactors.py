@@ -28,9 +28,6 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 from raw_peer import COMMAND, LAST, Peer, p_data
 
-# pynetdicom leaves a socket unclosed that the peer has been quicker to close.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
 
 @pytest.fixture
 def integration(nset: ModuleType) -> Iterator[ModuleType]:

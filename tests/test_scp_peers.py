@@ -7,7 +7,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
 from types import ModuleType
@@ -1062,8 +1062,15 @@ def test_a_thread_survives_a_job_that_raises(nset, monkeypatch):
 SECONDS = 0.5
 
 
-def check_time(began: float, seconds: float = SECONDS) -> None:
-    assert abs(time.monotonic() - began - seconds) <= max(seconds * 0.1, 0.05)
+def check_time(measured: Callable[[], float]) -> None:
+    """See that it takes `SECONDS`, to 10 % or 50 ms; of three tries, as a busy machine is late."""
+    accuracy = max(SECONDS * 0.1, 0.05)
+    for _ in range(3):
+        took = measured()
+        assert took >= SECONDS - accuracy
+        if took <= SECONDS + accuracy:
+            return
+    pytest.fail(f"{took} s")
 
 
 @ways
@@ -1072,12 +1079,16 @@ def test_no_association_in_time(nset, way, sent):
     ae = entity(MPPS, ECHO)
     ae.acse_timeout = SECONDS
     with serving(nset, way, ae) as (server, _):
-        began = time.monotonic()
-        with Caller(server) as peer:
-            if sent:
-                peer.send(sent)
-            peer.is_closed()
-            check_time(began)
+
+        def measured():
+            began = time.monotonic()
+            with Caller(server) as peer:
+                if sent:
+                    peer.send(sent)
+                peer.is_closed()
+                return time.monotonic() - began
+
+        check_time(measured)
 
 
 @ways
@@ -1085,26 +1096,31 @@ def test_no_association_in_time(nset, way, sent):
 def test_idle_too_long(nset, caplog, way, response):
     ae = entity(MPPS, ECHO)
     ae.network_timeout = SECONDS
-    with serving(nset, way, ae) as (server, _), Caller(server).associate() as peer:
-        (assoc,) = server.active_associations
-        assoc.network_timeout_response = response
-        # Whatever comes starts it anew.
-        time.sleep(SECONDS / 2)
-        peer.send(n_set_pdus(nset))
-        assert peer.answer() == set_answer(7)
-        began = time.monotonic()
-        answer = peer.receive()
-        check_time(began)
-        if response == "A-ABORT":
-            assert answer == BY_USER
-            peer.is_closed()
-        else:
-            assert answer == Pdu(RELEASE_RQ, bytes(4))
-            peer.send(RELEASED)
-            peer.is_closed()
-        counts = over(server, peer)
-        assert counts.aborted == ({"idle": 1} if response == "A-ABORT" else {})
-        assert counts.released == (response == "A-RELEASE")
+
+    def measured():
+        with serving(nset, way, ae) as (server, _), Caller(server).associate() as peer:
+            (assoc,) = server.active_associations
+            assoc.network_timeout_response = response
+            # Whatever comes starts it anew.
+            time.sleep(SECONDS / 2)
+            peer.send(n_set_pdus(nset))
+            assert peer.answer() == set_answer(7)
+            began = time.monotonic()
+            answer = peer.receive()
+            took = time.monotonic() - began
+            if response == "A-ABORT":
+                assert answer == BY_USER
+                peer.is_closed()
+            else:
+                assert answer == Pdu(RELEASE_RQ, bytes(4))
+                peer.send(RELEASED)
+                peer.is_closed()
+            counts = over(server, peer)
+            assert counts.aborted == ({"idle": 1} if response == "A-ABORT" else {})
+            assert counts.released == (response == "A-RELEASE")
+        return took
+
+    check_time(measured)
     assert "Network timeout reached" in caplog.text
 
 
@@ -1131,11 +1147,16 @@ def test_a_peer_that_does_not_answer_a_release(nset):
     ae = entity(MPPS, ECHO)
     ae.network_timeout, ae.acse_timeout = 0.1, SECONDS
     handlers = [(evt.EVT_ESTABLISHED, established)]
-    with serving(nset, handlers, ae) as (server, _), Caller(server).associate() as peer:
-        assert peer.receive() == Pdu(RELEASE_RQ, bytes(4))
-        began = time.monotonic()
-        peer.is_closed(aborted(2, 0))
-        check_time(began)
+    with serving(nset, handlers, ae) as (server, _):
+
+        def measured():
+            with Caller(server).associate() as peer:
+                assert peer.receive() == Pdu(RELEASE_RQ, bytes(4))
+                began = time.monotonic()
+                peer.is_closed(aborted(2, 0))
+                return time.monotonic() - began
+
+        check_time(measured)
 
 
 # -- How many, and whom ---------------------------------------------------------------------------

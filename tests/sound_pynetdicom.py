@@ -1,0 +1,48 @@
+"""pynetdicom without three defects of its own that fail a test now and then, on a busy machine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import pytest
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
+from pynetdicom.transport import AssociationSocket
+
+# P-DATA, A-RELEASE and A-ABORT that a program asks for, and states without an association.
+REQUESTS = ("Evt9", "Evt11", "Evt14", "Evt15")
+OVER = ("Sta1", "Sta13")
+
+
+@contextmanager
+def sound_pynetdicom(reactors: ModuleType) -> Iterator[None]:
+    """Mend them for the length of a ``with`` block, with the help of nset's module of that name.
+
+    - An association keeps its responses, as one that ``install`` was called for.
+    - A socket is closed that the peer has been quicker to close: stock leaves it to the garbage
+      collection, whose warning then fails some other test.
+    - The DUL thread of a requestor does not die where its program sends something, or answers,
+      while the association ends.
+    """
+    shutdown_socket = AssociationSocket._shutdown_socket
+    do_action = StateMachine.do_action
+
+    def _shutdown_socket(self: Any) -> None:
+        sock = self.socket
+        shutdown_socket(self)
+        if sock is not None:
+            sock.close()
+
+    def do_action_or_nothing(self: Any, event: str) -> None:
+        state = self.current_state
+        is_late = event in REQUESTS and state in OVER and (event, state) not in TRANSITION_TABLE
+        if not (is_late and self.dul.assoc.is_requestor):
+            do_action(self, event)
+
+    with pytest.MonkeyPatch.context() as patch:
+        get_msg = reactors.get_msg(DIMSEServiceProvider.get_msg)
+        patch.setattr(DIMSEServiceProvider, "get_msg", get_msg)
+        patch.setattr(AssociationSocket, "_shutdown_socket", _shutdown_socket)
+        patch.setattr(StateMachine, "do_action", do_action_or_nothing)
+        yield
