@@ -1,4 +1,4 @@
-"""pynetdicom without three defects of its own that fail a test now and then, on a busy machine."""
+"""pynetdicom without four defects of its own that fail a test now and then, on a busy machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
-from pynetdicom.transport import AssociationSocket
+from pynetdicom.transport import AssociationServer, AssociationSocket
 
 # P-DATA, A-RELEASE and A-ABORT that a program asks for, and states without an association.
 REQUESTS = ("Evt9", "Evt11", "Evt14", "Evt15")
@@ -24,9 +24,11 @@ def sound_pynetdicom(reactors: ModuleType) -> Iterator[None]:
       collection, whose warning then fails some other test.
     - The DUL thread of a requestor does not die where its program sends something, or answers,
       while the association ends.
+    - Nor does the thread of an acceptor that finds the socket, and then that it is gone.
     """
     shutdown_socket = AssociationSocket._shutdown_socket
     do_action = StateMachine.do_action
+    shutdown_request = AssociationServer.shutdown_request
 
     def _shutdown_socket(self: Any) -> None:
         sock = self.socket
@@ -40,9 +42,14 @@ def sound_pynetdicom(reactors: ModuleType) -> Iterator[None]:
         if not (is_late and self.dul.assoc.is_requestor):
             do_action(self, event)
 
+    def shutdown_request_if_any(self: Any, request: Any) -> None:
+        if request is not None:
+            shutdown_request(self, request)
+
     with pytest.MonkeyPatch.context() as patch:
         get_msg = reactors.get_msg(DIMSEServiceProvider.get_msg)
         patch.setattr(DIMSEServiceProvider, "get_msg", get_msg)
         patch.setattr(AssociationSocket, "_shutdown_socket", _shutdown_socket)
+        patch.setattr(AssociationServer, "shutdown_request", shutdown_request_if_any)
         patch.setattr(StateMachine, "do_action", do_action_or_nothing)
         yield
