@@ -608,7 +608,7 @@ def test_handlers_of_the_abort_do_not_hold_up_a_shutdown(nset, bad):
     with accepting(nset, [(evt.EVT_ABORTED, aborted)]) as server:
         peers = [Peer(port(server), MPPS) for _ in range(4)]
         start = time.monotonic()
-        server.shutdown(timeout=0.1)
+        server.shutdown(timeout=0.5)
         assert time.monotonic() - start < 3
         for peer in peers:
             with peer:
@@ -625,7 +625,7 @@ def test_handlers_of_the_abort_have_run_when_the_server_is_shut_down(nset):
 
     with accepting(nset, [(evt.EVT_ABORTED, aborted)]) as server:
         with Peer(port(server), MPPS) as peer:
-            thread = threading.Thread(target=server.shutdown, kwargs={"timeout": 0.1}, daemon=True)
+            thread = threading.Thread(target=server.shutdown, kwargs={"timeout": 0.5}, daemon=True)
             thread.start()
             assert [peer.receive().type for _ in range(2)] == [RELEASE_RQ, ABORT]
         thread.join(TIMEOUT)

@@ -1063,14 +1063,16 @@ SECONDS = 0.5
 
 
 def check_time(measured: Callable[[], float]) -> None:
-    """See that it takes `SECONDS`, to 10 % or 50 ms; of three tries, as a busy machine is late."""
-    accuracy = max(SECONDS * 0.1, 0.05)
-    for _ in range(3):
-        took = measured()
-        assert took >= SECONDS - accuracy
-        if took <= SECONDS + accuracy:
+    """See that it takes `SECONDS`, to 10 % or 50 ms.
+
+    On a busy machine a thread of the test's own may be later than that: one of five tries counts.
+    """
+    tries: list[float] = []
+    while len(tries) < 5:
+        tries.append(measured())
+        if abs(tries[-1] - SECONDS) <= max(SECONDS * 0.1, 0.05):
             return
-    pytest.fail(f"{took} s")
+    pytest.fail(f"{tries}")
 
 
 @ways
