@@ -342,7 +342,8 @@ def _main(task: str, kind: str, *numbers: str) -> None:
     if task == "serve":
         _serve(kind)
     else:
-        keep_responses()
+        if kind == STOCK:
+            keep_responses()
         _round_trips(*map(int, numbers))
 
 
