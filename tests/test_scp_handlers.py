@@ -227,13 +227,16 @@ class TestPlain:
                 peer.socket.close()
 
     def test_not_more_threads_than_allowed(self, nset):
-        running, most, lock = 0, 0, threading.Lock()
+        running, most, lock, both = 0, 0, threading.Lock(), threading.Event()
 
         def handle(event):
             nonlocal running, most
             with lock:
                 running += 1
                 most = max(most, running)
+                if running == 2:
+                    both.set()
+            assert both.wait(TIMEOUT)
             time.sleep(0.02)  # so that all would run at once, if they could
             with lock:
                 running -= 1

@@ -1372,7 +1372,7 @@ cdef class Primitive:
         return primitive
 
     def __getstate__(self):
-        state = dict(self.__dict__)
+        state = self.__dict__.copy()  # whole: other threads may set and delete
         for keyword, field in _fields.items():
             try:
                 value = field.__get__(self)

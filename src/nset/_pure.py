@@ -24,8 +24,8 @@ _Self = TypeVar("_Self", bound="Primitive")
 
 peek = _command_set.peek
 
-_NOTHING: Final[dict[str, Any]] = {}
-_loaded_module: Final = sys.modules.get
+_modules: Final = sys.modules
+_CONFIG: Final = "pynetdicom._config"
 _new_str: Final = str.__new__
 
 _adopted: type | None = None
@@ -83,10 +83,16 @@ def category(code: int) -> str:
 
 def _default_validator_is_in_force() -> bool:
     """Whether clean text can cause no error, warning or record; read at each call."""
-    module = _loaded_module("pynetdicom._config")
-    now = _own_settings if module is None else module.__dict__
-    # Without VALIDATORS it is being imported by another thread: the slow path knows.
-    return now.get("VALIDATORS", _NOTHING).get("UI", _NOTHING) is now.get("validate_ui")
+    # By subscripts: free-threaded 3.13 locks twice, and yields, where get() gives what another
+    # thread has made.
+    try:
+        now = _modules[_CONFIG].__dict__ if _CONFIG in _modules else _own_settings
+    except (KeyError, AttributeError):  # it may be None
+        now = _own_settings
+    try:
+        return now["VALIDATORS"]["UI"] is now["validate_ui"]
+    except KeyError:  # it is being imported by another thread: the slow path knows
+        return False
 
 
 def _check_uid(value: Any, name: str) -> list[Any] | None:
@@ -100,10 +106,15 @@ def _check_uid(value: Any, name: str) -> list[Any] | None:
         text = ""
     if text in known_uids or is_clean(text):
         # As _default_validator_is_in_force() has it, without the call.
-        module = _loaded_module("pynetdicom._config")
-        now = _own_settings if module is None else module.__dict__
-        if now.get("VALIDATORS", _NOTHING).get("UI", _NOTHING) is now.get("validate_ui"):
-            return [text, True]
+        try:
+            now = _modules[_CONFIG].__dict__ if _CONFIG in _modules else _own_settings
+        except (KeyError, AttributeError):
+            now = _own_settings
+        try:
+            if now["VALIDATORS"]["UI"] is now["validate_ui"]:
+                return [text, True]
+        except KeyError:
+            pass
     uid = accept_uid(value, name)
     return None if uid is None else [uid, False]
 
@@ -1095,9 +1106,10 @@ class RequestPath(PduReader):
         bool
             False, with nothing done, where it takes more thought.
         """
-        context = self.contexts.get(request._context_id)
-        service = self.services.get(request.RequestedSOPClassUID)
-        if context is None or service is None:
+        try:  # not by get(): see _default_validator_is_in_force
+            context = self.contexts[request._context_id]
+            service = self.services[request.RequestedSOPClassUID]
+        except KeyError:
             return False
         function, args, how = self.handler
         event = self.event_class()
