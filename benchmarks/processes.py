@@ -135,9 +135,29 @@ def resident_bytes(pid: int) -> int:
     int
         Its RSS in bytes.
     """
+    return _status(pid, "VmRSS") * 1024
+
+
+def threads(pid: int) -> int:
+    """Tell how many threads a process has.
+
+    Parameters
+    ----------
+    pid : int
+        The process.
+
+    Returns
+    -------
+    int
+        Their number.
+    """
+    return _status(pid, "Threads")
+
+
+def _status(pid: int, name: str) -> int:
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        (kib,) = (line.split()[1] for line in file if line.startswith("VmRSS:"))
-    return int(kib) * 1024
+        (number,) = (line.split()[1] for line in file if line.startswith(f"{name}:"))
+    return int(number)
 
 
 def allow_open_files(number: int) -> None:
