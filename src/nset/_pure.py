@@ -87,11 +87,9 @@ def _default_validator_is_in_force() -> bool:
     # thread has made.
     try:
         now = _modules[_CONFIG].__dict__ if _CONFIG in _modules else _own_settings
-    except (KeyError, AttributeError):  # it may be None
-        now = _own_settings
-    try:
         return now["VALIDATORS"]["UI"] is now["validate_ui"]
-    except KeyError:  # it is being imported by another thread: the slow path knows
+    except (KeyError, AttributeError):
+        # It is being imported by another thread, or must not be (None): the slow path knows.
         return False
 
 
@@ -108,12 +106,9 @@ def _check_uid(value: Any, name: str) -> list[Any] | None:
         # As _default_validator_is_in_force() has it, without the call.
         try:
             now = _modules[_CONFIG].__dict__ if _CONFIG in _modules else _own_settings
-        except (KeyError, AttributeError):
-            now = _own_settings
-        try:
             if now["VALIDATORS"]["UI"] is now["validate_ui"]:
                 return [text, True]
-        except KeyError:
+        except (KeyError, AttributeError):
             pass
     uid = accept_uid(value, name)
     return None if uid is None else [uid, False]
