@@ -1605,7 +1605,7 @@ cdef class PduReader:
             return self._wait_for(PDU_HEADER)
         kind, length = at[0], _big_endian(at + 2)
         if not 1 <= kind <= LAST_PDU_TYPE:
-            raise _pdu.unknown_type(kind)
+            raise _pdu.unknown_type(data[self._at:self._at + <size_t>_pdu.BEGINNING])
         limit = self._max_pdu_length if kind == P_DATA_TF else self._max_other_length
         if length > limit:
             raise _pdu.too_long(kind, length, limit)

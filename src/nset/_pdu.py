@@ -55,9 +55,28 @@ class PduError(ValueError):
         return str(self.args[0])
 
 
-def unknown_type(kind: int) -> PduError:
-    """For the first byte of no PDU."""
-    return PduError(f"unknown PDU type 0x{kind:02X}", UNRECOGNIZED_PDU)
+BEGINNING = 16
+"""Bytes that are looked at to tell what else has come instead of a PDU; 6 at least."""
+
+# How those begin who take the port for another one.
+_OTHER_PROTOCOLS = (
+    (b"\x16\x03", "a TLS hello"),
+    (b"SSH-", "an SSH banner"),
+    (b"PROXY ", "a PROXY header"),
+    (b"\r\n\r\n\0\r\nQUIT\n", "a PROXY header"),
+    *(
+        (method + b" ", "an HTTP request")
+        for method in (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT", b"PRI")
+    ),
+)
+
+
+def unknown_type(data: bytes) -> PduError:
+    """For the first byte of no PDU, and a few more that came with it."""
+    for beginning, name in _OTHER_PROTOCOLS:
+        if data.startswith(beginning[: len(data)]):  # the rest may not have come yet
+            return PduError(f"{name}, which is no PDU", UNRECOGNIZED_PDU)
+    return PduError(f"unknown PDU type 0x{data[0]:02X}", UNRECOGNIZED_PDU)
 
 
 def too_long(kind: int, length: int, limit: int) -> PduError:

@@ -803,7 +803,7 @@ class PduReader:
             return None
         kind, length = _PDU_HEADER.unpack_from(data, begin)
         if not 1 <= kind <= _pdu.LAST_PDU_TYPE:
-            raise _pdu.unknown_type(kind)
+            raise _pdu.unknown_type(data[begin : begin + _pdu.BEGINNING])
         limit = self._max_pdu_length if kind == _pdu.P_DATA_TF else self._max_other_length
         if length > limit:
             raise _pdu.too_long(kind, length, limit)

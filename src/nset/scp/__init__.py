@@ -71,7 +71,8 @@ def start_server(
     Raises
     ------
     ValueError
-        If the AE supports no context, or a context's roles contradict each other.
+        If the AE supports no context, a context's roles contradict each other, or `workers` is no
+        int above 0.
     OSError
         If the address can't be listened at, or there are too few descriptors for an event loop.
     """

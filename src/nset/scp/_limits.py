@@ -1,9 +1,16 @@
 """What one association, and all of them together, may take of a server."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 _MIN_PDU_LENGTH = 0x10000
 _UNLIMITED_PDU_LENGTH = 0x100000
+
+
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is no number of things."""
+    if not (isinstance(value, int) and value > 0):
+        raise ValueError(f"{name} must be an int above 0, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +46,10 @@ class Limits:
     connections: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("pdu_length", "negotiation_length", "data_set_bytes", "pending_requests"):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value > 0) and (name, value) != ("pdu_length", None):
-                raise ValueError(f"{name} must be an int above 0, not {value!r}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None or field.default is not None:
+                check_count(field.name, value)
 
     def pdu_length_for(self, announced: int) -> int:
         """Give the limit of a P-DATA-TF PDU.

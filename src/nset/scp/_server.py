@@ -25,8 +25,9 @@ from nset.scp._association import Association
 from nset.scp._bindings import Bindings, rebound
 from nset.scp._connection import Connection
 from nset.scp._counters import Counters, Counts
-from nset.scp._limits import Limits
+from nset.scp._limits import Limits, check_count
 from nset.scp._n_set import is_async
+from nset.scp._names import address_name
 from nset.scp._workers import Callbacks, Workers
 
 _LOGGER = logging.getLogger("nset")
@@ -95,6 +96,8 @@ class Server(AssociationServer):
         workers: int | None = None,
         limits: Limits | None = None,
     ) -> None:
+        if workers is not None:
+            check_count("workers", workers)
         self.limits = limits or Limits()
         self.is_inline = inline
         self.counters = Counters()
@@ -123,6 +126,21 @@ class Server(AssociationServer):
         self.socket.setblocking(False)
         self.local = AddressInformation.from_tuple(self.server_address)
         ae._servers.append(self)  # type: ignore[arg-type]
+
+    def server_bind(self) -> None:
+        """Bind the listening socket; an error names the address."""
+        listening: Any = self.socket
+        try:
+            if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+                # On Windows SO_REUSEADDR, which pynetdicom sets, lets two servers have one port.
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+                listening.bind(self.server_address)
+                self.server_address = listening.getsockname()
+            else:
+                super().server_bind()
+        except OSError as exc:
+            exc.filename = address_name(self.server_address)
+            raise
 
     # -- Handlers ----------------------------------------------------------------------------------
 
