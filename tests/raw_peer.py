@@ -25,13 +25,13 @@ class Pdu(NamedTuple):
 
 
 class Peer:
-    """An SCU that has proposed one abstract syntax, as presentation context 1."""
+    """An SCU that has proposed abstract syntaxes, as `associate_rq` has them."""
 
-    def __init__(self, port: int, abstract_syntax: str) -> None:
+    def __init__(self, port: int, *abstract_syntaxes: str | tuple[str, str]) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.address = "{}:{}".format(*self.socket.getsockname())
-        self.socket.sendall(associate_rq(abstract_syntax))
+        self.socket.sendall(associate_rq(*abstract_syntaxes))
         accepted = self.receive()
         assert accepted is not None
         assert accepted.type == 0x02
@@ -110,15 +110,22 @@ def p_data(*pdvs: tuple[int, int, bytes]) -> bytes:
     )
 
 
-def associate_rq(abstract_syntax: str) -> bytes:
-    """An A-ASSOCIATE-RQ (PS3.8 9.3.2) for one context, Implicit VR Little Endian."""
-    context = bytes((1, 0, 0, 0)) + _item(0x30, abstract_syntax) + _item(0x40, "1.2.840.10008.1.2")
+def associate_rq(*abstract_syntaxes: str | tuple[str, str]) -> bytes:
+    """An A-ASSOCIATE-RQ (PS3.8 9.3.2) for contexts 1, 3, ...
+
+    In Implicit VR Little Endian, or else in the transfer syntax that is given with it.
+    """
+    contexts = b""
+    for number, given in enumerate(abstract_syntaxes):
+        syntax, transfer = (given, "1.2.840.10008.1.2") if isinstance(given, str) else given
+        context = bytes((2 * number + 1, 0, 0, 0)) + _item(0x30, syntax) + _item(0x40, transfer)
+        contexts += _item(0x20, context)
     user = _item(0x51, struct.pack(">I", 16384)) + _item(0x52, "1.2.826.0.1.3680043.8.498.9")
     return pdu(
         0x01,
         struct.pack(">H2x16s16s32x", 1, b"ANY-SCP".ljust(16), AE_TITLE.encode().ljust(16))
         + _item(0x10, "1.2.840.10008.3.1.1.1")
-        + _item(0x20, context)
+        + contexts
         + _item(0x50, user),
     )
 

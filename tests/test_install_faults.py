@@ -22,7 +22,7 @@ from associations import (
 )
 from command_sets import command_set, element, explicit
 from pydicom.dataset import Dataset
-from pynetdicom import _config, evt, sop_class
+from pynetdicom import _config, build_context, evt, sop_class
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import ThreadedAssociationServer
 from raw_peer import ABORT, AE_TITLE, COMMAND, LAST, P_DATA_TF, Pdu, Peer, p_data, pdu
@@ -144,6 +144,14 @@ def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
         record.getMessage()
         for record in caplog.records
         if record.name == "nset" and record.levelno == logging.ERROR
+    ]
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "nset" and record.levelno == logging.WARNING
     ]
 
 
@@ -513,8 +521,8 @@ ABORTED = {
         COMMAND_AGAIN,
     ),
     "a data set in another context": Fault(
-        p_data((1, COMMAND | LAST, request()), (3, LAST, DATA)),
-        "presentation context 3 within a message of context 1",
+        p_data((1, COMMAND | LAST, request()), (5, LAST, DATA)),
+        "presentation context 5 within a message of context 1",
     ),
 }
 
@@ -530,6 +538,47 @@ def test_is_answered_with_an_abort(scp, caplog, fault):
         f"Aborting the association with {AE_TITLE}@{peer.address}: "
         f"invalid DIMSE message: {fault.reason}"
     ]
+
+
+# -- A data set in another context ----------------------------------------------------------------
+
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+# The same request, its data set in pieces of which some come in context 3.
+STRAY = p_data((1, COMMAND | LAST, request())) + b"".join(
+    p_data((context_id, LAST if context_id == 1 else 0, part))
+    for context_id, part in zip((3, 3, 1), cut(DATA, len(DATA) // 3 + 1), strict=True)
+)
+
+
+@pytest.fixture
+def both_syntaxes(server):
+    """A server that takes Verification, too: in one transfer syntax or in another one."""
+    server.contexts.append(build_context(sop_class.Verification, BIG_ENDIAN))
+    server.contexts.append(build_context(sop_class.UnifiedProcedureStepPush))
+    yield
+    del server.contexts[-2:]
+
+
+@pytest.mark.usefixtures("both_syntaxes")
+def test_a_data_set_in_a_context_of_the_same_transfer_syntax(scp, caplog):
+    with Peer(scp.server.server_address[1], MPPS, sop_class.UnifiedProcedureStepPush) as peer:
+        peer.send(STRAY)
+        assert peer.receive_message()[0].Status == 0x0000
+        peer.release()
+    assert [data_set for _, data_set in scp.served] == [completed()]
+    assert warnings_of(caplog) == [
+        "presentation context 3 within a message of context 1, with the same transfer syntax"
+    ]
+
+
+@pytest.mark.usefixtures("both_syntaxes")
+def test_a_data_set_in_a_context_of_another_transfer_syntax(scp, caplog):
+    with Peer(scp.server.server_address[1], MPPS, (sop_class.Verification, BIG_ENDIAN)) as peer:
+        peer.send(STRAY)
+        assert peer.receive() == (ABORT, BY_PROVIDER)
+    assert scp.served == []
+    (reason,) = reasons(caplog)
+    assert reason.endswith("presentation context 3 within a message of context 1")
 
 
 # -- As without nset ------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from command_sets import command_set, element, joined
 from conftest import IMPLEMENTATIONS, loaded
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pynetdicom import build_context
 from raw_peer import COMMAND, LAST, P_DATA_TF, p_data, pdu
 from violations import CASES
 
@@ -508,6 +509,30 @@ class TestDataSets:
         error, *items = read_by_all([b"".join(sent)])
         self.fault(error, COMMAND_AGAIN)
         assert items == [NEXT_READ]
+
+    @twins
+    def test_change_to_a_context_of_the_same_transfer_syntax(self, twin, caplog):
+        one, other = build_context(MPPS), build_context(MPPS)
+        for syntax, is_taken in (("1.2.840.10008.1.2", True), ("1.2.840.10008.1.2.1", False)):
+            reader = twin.module.PduReader(*LIMITS, twin.nset.N_SET)
+            one.transfer_syntax, other.transfer_syntax = ["1.2.840.10008.1.2"], [syntax]
+            reader.contexts = {1: one, 3: other}
+            reader.is_fast = True
+            reader.feed(
+                p_data((1, COMMAND | LAST, request()), (3, 0, b"ab"), (3, 0, b"cd"))
+                + p_data((1, 0, b"ef"), (3, LAST, b"gh"))
+            )
+            if is_taken:
+                taken = reader.next()
+                assert (taken._context_id, taken.ModificationList.getvalue()) == (1, b"abcdefgh")
+                assert len(caplog.records) == 1
+                # The next message begins anew.
+                reader.feed(p_data((3, COMMAND | LAST, request()), (1, LAST, b"ab")))
+                assert reader.next()._context_id == 3
+                assert len(caplog.records) == 2
+            else:
+                with pytest.raises(twin.nset.CommandSetError, match="context 3 within a message"):
+                    reader.next()
 
     def test_change_of_context(self):
         sent = p_data((1, COMMAND | LAST, request())), p_data((3, LAST, DATA)), NEXT

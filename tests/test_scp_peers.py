@@ -23,13 +23,14 @@ from pynetdicom.dsutils import decode
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import TRANSITION_TABLE
 from pynetdicom.tests import encoded_pdu_items
-from raw_peer import ABORT, AE_TITLE, COMMAND, LAST, P_DATA_TF, Pdu, Peer, p_data, pdu
+from raw_peer import ABORT, AE_TITLE, COMMAND, LAST, P_DATA_TF, Pdu, Peer, associate_rq, p_data, pdu
 from test_install_faults import (
     ABORTED,
     AFFECTED,
     OTHER_INSTANCE,
     REFUSED,
     SERVED,
+    STRAY,
     TOO_LONG,
     cut,
     message,
@@ -403,6 +404,25 @@ def test_is_aborted_as_by_an_installed_nset(nset, caplog, fault, way):
         f"Aborting the association with {AE_TITLE}@{peer.address}: "
         f"invalid DIMSE message: {fault.reason}"
     ]
+
+
+@ways
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.2"])
+def test_a_data_set_in_another_context(nset, caplog, syntax, way):
+    """Where both have one transfer syntax it can be of no other message."""
+    sent = associate_rq(MPPS, (ECHO, syntax))
+    with serving(nset, way) as (server, handler), Caller(server).associate(sent) as peer:
+        peer.send(STRAY)
+        if syntax == "1.2.840.10008.1.2":
+            assert peer.answer() == set_answer(7)
+            peer.goes_on(nset)
+            assert handler.served[0][1] == DATA
+        else:
+            peer.is_closed(BY_PROVIDER)
+            assert handler.served == []
+    told = [one.getMessage() for one in caplog.records if "within a message" in one.getMessage()]
+    assert len(told) == 1
+    assert "presentation context 3 within a message of context 1" in told[0]
 
 
 # -- Every PDU in every state ---------------------------------------------------------------------

@@ -22,6 +22,7 @@ class PduReader:
     def requests_read(self) -> int: ...
     @property
     def context_id(self) -> int: ...
+    contexts: dict[int, Any]
     def __init__(
         self,
         max_pdu_length: int,
@@ -45,7 +46,6 @@ class RequestPath(PduReader):
     assoc: Any
     handler: Any
     event_class: Any
-    contexts: Any
     services: Any
     requests: Any
     sent: Any

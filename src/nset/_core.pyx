@@ -1491,6 +1491,8 @@ cdef class PduReader:
         How many N-SET requests have been taken out.
     context_id : int
         ID of the presentation context of the last one that has begun.
+    contexts : dict
+        The accepted presentation contexts by ID; none at first.
     """
 
     cdef public bint is_fast
@@ -1518,6 +1520,8 @@ cdef class PduReader:
     cdef int _stage
     cdef Primitive _request
     cdef readonly int context_id
+    cdef public dict contexts
+    cdef int _other_context  # in which fragments of its data set come, too; -1 if in none
     cdef object _stream
     cdef size_t _length
 
@@ -1528,6 +1532,7 @@ cdef class PduReader:
         self._max_pdu_length = max_pdu_length
         self._max_other_length = max_other_length
         self._max_data_set_length = max_data_set_length
+        self.contexts = {}
 
     cpdef object feed(self, bytes data):
         """Take what has been received.
@@ -1661,6 +1666,7 @@ cdef class PduReader:
             self._request._context = context_id
             self._request._absent &= ~CONTEXT_ID
             self.context_id, self._stream, self._length = context_id, None, 0
+            self._other_context = -1
             self._stage = IN_DATA_SET
             return None
         # It is left to others, with those behind it that are, too.
@@ -1702,7 +1708,7 @@ cdef class PduReader:
     ):
         """Take a PDV while the data set of a request is due; give the request once complete."""
         cdef Primitive request = self._request
-        if header & IS_COMMAND or context_id != self.context_id:
+        if header & IS_COMMAND or not self._is_of_request(context_id):
             self._end_request()
             if header & IS_COMMAND:
                 raise _pdu.command_among_data()
@@ -1727,6 +1733,16 @@ cdef class PduReader:
         self._end_request()
         self.requests_read += 1
         return request
+
+    cdef bint _is_of_request(self, int context_id) except -1:
+        """Whether a fragment can be of the request's data set by its presentation context."""
+        if context_id != self.context_id and context_id != self._other_context:
+            if not _pdu.may_be_of(
+                self.contexts, context_id, self.context_id, self._other_context >= 0
+            ):
+                return False
+            self._other_context = context_id
+        return True
 
     cdef void _end_request(self) noexcept:
         self._request = None
@@ -1825,8 +1841,6 @@ cdef class RequestPath(PduReader):
         What is bound to EVT_N_SET: the function, more arguments, and how it is called.
     event_class : type
         A subclass of `SetEventBase`.
-    contexts : dict
-        The accepted presentation contexts by ID.
     services : dict
         By SOP Class, the service classes that have N-SET, with their ``statuses``.
     requests : list of tuple
@@ -1864,7 +1878,6 @@ cdef class RequestPath(PduReader):
     cdef public object assoc
     cdef object _handler
     cdef public object event_class
-    cdef public dict contexts
     cdef public dict services
     cdef public list requests
     cdef public dict sent

@@ -1,7 +1,12 @@
 """What both twins know of PDUs (PS3.8 Section 9.3): numbers, limits and error texts."""
 
+import logging
+from typing import Any
+
 from nset import _rules
 from nset._command_set import CommandSetError
+
+_LOGGER = logging.getLogger("nset")
 
 P_DATA_TF = 0x04
 LAST_PDU_TYPE = 0x07
@@ -101,6 +106,36 @@ def context_change(context_id: int, expected: int) -> CommandSetError:
     return CommandSetError(
         f"presentation context {context_id} within a message of context {expected}"
     )
+
+
+def may_be_of(contexts: dict[int, Any], context_id: int, expected: int, is_told: bool) -> bool:
+    """Tell whether a fragment of a data set can be of a message in another presentation context.
+
+    It can where both contexts have been accepted with one transfer syntax: messages do not mix
+    (PS3.8 Annex E), so it can be of no other, and its bytes mean the same.
+
+    Parameters
+    ----------
+    contexts : dict
+        The accepted presentation contexts by ID.
+    context_id : int
+        Of the fragment.
+    expected : int
+        Of the message.
+    is_told : bool
+        Whether the log tells already that some of the message have come so.
+
+    Returns
+    -------
+    bool
+        Whether it can.
+    """
+    other, own = contexts.get(context_id), contexts.get(expected)
+    if other is None or own is None or other.transfer_syntax != own.transfer_syntax:
+        return False
+    if not is_told:
+        _LOGGER.warning("%s, with the same transfer syntax", context_change(context_id, expected))
+    return True
 
 
 def command_set_too_long() -> CommandSetError:

@@ -708,6 +708,8 @@ class PduReader:
         How many N-SET requests have been taken out.
     context_id : int
         ID of the presentation context of the last one that has begun.
+    contexts : dict
+        The accepted presentation contexts by ID; none at first.
     """
 
     def __init__(
@@ -734,6 +736,8 @@ class PduReader:
         self._stage = _BETWEEN
         self._request: Any = None
         self.context_id = 0
+        self.contexts: dict[int, Any] = {}
+        self._other_context = -1  # in which fragments of its data set come, too; -1 if in none
         self._stream: BytesIO | None = None
         self._length = 0
 
@@ -850,6 +854,7 @@ class PduReader:
             self._request.__dict__.update(fields)
             self._request._context_id = self.context_id = context_id
             self._stream, self._length = None, 0
+            self._other_context = -1
             self._stage = _IN_DATA_SET
             return None
         # It is left to others, with those behind it that are, too.
@@ -889,7 +894,7 @@ class PduReader:
     ) -> Any:
         """Take a PDV while the data set of a request is due; give the request once complete."""
         request = self._request
-        if header & _pdu.IS_COMMAND or context_id != self.context_id:
+        if header & _pdu.IS_COMMAND or not self._is_of_request(context_id):
             self._end_request()
             if header & _pdu.IS_COMMAND:
                 raise _pdu.command_among_data()
@@ -909,6 +914,16 @@ class PduReader:
         self._end_request()
         self.requests_read += 1
         return request
+
+    def _is_of_request(self, context_id: int) -> bool:
+        """Whether a fragment can be of the request's data set by its presentation context."""
+        if context_id not in (self.context_id, self._other_context):
+            if not _pdu.may_be_of(
+                self.contexts, context_id, self.context_id, self._other_context >= 0
+            ):
+                return False
+            self._other_context = context_id
+        return True
 
     def _end_request(self) -> None:
         self._request = self._stream = None
@@ -970,8 +985,6 @@ class RequestPath(PduReader):
         What is bound to EVT_N_SET: the function, more arguments, and how it is called.
     event_class : type
         A subclass of `SetEventBase`.
-    contexts : dict
-        The accepted presentation contexts by ID.
     services : dict
         By SOP Class, the service classes that have N-SET, with their ``statuses``.
     requests : list of tuple
@@ -1009,7 +1022,6 @@ class RequestPath(PduReader):
     assoc: Any = None
     handler: Any = None
     event_class: Any = None
-    contexts: Any = None
     services: Any = None
     requests: Any = None
     sent: Any = None

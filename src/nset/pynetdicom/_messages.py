@@ -193,7 +193,11 @@ def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:
             if pdv[0] & IS_COMMAND:
                 raise _pdu.command_among_data()
             if context_id != self.context_id:
-                raise _pdu.context_change(context_id, self.context_id)
+                contexts = {} if assoc is None else assoc._accepted_cx
+                is_told = vars(self).setdefault("_nset_contexts", set())
+                if not _pdu.may_be_of(contexts, context_id, self.context_id, bool(is_told)):
+                    raise _pdu.context_change(context_id, self.context_id)
+                is_told.add(context_id)
             self.data_set.write(memoryview(pdv)[1:])
             if pdv[0] & IS_LAST:
                 return True
