@@ -901,6 +901,25 @@ def test_requested_sop_class_uid_by_its_name(twin):
         assert str(ours) == str(theirs).replace("SOP Instance UID", "SOP Class UID")
 
 
+class Changing:
+    """Has a list only when it is asked for the first time."""
+
+    def __init__(self):
+        self.stream = BytesIO(b"data")
+        self.asked = 0
+
+    def __getitem__(self, index):
+        self.asked += 1
+        return self.stream if self.asked == 1 else "text"
+
+
+@twins
+def test_the_list_that_was_checked_is_the_one_that_is_kept(twin):
+    primitive, value = n_set(twin)(), Changing()
+    primitive._dataset_variant = value
+    assert primitive.ModificationList is value.stream
+
+
 @twins
 def test_offending_element_is_as_the_others_are(twin):
     cls = n_set(twin)

@@ -23,7 +23,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 from uids import Settings, in_force, permissive
-from values import Contrary, Number, OwnUID, Posing, TextEnum, closed_stream
+from values import Contrary, Lazy, Number, OwnUID, Posing, TextEnum, closed_stream
 
 twins = pytest.mark.parametrize("twin", IMPLEMENTATIONS)
 
@@ -279,6 +279,11 @@ UNSENDABLE = [
         "AffectedSOPClassUID (0000,0002) has characters that can't be sent: '1.2.\\ud800'",
     ),
     ("Status", Posing(7), TypeError, "Status (0000,0900) must be an int, not Posing"),
+    ("Status", Lazy(7), TypeError, "Status (0000,0900) must be an int, not Lazy"),
+    (
+        *("MessageIDBeingRespondedTo", Lazy(7), TypeError),
+        "MessageIDBeingRespondedTo (0000,0120) must be an int, not Lazy",
+    ),
     ("Status", Contrary(65536), ValueError, f"Status (0000,0900) {RANGE}"),
     (
         *("MessageIDBeingRespondedTo", Contrary(2**64), ValueError),

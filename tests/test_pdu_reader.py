@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pynetdicom import build_context
 from raw_peer import COMMAND, LAST, P_DATA_TF, p_data, pdu
+from values import Contrary, Lazy, Posing
 from violations import CASES
 
 
@@ -643,7 +644,14 @@ def test_encode_response(message_id, sop_class, instance, context_id, status, ma
 
 
 @twins
-@pytest.mark.parametrize("status", [-1, 0x10000, 2**70, None, "0", 0.0, b"\0\0"], ids=repr)
+@pytest.mark.parametrize(
+    "status",
+    [
+        *(-1, 0x10000, 2**70, None, "0", 0.0, b"\0\0", Posing(0), Lazy(0), Contrary(-1)),
+        Contrary(0x10000),
+    ],
+    ids=repr,
+)
 def test_encode_response_of_no_status(twin, status):
     assert twin.module.encode_response(received(twin, 7, MPPS, INSTANCE, 1), status, 0) is None
 
@@ -657,6 +665,12 @@ UNANSWERABLE = {
     "no class": unset("RequestedSOPClassUID"),
     "no instance": unset("RequestedSOPInstanceUID"),
     "no context": unset("_context_id"),
+    "a Message ID that poses as int": lambda asked: setattr(asked, "MessageID", Posing(7)),
+    "one that has an index": lambda asked: setattr(asked, "MessageID", Lazy(7)),
+    "a Message ID beyond US": lambda asked: setattr(asked, "MessageID", Contrary(0x10000)),
+    "a context that poses as int": lambda asked: setattr(asked, "_context_id", Lazy(1)),
+    "a context of text": lambda asked: setattr(asked, "_context_id", "1"),
+    "context -1": lambda asked: setattr(asked, "_context_id", -1),
     "context 0": lambda asked: setattr(asked, "_context_id", 0),
     "context 256": lambda asked: setattr(asked, "_context_id", 256),
     "a UID of letters": lambda asked: setattr(asked, "RequestedSOPInstanceUID", "word"),

@@ -8,6 +8,7 @@ import pynetdicom.status
 import pytest
 from pydicom.uid import UID
 from pynetdicom.sop_class import uid_to_service_class
+from values import Contrary, Lazy, Posing
 
 # Failure by PS3.7 Annex C (01xx and 02xx are), "Unknown" in pynetdicom
 RESERVED_FAILURES = [
@@ -94,6 +95,16 @@ def test_category_of_what_is_no_code(nset, code):
         assert ours[0] is str
     else:
         assert ours == (ValueError, "'code' must be a positive integer.")
+
+
+def test_category_of_what_poses_as_an_int(nset):
+    """By its index, where it has one; no number can be had of another."""
+    for code in (0x0000, 0x0107, 0x0110, 0xFE00, 0xFF00, 0x0002, 2**70):
+        assert nset.status.category(Lazy(code)) == nset.status.category(code)
+        assert nset.status.category(Contrary(code)) == nset.status.category(code)
+    for code in (Lazy(-1), Contrary(-1), Posing(0), Posing(0x0107), Posing("0")):
+        refused = ValueError, "'code' must be a positive integer."
+        assert outcome(nset.status.category, code) == refused
 
 
 def test_category_takes_pynetdicoms_keyword(nset):

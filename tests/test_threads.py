@@ -349,6 +349,28 @@ def test_an_attribute_is_deleted_by_one_thread(nset):
         assert not any(hasattr(primitive, keyword) for keyword in PLAIN)
 
 
+@pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    reason="without the GIL two threads can't share a BytesIO of CPython 3.13",
+)
+def test_repr_while_the_list_is_written(nset):
+    """Nothing that the writer does is refused because someone looks."""
+    primitive = nset.N_SET()
+    primitive.ModificationList = stream = BytesIO()
+
+    def write() -> None:
+        stream.write(b"more")
+        if stream.tell() > 10_000:
+            stream.seek(0)
+            stream.truncate()
+
+    def look() -> None:
+        for _ in range(20):
+            assert repr(primitive).startswith("N_SET(ModificationList=<")
+
+    repeat_together(write, look, look)
+
+
 def test_attributes_that_users_add(nset):
     """The place for them is made when the first comes: none is lost for that."""
     rounds = [[nset.N_SET() for _ in range(4)] for _ in range(50)]

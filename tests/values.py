@@ -73,6 +73,19 @@ class Posing:
         return f"Posing({self._value!r})"
 
 
+class Lazy(Posing):
+    """Poses as an int so well that it can be used as one."""
+
+    def __index__(self):
+        return self._value
+
+    def __eq__(self, other):
+        return self._value == other
+
+    def __hash__(self):
+        return hash(self._value)
+
+
 class Text(str):
     pass
 
@@ -129,6 +142,7 @@ US_VALUES = {
     "int subclass 7": Number(7),
     "contrary 65536": Contrary(65536),
     "posing as int 7": Posing(7),
+    "posing as int 7 with an index": Lazy(7),
 }
 OUT_OF_RANGE = {
     **{

@@ -262,12 +262,16 @@ def category(code):
         If `code` is negative or no int.
     """
     cdef int overflow = 0
-    cdef long number
-    if not _is_int(code) or code < 0:
-        raise _rules.status_code_type()
-    number = PyLong_AsLongAndOverflow(code, &overflow)
-    if overflow:
+    cdef long number = -1
+    if _is_int(code):
+        try:
+            number = PyLong_AsLongAndOverflow(code, &overflow)
+        except TypeError:  # it only gives itself out as an int
+            pass
+    if overflow > 0:
         return "Unknown"
+    if number < 0:
+        raise _rules.status_code_type()
     if number == 0x0000:
         return "Success"
     if number == 0x0001 or number == 0x0107 or number == 0x0116 or 0xB000 <= number <= 0xBFFF:
@@ -809,6 +813,16 @@ cdef class _Keywords:
             raise _rules.no_attribute_to_delete(instance, self._name) from None
 
 
+cdef object _stream_of(bytes content):
+    """Make the list of a message that has been decoded."""
+    cdef object stream
+    if content is None:
+        return _BytesIO()
+    stream = _BytesIO(content)
+    stream.seek(0, 2)  # as where the fragments have been written into it
+    return stream
+
+
 cdef class Primitive:
     """What an N-SET request and response hold; ``nset.N_SET`` is its public face.
 
@@ -1061,10 +1075,11 @@ cdef class Primitive:
 
     @_dataset_variant.setter
     def _dataset_variant(self, value):
-        if value[0] is not None and not isinstance(value[0], _BytesIO):
+        cdef object stream = value[0]
+        if stream is not None and not isinstance(stream, _BytesIO):
             raise _rules.list_type(value[1])
         with cython.critical_section(self):
-            self._dataset = value[0]
+            self._dataset = stream
             self._unread &= ~LIST
 
     @_dataset_variant.deleter
@@ -1115,13 +1130,10 @@ cdef class Primitive:
             self._clean &= ~uid
 
     cdef object _read_list(self):
-        cdef object stream, content
+        cdef object stream
         with cython.critical_section(self):
             if self._unread & LIST:
-                content = self._dataset
-                stream = _BytesIO() if content is None else _BytesIO(content)
-                if content is not None:
-                    stream.seek(0, 2)  # as where the fragments have been written into it
+                stream = _stream_of(self._dataset)
                 # Making it may have run the garbage collector, and that anything.
                 if self._unread & LIST:
                     self._dataset = stream

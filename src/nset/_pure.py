@@ -10,6 +10,7 @@ import struct
 import sys
 from collections.abc import Mapping
 from io import BytesIO
+from operator import index
 from time import monotonic, time
 from typing import Any, Final, TypeVar
 
@@ -66,17 +67,21 @@ def category(code: int) -> str:
     ValueError
         If `code` is negative or no int.
     """
-    if not isinstance(code, int) or code < 0:
+    try:
+        number = index(code) if isinstance(code, int) else -1
+    except TypeError:  # it only gives itself out as an int
+        number = -1
+    if number < 0:
         raise _rules.status_code_type()
-    if code == 0x0000:
+    if number == 0x0000:
         return "Success"
-    if code in (0x0001, 0x0107, 0x0116) or 0xB000 <= code <= 0xBFFF:
+    if number in (0x0001, 0x0107, 0x0116) or 0xB000 <= number <= 0xBFFF:
         return "Warning"
-    if 0x0100 <= code <= 0x02FF or 0xA000 <= code <= 0xAFFF or 0xC000 <= code <= 0xCFFF:
+    if 0x0100 <= number <= 0x02FF or 0xA000 <= number <= 0xAFFF or 0xC000 <= number <= 0xCFFF:
         return "Failure"
-    if code == 0xFE00:
+    if number == 0xFE00:
         return "Cancel"
-    if code in (0xFF00, 0xFF01):
+    if number in (0xFF00, 0xFF01):
         return "Pending"
     return "Unknown"
 
@@ -233,6 +238,14 @@ def _read_canonical(data: bytes) -> dict[str, Any] | None:
     return fields
 
 
+def _us(value: Any) -> int | None:
+    """Give the int if a US element can hold it; None for any other."""
+    if not issubclass(type(value), int):  # isinstance() would believe what only poses as one
+        return None
+    number = index(value)
+    return number if 0 <= number <= MAX_US else None
+
+
 def _uid_element(number: int, kept: list[Any] | None) -> bytes | None:
     """Encode a clean UID with its header, nothing for None; None for any other."""
     if kept is None:
@@ -257,11 +270,10 @@ def _write_canonical(primitive: "Primitive") -> bytes | None:
     ):
         return None
     data_set_type = 0x0001 if stream is not None and stream.getvalue() else 0x0101
-    message_id = primitive._message_id_being_responded_to
-    if message_id is None:
+    if primitive._message_id_being_responded_to is None:
         sop_class = _uid_element(0x0003, primitive._requested_sop_class_uid)
         instance = _uid_element(0x1001, primitive._requested_sop_instance_uid)
-        message_id = primitive._message_id
+        message_id = _us(primitive._message_id)
         if message_id is None or sop_class is None or instance is None:
             return None
         middle = _RQ(
@@ -272,10 +284,12 @@ def _write_canonical(primitive: "Primitive") -> bytes | None:
     else:
         sop_class = _uid_element(0x0002, primitive._affected_sop_class_uid)
         instance = _uid_element(0x1000, primitive._affected_sop_instance_uid)
-        status = primitive._status
+        message_id = _us(primitive._message_id_being_responded_to)
+        status = _us(primitive._status)
         optional = primitive.__dict__.get
         if (
-            status is None
+            message_id is None
+            or status is None
             or sop_class is None
             or instance is None
             or not (
@@ -469,9 +483,10 @@ class Primitive:
 
     @_dataset_variant.setter
     def _dataset_variant(self, value: tuple[BytesIO | None, str]) -> None:
-        if value[0] is not None and not isinstance(value[0], BytesIO):
+        stream = value[0]
+        if stream is not None and not isinstance(stream, BytesIO):
             raise _rules.list_type(value[1])
-        self._dataset = value[0]
+        self._dataset = stream
 
     @property
     def AttributeList(self) -> BytesIO | None:
@@ -550,11 +565,7 @@ class Primitive:
         TypeError
             If a value is of a type that can't be sent; by the element's name.
         """
-        try:
-            encoded = _write_canonical(self)
-        except struct.error:  # no number, though it gave itself out as one when it was set
-            encoded = None
-        return encoded or _command_set.encode(self)
+        return _write_canonical(self) or _command_set.encode(self)
 
     @classmethod
     def from_command_set(
@@ -647,14 +658,13 @@ def encode_response(request: Primitive, status: int, max_pdu_length: int) -> byt
     bytes or None
         The PDU of an N-SET-RSP without a data set; None where it takes more thought.
     """
-    message_id, context_id = request._message_id, request._context_id
+    number, message_id, context_id = map(_us, (status, request._message_id, request._context_id))
     kept_class, kept_instance = (
         request._requested_sop_class_uid,
         request._requested_sop_instance_uid,
     )
     if (
-        not isinstance(status, int)
-        or not 0 <= status <= MAX_US
+        number is None
         or message_id is None
         or context_id is None
         or not 0 < context_id <= 255
@@ -669,7 +679,7 @@ def encode_response(request: Primitive, status: int, max_pdu_length: int) -> byt
         *(0, 0x0100, 2, 0x8120),
         *(0, 0x0120, 2, message_id),
         *(0, 0x0800, 2, _command_set.NO_DATA_SET),
-        *(0, 0x0900, 2, status),
+        *(0, 0x0900, 2, number),
     )
     elements = sop_class + middle + instance
     length = 12 + len(elements) + _PDV_HEADER.size

@@ -159,6 +159,7 @@ def _new(cls: type[N_SET]) -> N_SET:
 
 def _size(stream: BytesIO) -> str:
     try:
-        return f"{stream.getbuffer().nbytes} bytes"
+        # Not by getbuffer(): while there is one, a thread that writes gets a BufferError.
+        return f"{len(stream.getvalue())} bytes"
     except ValueError:
         return "closed"
