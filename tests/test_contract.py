@@ -1110,6 +1110,7 @@ TESTED_ELSEWHERE = {
     "What is told of them",
     "Error Comment",
     "Shared UIDs",
+    "Fragments in another presentation context",
 }
 
 
