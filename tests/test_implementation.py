@@ -84,6 +84,51 @@ def test_any_other_value_raises(choice):
     )
 
 
+# -- Interpreters of one process ------------------------------------------------------------------
+
+IN_ANOTHER_INTERPRETER = """if True:
+    import sys
+    import nset
+    print("main:", nset.IMPLEMENTATION, flush=True)
+    script = '''
+    try:
+        import nset
+        print("other:", nset.IMPLEMENTATION, nset.N_SET(), flush=True)
+    except ImportError as error:
+        print("other:", error, flush=True)
+    '''
+    script = "if True:" + script
+    if sys.version_info >= (3, 13):
+        import _interpreters
+        _interpreters.run_string(_interpreters.create("{kind}"), script)
+    else:
+        import _xxsubinterpreters
+        isolated = {{"isolated": "{kind}" == "isolated"}} if sys.version_info >= (3, 12) else {{}}
+        _xxsubinterpreters.run_string(_xxsubinterpreters.create(**isolated), script)
+    """
+
+
+@pytest.mark.parametrize("kind", ["isolated", "legacy"])
+@pytest.mark.parametrize("choice", ["auto", *IMPLEMENTATIONS])
+def test_another_interpreter_of_the_process(choice, kind):
+    """The core serves the one that has loaded it."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IN_ANOTHER_INTERPRETER.format(kind=kind)],
+        env=os.environ | {"NSET_IMPLEMENTATION": choice},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    main, other = done.stdout.splitlines()
+    assert main == f"main: {implementation(choice).split()[0]}"
+    if choice == "compiled":
+        texts = "Interpreter change detected .*", ".* does not support loading in subinterpreters"
+        assert re.fullmatch(f"other: ({'|'.join(texts)})", other)
+    else:
+        assert other == "other: python N_SET()"
+
+
 # -- The arrows -----------------------------------------------------------------------------------
 
 # From the top; each may import what stands below it. "nset" is the face, __init__.py.

@@ -1,7 +1,7 @@
 """Picks the twin, once, for every module.
 
 The environment variable ``NSET_IMPLEMENTATION`` says which: ``compiled`` (an ImportError where the
-extension is not there), ``python``, or ``auto`` (the default: compiled if it is there). The same
+extension can't be had), ``python``, or ``auto`` (the default: compiled if it can be had). The same
 variable with the same meaning decides at build time whether the extension is built.
 """
 
@@ -12,6 +12,9 @@ _CHOICES = ("auto", "compiled", "python")
 _choice = os.environ.get("NSET_IMPLEMENTATION", "auto")
 if _choice not in _CHOICES:
     raise ImportError(f"NSET_IMPLEMENTATION must be one of {', '.join(_CHOICES)}, not {_choice!r}")
+
+# What Cython and CPython say in an interpreter of the process that can't have the extension.
+_ANOTHER_INTERPRETER = ("one interpreter per process", "loading in subinterpreters")
 
 IMPLEMENTATION: Literal["compiled", "python"]
 
@@ -44,9 +47,12 @@ else:
         )
 
         IMPLEMENTATION = "compiled"
-    except ModuleNotFoundError as exc:
-        # Only a core that was never built is passed over: one that fails to load is a fault.
-        if exc.name != "nset._core":
+    except ImportError as exc:
+        # Only a core that was never built, or that another interpreter has, is passed over: one
+        # that fails to load is a fault.
+        is_missing = isinstance(exc, ModuleNotFoundError) and exc.name == "nset._core"
+        is_elsewhere = any(text in str(exc) for text in _ANOTHER_INTERPRETER)
+        if not (is_missing or (is_elsewhere and _choice == "auto")):
             raise
         if _choice == "compiled":
             raise ImportError(
