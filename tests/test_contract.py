@@ -1111,6 +1111,7 @@ TESTED_ELSEWHERE = {
     "Error Comment",
     "Shared UIDs",
     "Fragments in another presentation context",
+    "Functions by class",
 }
 
 

@@ -1,5 +1,6 @@
 """``from nset import N_SET`` in a pynetdicom that nset has not touched."""
 
+import functools
 import os
 import pickle
 import queue
@@ -82,6 +83,14 @@ def test_a_subclass_answers_with_itself(nset):
 
     assert Mine().__class__ is Mine
     assert not isinstance(Mine(), N_SET)
+
+
+def test_functions_by_class_are_found_by_pynetdicoms(nset):
+    function = functools.singledispatch(lambda primitive: "something")
+    function.register(nset.N_SET, lambda primitive: "nset's")
+    assert function(nset.N_SET()) == "something"
+    function.register(N_SET, lambda primitive: "pynetdicom's")
+    assert function(nset.N_SET()) == function(N_SET()) == "pynetdicom's"
 
 
 def test_is_found_by_its_exact_class(nset):

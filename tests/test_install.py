@@ -1,8 +1,11 @@
 """``nset.pynetdicom``: nset inside pynetdicom's own SCP and SCU, and out again."""
 
 import contextlib
+import copy
+import functools
 import importlib
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -150,9 +153,46 @@ def test_every_place(nset, integration):
     # Made before, or by a module that has the stock class by name
     assert dimse._RQ_TO_MESSAGE[STOCK] is dimse_messages.N_SET_RQ
     assert dimse._RSP_TO_MESSAGE[STOCK] is dimse_messages.N_SET_RSP
-    # As without install()
-    assert nset.N_SET().__class__ is STOCK
-    assert isinstance(nset.N_SET(), STOCK)
+
+
+def test_both_classes_know_nsets_primitives(nset, integration):
+    """Whenever a module has taken N_SET from pynetdicom, it is the class of what it is given."""
+    N_SET = nset.N_SET
+    primitive = N_SET()
+    for _ in range(2):
+        with integration.installed():
+            assert dimse_primitives.N_SET is primitive.__class__ is type(primitive) is N_SET
+            assert {dimse_primitives.N_SET: "found"}[primitive.__class__] == "found"
+            for cls in (N_SET, STOCK, dimse_primitives.DIMSEPrimitive):
+                assert isinstance(primitive, cls)
+                assert issubclass(primitive.__class__, cls)
+            assert not isinstance(STOCK(), N_SET)
+            primitive.__class__ = primitive.__class__
+            assert type(primitive) is N_SET
+            assert type(copy.copy(primitive)) is N_SET
+            assert type(pickle.loads(pickle.dumps(primitive))) is N_SET
+        assert primitive.__class__ is STOCK
+        assert isinstance(primitive, STOCK)
+
+
+@pytest.mark.parametrize("registered", ["before", "after", "nset's"])
+def test_functions_by_class_know_nsets_primitives(nset, integration, server, registered):
+    function = functools.singledispatch(lambda primitive: "something")
+    if registered == "before":
+        function.register(dimse_primitives.N_SET, lambda primitive: "an N-SET")
+    integration.install()
+    if registered != "before":
+        cls = dimse_primitives.N_SET if registered == "after" else nset.N_SET
+        function.register(cls, lambda primitive: "an N-SET")
+    found = []
+
+    def handle(event):
+        found.append(function(event.request))
+        return 0x0000, None
+
+    with associated(server, MPPS, {evt.EVT_N_SET: handle}) as (requestor, _):
+        requestor.send_n_set(completed(), MPPS, INSTANCE)
+    assert found == ["an N-SET"]
 
 
 @pytest.mark.parametrize("nodelay", [True, False])
@@ -236,9 +276,10 @@ def test_installs_in_a_pynetdicom_that_is_not_loaded_yet(nset):
         import pynetdicom.association
         import pynetdicom.dimse_primitives
         assert pynetdicom.association.N_SET is nset.N_SET
+        assert nset.N_SET().__class__ is nset.N_SET
+        nset.pynetdicom.uninstall()
         stock = nset.N_SET().__class__
         assert stock is not nset.N_SET
-        nset.pynetdicom.uninstall()
         assert pynetdicom.association.N_SET is pynetdicom.dimse_primitives.N_SET is stock
         """
     environment = os.environ | {"NSET_IMPLEMENTATION": nset.IMPLEMENTATION}

@@ -118,11 +118,13 @@ class N_SET(Primitive):
         return response
 
     # pynetdicom looks its messages up by `primitive.__class__` and asks `isinstance`. Both are
-    # answered as by its own class; `type()` tells the truth.
+    # answered as by the class that it calls N_SET; `type()` tells the truth.
     @property
     def __class__(self) -> type:
         cls = type(self)
-        return pynetdicom_class() or cls if cls is N_SET else cls
+        if cls is not N_SET:
+            return cls
+        return getattr(sys.modules.get("pynetdicom.dimse_primitives"), "N_SET", cls)
 
     @__class__.setter
     def __class__(self, cls: type) -> None:

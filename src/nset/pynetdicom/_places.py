@@ -65,6 +65,24 @@ class _Attribute:
             delattr(self._owner, self._name)
 
 
+class _Base:
+    """pynetdicom's class among the bases of nset's: `isinstance` goes on knowing its instances.
+
+    For good, since `isinstance` looks at the type and then at `__class__`, and another thread may
+    uninstall in between.
+    """
+
+    def __init__(self, base: type) -> None:
+        self._base = base
+
+    def take(self) -> None:
+        if self._base not in N_SET.__bases__:
+            N_SET.__bases__ += (self._base,)
+
+    def give_back(self) -> None:
+        pass
+
+
 def places(*, nodelay: bool) -> list[Place]:
     """Look at every place, and change none.
 
@@ -99,22 +117,30 @@ def places(*, nodelay: bool) -> list[Place]:
 def _places_of_the_class() -> Iterator[Place]:
     modules = {name: _module(name) for name in _NAMES_OF_THE_CLASS}
     stock = pynetdicom_class()
+    if stock is None:
+        raise _unknown("dimse_primitives.N_SET is not its N-SET primitive")
     for name, module in modules.items():
-        if stock is None or vars(module).get("N_SET") is not stock:
+        if vars(module).get("N_SET") is not stock:
             raise _unknown(f"{name}.N_SET is not its N-SET primitive")
-        yield _Attribute(module, "N_SET", N_SET)
+    yield _Base(stock)
     for table in ("_RQ_TO_MESSAGE", "_RSP_TO_MESSAGE"):
         mapping = getattr(modules["dimse"], table, None)
         if not isinstance(mapping, dict) or stock not in mapping:
             raise _unknown(f"dimse.{table} does not hold its N-SET primitive")
         # Beside the stock class, not in its place: instances of that may be waiting to be sent.
         yield _Item(mapping, N_SET, mapping[stock])
+    yield _Item(_table_of_primitives(modules["dimse_messages"], stock), "N_SET", N_SET)
+    # Last, and given back first: what `__class__` answers by is in the tables.
+    for module in modules.values():
+        yield _Attribute(module, "N_SET", N_SET)
+
+
+def _table_of_primitives(module: ModuleType, stock: type) -> dict[Any, Any]:
     # Spelled either way, by release.
     for table in ("_MSG_TO_PRIMITVE", "_MSG_TO_PRIMITIVE"):
-        mapping = getattr(modules["dimse_messages"], table, None)
+        mapping = getattr(module, table, None)
         if isinstance(mapping, dict) and mapping.get("N_SET") is stock:
-            yield _Item(mapping, "N_SET", N_SET)
-            return
+            return mapping
     raise _unknown("dimse_messages has no table of primitives that holds N_SET")
 
 
