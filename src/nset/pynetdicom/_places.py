@@ -117,11 +117,11 @@ def places(*, nodelay: bool) -> list[Place]:
 def _places_of_the_class() -> Iterator[Place]:
     modules = {name: _module(name) for name in _NAMES_OF_THE_CLASS}
     stock = pynetdicom_class()
-    if stock is None:
-        raise _unknown("dimse_primitives.N_SET is not its N-SET primitive")
     for name, module in modules.items():
         if vars(module).get("N_SET") is not stock:
             raise _unknown(f"{name}.N_SET is not its N-SET primitive")
+    if stock is None:
+        raise _unknown("it has no N-SET primitive")
     yield _Base(stock)
     for table in ("_RQ_TO_MESSAGE", "_RSP_TO_MESSAGE"):
         mapping = getattr(modules["dimse"], table, None)
