@@ -62,7 +62,6 @@ class RequestPath(PduReader):
     is_observed: bool
     is_busy: bool
     is_receiving: bool
-    is_awaiting: bool
     is_held: bool
     is_ending: bool
     is_closed: bool

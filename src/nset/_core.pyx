@@ -1879,8 +1879,8 @@ cdef class RequestPath(PduReader):
         What waits for the association's user.
     is_transferring, is_observed, is_busy : bool
         Whether the state is Sta6, someone listens to messages, something is being done.
-    is_receiving, is_awaiting : bool
-        Whether another message is on its way in, someone waits for an answer himself.
+    is_receiving : bool
+        Whether another message is on its way in.
     is_held, is_pumping : bool
         Whether no more is to be read for now, or not while the state machine is at work.
     is_ending, is_closed : bool
@@ -1904,7 +1904,6 @@ cdef class RequestPath(PduReader):
     cdef public bint is_observed
     cdef public bint is_busy
     cdef public bint is_receiving
-    cdef public bint is_awaiting
     cdef public bint is_held
     cdef public bint is_ending
     cdef public bint is_closed
@@ -1956,7 +1955,7 @@ cdef class RequestPath(PduReader):
                 if type(item) is bytes:
                     self.take_pdu(item)
                 elif (
-                    self.is_busy or self.requests or self.is_receiving or self.is_awaiting
+                    self.is_busy or self.requests or self.is_receiving
                     or not self.is_transferring or not self.serve(item)
                 ):
                     self.take_request(item)

@@ -1021,8 +1021,8 @@ class RequestPath(PduReader):
         What waits for the association's user.
     is_transferring, is_observed, is_busy : bool
         Whether the state is Sta6, someone listens to messages, something is being done.
-    is_receiving, is_awaiting : bool
-        Whether another message is on its way in, someone waits for an answer himself.
+    is_receiving : bool
+        Whether another message is on its way in.
     is_held, is_pumping : bool
         Whether no more is to be read for now, or not while the state machine is at work.
     is_ending, is_closed : bool
@@ -1046,7 +1046,6 @@ class RequestPath(PduReader):
     is_observed = False
     is_busy = False
     is_receiving = False
-    is_awaiting = False
     is_held = False
     is_ending = False
     is_closed = False
@@ -1102,7 +1101,6 @@ class RequestPath(PduReader):
                     self.is_busy
                     or self.requests
                     or self.is_receiving
-                    or self.is_awaiting
                     or not self.is_transferring
                     or not self.serve(item)
                 ):

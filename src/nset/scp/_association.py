@@ -8,7 +8,7 @@ and what else comes waits in its queues.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from copy import deepcopy
 from functools import partial
@@ -92,25 +92,37 @@ class _ACSE(ACSE):
 
 
 class _Checkpoint:
-    """What stops an association from taking what someone waits for himself."""
+    """What stops an association from taking what a thread waits for itself."""
 
-    __slots__ = ("_assoc", "_connection")
+    __slots__ = ("_assoc", "_waiting")
 
-    def __init__(self, assoc: "Association", connection: "Connection") -> None:
-        self._assoc, self._connection = assoc, connection
+    def __init__(self, assoc: "Association") -> None:
+        self._assoc = assoc
+        self._waiting: set[int] = set()  # threads; each changed by one call
 
     def is_set(self) -> bool:
-        return not self._connection.is_awaiting
+        return not self._waiting
 
     def clear(self) -> None:
         self._assoc.may_wait()
-        self._connection.is_awaiting = True
-        if self._connection.is_closed or not self._assoc.is_established:  # any more
+        self._waiting.add(threading.get_ident())
+        if not self._assoc.is_established:  # any more
             self.set()
 
     def set(self) -> None:
-        if self._connection.is_awaiting:
-            self._connection.is_awaiting = False
+        """Let go of what the thread has waited for, or another for which it goes on."""
+        self._assoc.dimse.asks_no_more()
+        thread = threading.get_ident()
+        if thread in self._waiting:
+            self._waiting.discard(thread)
+            self._assoc.has_pumped()
+        else:
+            self.open()
+
+    def open(self) -> None:
+        """Let go of whatever anyone waits for."""
+        if self._waiting:
+            self._waiting.clear()
             self._assoc.has_pumped()
 
 
@@ -166,7 +178,7 @@ class Association(_StockAssociation):
         self.network_timeout = ae.network_timeout
         self.network_timeout_response = "A-ABORT"
         self._kill = False
-        self._reactor_checkpoint: Any = _Checkpoint(self, connection)
+        self._reactor_checkpoint: Any = _Checkpoint(self)
         self._timer_resolution = _config.WINDOWS_TIMER_RESOLUTION
 
         self.acceptor.maximum_length = ae.maximum_pdu_size
@@ -182,7 +194,6 @@ class Association(_StockAssociation):
         self._connection = connection
         self._own_handlers: dict[Any, Any] | None = None
         self.bindings = server.bindings
-        self._is_serving = False  # a service of pynetdicom's, which may ask the peer for something
         self._is_advancing = False
         self._is_sending = False  # what was done has something to send that a pump still holds
         self._was_requested = False
@@ -378,7 +389,7 @@ class Association(_StockAssociation):
 
     def go_on(self) -> None:
         """Go on with what waits; in the loop's thread."""
-        self._connection.is_busy = self._is_serving = False
+        self._connection.is_busy = False
         self.advance()
 
     def _try(self, step: Callable[[], None]) -> None:
@@ -392,8 +403,12 @@ class Association(_StockAssociation):
             self._abort_blocking(block=False)
 
     def _next_step(self) -> Callable[[], None] | None:
-        if self._is_over or self._connection.is_awaiting:
+        if self._is_over:
             return None
+        if (
+            self.is_awaiting
+        ):  # what answers goes by Message ID; all but requests may be for who waits
+            return self._serve_next if self.is_established and self._connection.requests else None
         first = next(iter(self.dul.to_user_queue.queue), None)  # a program may take it meanwhile
         if self._kill:
             if self.dul.is_over:
@@ -486,7 +501,7 @@ class Association(_StockAssociation):
             self._connection.is_busy
             or self._connection.requests
             or not self.is_established
-            or self._connection.is_awaiting
+            or self.is_awaiting
         ):
             self.dul._idle_timer.start()
         else:
@@ -511,7 +526,7 @@ class Association(_StockAssociation):
         if self.is_released:
             self.count("released")
         self.dul.to_user_queue.put(None)  # for whoever still waits
-        self.dimse.msg_queue.put((None, None))
+        self.dimse.msg_queue.close()
         self._connection.requests.clear()
         self._server.forget(self)
         self._end_of_it().set()
@@ -533,7 +548,7 @@ class Association(_StockAssociation):
         """End the association; from any thread."""
         self._kill = True
         self.is_established = False
-        self._connection.is_awaiting = False
+        self._reactor_checkpoint.open()
         self._connection.is_ending = True  # whoever answers looks what there is to do
         self.has_pumped()
 
@@ -562,16 +577,14 @@ class Association(_StockAssociation):
 
     def wait_no_more(self) -> None:
         """End, also where a program has begun to wait for an answer and has not gone on with it."""
-        if self._connection.is_awaiting:
-            self._connection.is_awaiting = False
-            self.has_pumped()
+        self._reactor_checkpoint.open()
 
     def _abort_blocking(self, block: bool = True) -> None:
         if self._sent_abort or self.is_released or self._is_over:
             return
         self._sent_abort = True
         self._count_abort("local")
-        self._connection.is_awaiting = False
+        self._reactor_checkpoint.open()
         _LOGGER.info("Aborting Association")
         try:
             if self.dul.state in ("Sta1", "Sta2"):
@@ -629,9 +642,10 @@ class Association(_StockAssociation):
         """Tell whether too many requests wait for more to be read."""
         return len(self._connection.requests) > self.limits.pending_requests // 2
 
-    def expects_response(self) -> bool:
-        """Tell whether the server side may have asked the peer for something."""
-        return self._is_serving or self._connection.is_awaiting
+    @property
+    def is_awaiting(self) -> bool:
+        """Whether a program's thread waits for the peer itself."""
+        return not self._reactor_checkpoint.is_set()
 
     def _serve_next(self) -> None:
         """Serve the next message; in the loop's thread."""
@@ -649,7 +663,6 @@ class Association(_StockAssociation):
             refuse = partial(_provider._refuse, self, message, context_id, refusal)
             self.do_in_worker(refuse)
             return
-        self._is_serving = True
         self.count("requests")
         self.do_in_worker(partial(self._serve_request, message, context_id))
 
@@ -698,10 +711,16 @@ class Association(_StockAssociation):
         return self._connection.is_transferring or self.dul.state == "Sta8"
 
     def send_pdus(self, pdus: bytes) -> None:
-        """Send P-DATA-TF PDUs past the state machine, where its state allows it."""
+        """Send the P-DATA-TF PDUs of a message past the state machine, where that allows it."""
         if self._can_send():
             self._connection.wait_for_room()
-            self._connection.send_quietly(pdus)
+            self._connection.send_message(pdus)
+
+    def send_in_pieces(self, pdus: Iterator[bytes]) -> None:
+        """Do the same with PDUs that are made as they are sent; in a thread that may wait."""
+        self.may_wait()
+        if self._can_send():
+            self._connection.send_in_pieces(pdus)
 
     def count_response(self, code: Any) -> None:
         """Count a response that does not go the short way."""

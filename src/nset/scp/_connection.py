@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,9 @@ _AWAITED = 1.0
 
 # Bytes that it may send meanwhile, to be dropped.
 _DROPPED = 0x100000
+
+# In the outbox: what stands for a message that is sent piece by piece.
+_PIECES = b""
 
 
 class Connection(RequestPath, asyncio.Protocol):
@@ -67,6 +70,10 @@ class Connection(RequestPath, asyncio.Protocol):
         self._is_connected = True
         self._room: threading.Event | None = None  # there while the peer takes less than is sent
         self._linger: asyncio.TimerHandle | None = None  # there once no more is to be sent
+        self._lock = threading.Lock()  # guards that no message is sent behind a release or an abort
+        self._takes_messages = True
+        self._message: list[bytes] | None = None  # PDUs of one that the state machine is sending
+        self._pieces = threading.Lock()  # held while a message is sent piece by piece
 
         self.requests, self.inbox, self.outbox = [], [], []
         self.contexts = {}
@@ -108,7 +115,7 @@ class Connection(RequestPath, asyncio.Protocol):
         dul._idle_timer.close()
         self.inbox.append(CLOSED)  # behind the PDUs that have come before it
         dul.work()
-        if self.is_awaiting:
+        if self.assoc.is_awaiting:
             self.loop.call_later(_AWAITED, self.assoc.wait_no_more)
 
     def pause_writing(self) -> None:
@@ -226,24 +233,77 @@ class Connection(RequestPath, asyncio.Protocol):
     # -- Writing -----------------------------------------------------------------------------------
 
     def send(self, data: bytes) -> None:
-        """Send; from any thread."""
-        self.send_quietly(data)
+        """Send a PDU of the state machine's."""
+        if self._message is None:
+            self.send_quietly(data)
+        else:
+            self._message.append(data)
         evt.trigger(self.assoc, evt.EVT_DATA_SENT, {"data": data})
+
+    @contextmanager
+    def sending_at_once(self) -> Iterator[None]:
+        """Have the PDUs that the state machine sends meanwhile leave together."""
+        pdus: list[bytes] = []
+        self._message = pdus
+        try:
+            yield
+        finally:
+            self._message = None
+            if pdus:
+                self.send_quietly(b"".join(pdus))
+
+    def send_message(self, pdus: bytes) -> None:
+        """Send the PDUs of a message past the state machine; from any thread."""
+        with self._lock:
+            if self._takes_messages and not self.is_closed:
+                self.outbox.append(pdus)
+        self._in_loop(self._flush)
+
+    def send_in_pieces(self, pdus: Iterator[bytes]) -> None:
+        """Send a message as its PDUs are made; in a thread that may wait.
+
+        What others send meanwhile waits in the outbox.
+        """
+        with self._pieces:
+            with self._lock:
+                if not self._takes_messages:
+                    return
+                self.outbox.append(_PIECES)
+            try:
+                for pdu in pdus:
+                    self.wait_for_room()
+                    if self.is_closed:
+                        break
+                    self._in_loop(partial(self._write, pdu))
+            finally:
+                self._in_loop(self._end_pieces)
+
+    def stop_messages(self) -> None:
+        """Take no more messages: an A-RELEASE or A-ABORT is to be sent; from any thread."""
+        with self._lock:
+            self._takes_messages = self.is_transferring = False
 
     def send_quietly(self, data: bytes) -> None:
         """Send without an event; from any thread."""
-        if self.is_closed:
-            return
-        self.outbox.append(data)
-        self._in_loop(self._flush)
+        if not self.is_closed:
+            self.outbox.append(data)
+            self._in_loop(self._flush)
 
     def _flush(self) -> None:
         outbox = self.outbox  # others append to it meanwhile
         waiting = []
-        while outbox:
+        while outbox and outbox[0] is not _PIECES:
             waiting.append(outbox.pop(0))
-        if waiting and self._is_connected and self._linger is None:
-            data = b"".join(waiting)
+        if waiting:
+            self._write(b"".join(waiting))
+
+    def _end_pieces(self) -> None:
+        if self.outbox:  # else the connection has been closed
+            self.outbox.pop(0)
+            self._flush()
+
+    def _write(self, data: bytes) -> None:
+        if self._is_connected and self._linger is None:
             self.bytes_sent += len(data)
             self._transport.write(data)
 

@@ -7,33 +7,36 @@ another one is at it already; then that one does it, too. So nobody waits, and a
 
 import logging
 import threading
+from collections import Counter
+from collections.abc import Iterator
 from io import BytesIO
-from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom import evt
+from pynetdicom.dimse import _RQ_TO_MESSAGE, _RSP_TO_MESSAGE
 from pynetdicom.dimse import DIMSEServiceProvider as _StockDIMSE
-from pynetdicom.dimse_messages import N_SET_RQ, N_SET_RSP, DIMSEMessage
+from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dimse_primitives import C_CANCEL, N_EVENT_REPORT
 from pynetdicom.dul import DULServiceProvider as _StockDUL
 from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
-from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ, P_DATA_TF
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ, A_RELEASE_RP, A_RELEASE_RQ, P_DATA_TF
 from pynetdicom.pdu_primitives import A_ASSOCIATE, A_P_ABORT, P_DATA
 
-from nset import _pdu, _rules
+from nset import _pdu, _rules, status
 from nset._command_set import N_SET_RQ as _N_SET_RQ
 from nset._command_set import CommandSetError
 from nset._implementation import peek
 from nset._pdu import PduError
 from nset.primitive import N_SET
 from nset.pynetdicom import _messages, _provider
-from nset.scp._queues import IdleTimer, Mailbox, Timer
+from nset.scp._queues import IdleTimer, Mailbox, Responses, Timer
 from nset.wire import encode_pdus
 
 if TYPE_CHECKING:
     from nset.scp._association import Association
     from nset.scp._connection import Connection
 
+_ASSOC_LOGGER = logging.getLogger("pynetdicom.association")
 _DUL_LOGGER = logging.getLogger("pynetdicom.dul")
 _LOGGER = logging.getLogger("nset")
 
@@ -50,10 +53,27 @@ CLOSED = b""
 # out; a rejection that has come by then, and closed the connection, it takes for an abort.
 _REJECTION_DELAY = 0.01
 
+# Responses to nothing that was asked, in one association.
+_MAX_UNEXPECTED = 16
+
 _decode_msg = _messages.decode_msg(DIMSEMessage.decode_msg)
 _message_to_primitive = _messages.message_to_primitive(DIMSEMessage.message_to_primitive)
 _primitive_to_message = _messages.primitive_to_message(DIMSEMessage.primitive_to_message)
 _encode_msg = _messages.encode_msg(DIMSEMessage.encode_msg)
+
+
+class _Message(P_DATA):
+    """A whole message, which the state machine sends as the P-DATA of its fragments.
+
+    Parameters
+    ----------
+    fragments : list of P_DATA
+        In their order.
+    """
+
+    def __init__(self, fragments: list[P_DATA]) -> None:
+        super().__init__()
+        self.fragments = fragments
 
 
 class _StateMachine(StateMachine):
@@ -185,12 +205,24 @@ class DULServiceProvider(_StockDUL):
             kind = _PDU_TYPES.get(event)
             if kind is not None and action in ("AA-1", "AA-7", "AA-8"):
                 self._note_unexpected(kind, action)
-            self.state_machine.do_action(event)
+            if event == "Evt9":
+                self._send_message()
+            else:
+                self.state_machine.do_action(event)
         elif event in ("Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15"):
             # It has come too late, as a response to a peer that has gone.
             primitive = self.to_provider_queue.get(False)
             _DUL_LOGGER.debug("%s not sent in %s", type(primitive).__name__, self.state)
         return True
+
+    def _send_message(self) -> None:
+        """Send the fragments of a message; nothing else comes between them (PS3.8 Annex E)."""
+        queue = self.to_provider_queue.queue
+        fragments = getattr(queue[0], "fragments", [queue[0]])
+        queue[0:1] = fragments  # to which others only append
+        with self.socket.sending_at_once():
+            for _ in fragments:
+                self.state_machine.do_action("Evt9")
 
     def _note_unexpected(self, kind: int, action: str) -> None:
         assoc: Any = self.assoc
@@ -243,6 +275,8 @@ class DULServiceProvider(_StockDUL):
             pdu.reason_diagnostic = self.fault  # pynetdicom does not know
         elif isinstance(pdu, A_ASSOCIATE_RJ):
             self.assoc.count("rejected")  # type: ignore[attr-defined]
+        if isinstance(pdu, (A_RELEASE_RQ, A_RELEASE_RP, A_ABORT_RQ)):
+            self.socket.stop_messages()  # none is sent behind a release or an abort
         super()._send(pdu)
 
     def _break_down(self, exc: BaseException) -> None:
@@ -254,6 +288,7 @@ class DULServiceProvider(_StockDUL):
         pdu = A_ABORT_RQ()
         pdu.source = _PROVIDER
         pdu.reason_diagnostic = self.fault
+        self.socket.stop_messages()
         self.socket.send_quietly(pdu.encode())  # it may be who listens that has failed
         self.socket.finish()
         self.end(A_P_ABORT())
@@ -269,7 +304,8 @@ class DULServiceProvider(_StockDUL):
     def kill_dul(self) -> None:
         """Note that the state machine has come to its end, and wake whoever waits for a message."""
         super().kill_dul()
-        self.assoc.dimse.msg_queue.put((None, None))
+        responses: Any = self.assoc.dimse.msg_queue
+        responses.close()
 
     def receive_pdu(self, wait: bool = False, timeout: float | None = None) -> Any:
         """Give the next primitive for the user.
@@ -307,7 +343,11 @@ class DIMSEServiceProvider(_StockDIMSE):
         self._connection = connection
         self.cancel_req: dict[int, Any] = {}
         self.message: Any = None
-        self.msg_queue: Any = Mailbox()
+        self.msg_queue: Any = Responses()
+        self._lock = threading.Lock()  # guards _asked and _unanswered
+        self._asked: dict[int, int] = {}  # Message IDs of what threads have asked last
+        self._unanswered: Counter[int] = Counter()  # and of all that is not answered
+        self._unexpected = 0
         self._received = 0  # bytes of the message's data set
         self._commanded = 0  # and of its command set
         self._refused: int | None = None  # the context of a data set that is passed over
@@ -327,18 +367,31 @@ class DIMSEServiceProvider(_StockDIMSE):
         """
         if not block:
             return super().get_msg(block)
-        assoc: Any = self.assoc
-        assoc.may_wait()
-        while not self.msg_queue.empty() or (assoc.is_alive() and not assoc.dul.is_over):
-            try:
-                context_id, message = self.msg_queue.get(timeout=self.dimse_timeout)
-            except Empty:
-                break
-            # Where there is none that is the end, of which AA-3 and AA-4 tell before they are at
-            # it: the caller is to find the abort, and kill_dul tells once more.
-            if message is not None:
-                return context_id, message
-        return None, None
+        self.assoc.may_wait()  # type: ignore[attr-defined]
+        with self._lock:
+            message_id = self._asked.get(threading.get_ident())
+        response = self.msg_queue.take(message_id, self.dimse_timeout)
+        return (None, None) if response is None else response
+
+    def asks_no_more(self) -> None:
+        """Note that the thread waits for no more responses to what it has asked last."""
+        with self._lock:
+            self._asked.pop(threading.get_ident(), None)
+
+    def _note_request(self, primitive: Any) -> None:
+        with self._lock:
+            self._asked[threading.get_ident()] = primitive.MessageID
+            self._unanswered[primitive.MessageID] += 1
+
+    def _expects(self, response: Any) -> bool:
+        """Whether a response answers what was asked; the last to a request settles it."""
+        message_id = response.MessageIDBeingRespondedTo
+        with self._lock:
+            if not self._unanswered[message_id]:
+                return False
+            if status.category(response.Status or 0) != "Pending":
+                self._unanswered[message_id] -= 1
+            return True
 
     def receive_primitive(self, primitive: Any) -> None:
         """Take a P-DATA primitive.
@@ -409,14 +462,19 @@ class DIMSEServiceProvider(_StockDIMSE):
             self.cancel_req[message_id] = primitive
         elif isinstance(primitive, N_EVENT_REPORT) and primitive.is_valid_request:
             assoc.serve_aside(primitive, context_id)
-        elif (
-            assoc.expects_response()
-            and primitive.MessageIDBeingRespondedTo is not None
-            and not primitive.is_valid_request
-        ):
+        elif primitive.MessageIDBeingRespondedTo is None or primitive.is_valid_request:
+            assoc.message_came(context_id, primitive)
+        elif self._expects(primitive):
             self.msg_queue.put((context_id, primitive))
         else:
-            assoc.message_came(context_id, primitive)
+            self._drop_unexpected(primitive)
+
+    def _drop_unexpected(self, response: Any) -> None:
+        """Drop a response to nothing that was asked; one may come late, many are an attack."""
+        self._unexpected += 1
+        if self._unexpected > _MAX_UNEXPECTED:
+            raise CommandSetError(f"{self._unexpected} responses to nothing that was asked")
+        _ASSOC_LOGGER.warning("Received unexpected %s service message", response.msg_type)
 
     def _has_room(self, context_id: int, data: bytes) -> bool:
         """Whether a fragment of a data set is within the limit; else see to it that it is said."""
@@ -460,21 +518,34 @@ class DIMSEServiceProvider(_StockDIMSE):
         assoc: Any = self.assoc
         if primitive.MessageIDBeingRespondedTo is not None:
             assoc.count_response(getattr(primitive, "Status", None))
-        if not issubclass(type(primitive), N_SET):
-            super().send_msg(primitive, context_id)
-            return
-        if not assoc.is_observed() and not primitive._dataset_path:
+        else:
+            self._note_request(primitive)
+        is_observed = assoc.is_observed()
+        if issubclass(type(primitive), N_SET) and not is_observed and not primitive._dataset_path:
             try:
-                pdus = encode_pdus(primitive, context_id, self.maximum_pdu_size)
+                assoc.send_pdus(encode_pdus(primitive, context_id, self.maximum_pdu_size))
+                return
             except (TypeError, ValueError):
                 pass  # the long way sends what can be sent of it
-            else:
-                assoc.send_pdus(pdus)
-                return
-        is_request = primitive.MessageIDBeingRespondedTo is None
-        message = N_SET_RQ() if is_request else N_SET_RSP()
-        _primitive_to_message(message, primitive)
+        fragments = self._fragments(primitive, context_id)
+        if is_observed:
+            self.dul.send_pdu(_Message(list(fragments)))
+            return
+        pdus = (P_DATA_TF(fragment).encode() for fragment in fragments)
+        if getattr(primitive, "_dataset_path", None):  # a file that may not be in memory as a whole
+            assoc.send_in_pieces(pdus)
+        else:
+            assoc.send_pdus(b"".join(pdus))
+
+    def _fragments(self, primitive: Any, context_id: int) -> Iterator[P_DATA]:
+        """Encode a message as pynetdicom does, and tell whoever listens."""
+        table = _RQ_TO_MESSAGE if primitive.MessageIDBeingRespondedTo is None else _RSP_TO_MESSAGE
+        message = table[primitive.__class__]()
+        if issubclass(type(primitive), N_SET):
+            to_message, encode = _primitive_to_message, _encode_msg
+        else:
+            to_message, encode = type(message).primitive_to_message, type(message).encode_msg
+        to_message(message, primitive)
         message.context_id = context_id
-        evt.trigger(assoc, evt.EVT_DIMSE_SENT, {"message": message})
-        for data in _encode_msg(message, context_id, self.maximum_pdu_size):
-            self.dul.send_pdu(data)
+        evt.trigger(self.assoc, evt.EVT_DIMSE_SENT, {"message": message})
+        return encode(message, context_id, self.maximum_pdu_size)

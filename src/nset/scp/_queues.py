@@ -62,14 +62,17 @@ class Mailbox:
         """
         if not block:
             return self._pop()
-        with _lock:
-            if self._condition is None:
-                self._condition = threading.Condition()
-            condition = self._condition
+        condition = self._make_condition()
         with condition:
             if not condition.wait_for(lambda: self.queue, timeout):
                 raise Empty
             return self._pop()
+
+    def _make_condition(self) -> threading.Condition:
+        with _lock:
+            if self._condition is None:
+                self._condition = threading.Condition()
+            return self._condition
 
     def _pop(self) -> Any:
         try:
@@ -84,6 +87,66 @@ class Mailbox:
     def qsize(self) -> int:
         """Tell how many items are in it."""
         return len(self.queue)
+
+
+class Responses(Mailbox):
+    """A peer's responses, each for the thread that has asked for it.
+
+    Attributes
+    ----------
+    is_closed : bool
+        Whether no more will come.
+    """
+
+    __slots__ = ("is_closed",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_closed = False
+
+    def put(self, item: Any) -> None:
+        """Put a response behind the others; None, by which pynetdicom tells of the end, is none."""
+        if item[1] is not None:
+            self.queue.append(item)
+        condition = self._condition
+        if condition is not None:
+            with condition:
+                condition.notify_all()  # each waits for its own
+
+    def close(self) -> None:
+        """Have nobody wait any longer."""
+        self.is_closed = True
+        self.put((None, None))
+
+    def take(self, message_id: int | None, timeout: float | None) -> Any:
+        """Take the oldest response to a request, or wait for it.
+
+        Parameters
+        ----------
+        message_id : int or None
+            The Message ID of the request; None takes any response.
+        timeout : float or None
+            How many seconds to wait at most.
+
+        Returns
+        -------
+        tuple or None
+            What was put, or None: there is none in time, or nothing more will come.
+        """
+        found: Any = None
+
+        def look() -> bool:
+            nonlocal found
+            for at, item in enumerate(self.queue):
+                if message_id is None or item[1].MessageIDBeingRespondedTo == message_id:
+                    found = self.queue.pop(at)
+                    break
+            return found is not None or self.is_closed
+
+        condition = self._make_condition()
+        with condition:
+            condition.wait_for(look, timeout)
+        return found
 
 
 class Timer:
