@@ -1,0 +1,151 @@
+"""Messages of one association of `nset.scp` that several threads send and wait for at once."""
+
+import logging
+import struct
+import threading
+
+import pytest
+from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
+from associations import INSTANCE, MPPS, TIMEOUT, completed
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom import _config, build_role, evt
+from pynetdicom.sop_class import CTImageStorage, Verification
+from raw_peer import ABORT, Peer
+
+N_EVENT_REPORT_RSP = 0x8100
+C_ECHO_RSP = 0x8030
+
+
+def response(message_id, field=N_EVENT_REPORT_RSP, status=0x0000):
+    """The command set of a response to a request of the server's."""
+    elements = ((0x0100, field), (0x0120, message_id), (0x0800, 0x0101), (0x0900, status))
+    body = b"".join(struct.pack("<HHIH", 0, tag, 2, value) for tag, value in elements)
+    return struct.pack("<HHII", 0, 0, 4, len(body)) + body
+
+
+def report(assoc, message_id, received):
+    status, _ = assoc.send_n_event_report(completed(), 1, MPPS, INSTANCE, msg_id=message_id)
+    received[message_id] = status.get("Status")
+
+
+def in_thread(function, *args):
+    thread = threading.Thread(target=function, args=args)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("observed", [False, True])
+def test_each_response_goes_to_the_thread_that_has_asked(nset, observed):
+    handlers = [(evt.EVT_PDU_SENT, lambda event: None)] if observed else []
+    with accepting(nset, handlers) as server, Peer(port(server), MPPS) as peer:
+        (assoc,) = server.active_associations
+        received = {}
+        threads = []
+        for message_id in (1, 2):
+            threads.append(in_thread(report, assoc, message_id, received))
+            assert peer.receive_message()[0].MessageID == message_id
+        peer.send(one_pdu(response(2, status=0x0107)))
+        threads[1].join(TIMEOUT)
+        assert received == {2: 0x0107}
+        peer.send(one_pdu(response(1, status=0x0000)))
+        threads[0].join(TIMEOUT)
+        assert received == {1: 0x0000, 2: 0x0107}
+        peer.release()
+
+
+def test_requests_are_served_while_a_thread_waits_for_a_response(nset):
+    handlers = [(evt.EVT_N_SET, lambda event: (0x0000, None))]
+    with accepting(nset, handlers) as server, Peer(port(server), MPPS) as peer:
+        (assoc,) = server.active_associations
+        received = {}
+        thread = in_thread(report, assoc, 1, received)
+        assert peer.receive_message()[0].MessageID == 1
+        for message_id in range(2, 5):
+            peer.send(n_set_pdus(nset, message_id))
+            assert peer.receive_message()[0].MessageIDBeingRespondedTo == message_id
+        peer.send(one_pdu(response(1)))
+        thread.join(TIMEOUT)
+        assert received == {1: 0x0000}
+        peer.release()
+
+
+def test_the_end_wakes_all_that_wait(nset):
+    with accepting(nset) as server, Peer(port(server), MPPS) as peer:
+        (assoc,) = server.active_associations
+        received = {}
+        threads = [in_thread(report, assoc, number, received) for number in (1, 2, 3)]
+        for _ in threads:
+            peer.receive_message()
+        peer.socket.close()
+        for thread in threads:
+            thread.join(TIMEOUT / 2)
+            assert not thread.is_alive()
+        assert received == {1: None, 2: None, 3: None}
+
+
+def test_responses_that_nobody_has_asked_for(nset, caplog):
+    """A few are dropped as in pynetdicom, more end the association."""
+    with accepting(nset) as server, Peer(port(server), MPPS) as peer:
+        with caplog.at_level(logging.WARNING):
+            peer.send(*[one_pdu(response(number, C_ECHO_RSP)) for number in range(16)])
+            peer.send(one_pdu(response(17, C_ECHO_RSP)))
+            answer = peer.receive()
+        assert answer.type == ABORT
+        records = [record.getMessage() for record in caplog.records]
+        assert records.count("Received unexpected C-ECHO service message") == 16
+        assert any("17 responses to nothing that was asked" in record for record in records)
+        until(lambda: not server.active_associations)
+        assert server.counts.aborted == {"invalid message": 1}
+
+
+def test_a_file_that_is_sent_in_pieces(nset, tmp_path, monkeypatch):
+    """Messages of other threads wait until it is sent."""
+    monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)
+    image = Dataset()
+    image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, INSTANCE
+    image.PatientComments = "x" * 10_000
+    image.PixelData = bytes(1_000_000)
+    image["PixelData"].VR = "OW"
+    image.file_meta = FileMetaDataset()
+    image.file_meta.MediaStorageSOPClassUID, image.file_meta.MediaStorageSOPInstanceUID = (
+        CTImageStorage,
+        INSTANCE,
+    )
+    image.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    path = tmp_path / "image.dcm"
+    image.save_as(path, enforce_file_format=True)
+
+    ae, client = entity(CTImageStorage, Verification), entity(CTImageStorage, Verification)
+    for context in ae.supported_contexts:
+        context.scu_role = context.scp_role = True
+    client.maximum_pdu_size = 4096
+    with accepting(nset, None, ae) as server:
+        stored = []
+        assoc = client.associate(
+            *("127.0.0.1", port(server)),
+            ext_neg=[
+                build_role(uid, scu_role=True, scp_role=True)
+                for uid in (CTImageStorage, Verification)
+            ],
+            evt_handlers=[
+                (evt.EVT_C_STORE, lambda event: stored.append(event.request) or 0x0000),
+                (evt.EVT_C_ECHO, lambda event: 0x0000),
+            ],
+        )
+        (acceptor,) = server.active_associations
+        statuses, is_over = [], threading.Event()
+
+        def ask():
+            while not is_over.is_set():
+                statuses.append(acceptor.send_c_echo(msg_id=2).get("Status"))
+
+        thread = in_thread(ask)
+        for _ in range(3):
+            assert acceptor.send_c_store(path, msg_id=1).get("Status") == 0x0000
+        is_over.set()
+        thread.join(TIMEOUT)
+        assert set(statuses) == {0x0000}
+        assert len(stored) == 3
+        assoc.release()
