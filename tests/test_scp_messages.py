@@ -5,14 +5,14 @@ import struct
 import threading
 
 import pytest
-from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
+from acceptors import accepting, entity, n_set_pdus, one_pdu, port
 from associations import INSTANCE, MPPS, TIMEOUT, completed
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import _config, build_role, evt
 from pynetdicom.sop_class import CTImageStorage, Verification
-from raw_peer import ABORT, Peer
+from raw_peer import Peer
 
 N_EVENT_REPORT_RSP = 0x8100
 C_ECHO_RSP = 0x8030
@@ -86,18 +86,21 @@ def test_the_end_wakes_all_that_wait(nset):
 
 
 def test_responses_that_nobody_has_asked_for(nset, caplog):
-    """A few are dropped as in pynetdicom, more end the association."""
+    """They are dropped at once, as pynetdicom does in the end, and none is kept for later."""
     with accepting(nset) as server, Peer(port(server), MPPS) as peer:
+        (assoc,) = server.active_associations
+        received = {}
         with caplog.at_level(logging.WARNING):
-            peer.send(*[one_pdu(response(number, C_ECHO_RSP)) for number in range(16)])
-            peer.send(one_pdu(response(17, C_ECHO_RSP)))
-            answer = peer.receive()
-        assert answer.type == ABORT
-        records = [record.getMessage() for record in caplog.records]
-        assert records.count("Received unexpected C-ECHO service message") == 16
-        assert any("17 responses to nothing that was asked" in record for record in records)
-        until(lambda: not server.active_associations)
-        assert server.counts.aborted == {"invalid message": 1}
+            peer.send(one_pdu(response(3)))
+            thread = in_thread(report, assoc, 3, received)
+            assert peer.receive_message()[0].MessageID == 3
+            peer.send(*[one_pdu(response(number, C_ECHO_RSP)) for number in range(3)])
+            peer.send(one_pdu(response(3, status=0x0110)), one_pdu(response(3)))
+            thread.join(TIMEOUT)
+            assert received == {3: 0x0110}
+            peer.release()
+        unexpected = [record.getMessage().split()[2] for record in caplog.records]
+        assert unexpected == ["N-EVENT-REPORT", *3 * ["C-ECHO"], "N-EVENT-REPORT"]
 
 
 def test_a_file_that_is_sent_in_pieces(nset, tmp_path, monkeypatch):

@@ -53,9 +53,6 @@ CLOSED = b""
 # out; a rejection that has come by then, and closed the connection, it takes for an abort.
 _REJECTION_DELAY = 0.01
 
-# Responses to nothing that was asked, in one association.
-_MAX_UNEXPECTED = 16
-
 _decode_msg = _messages.decode_msg(DIMSEMessage.decode_msg)
 _message_to_primitive = _messages.message_to_primitive(DIMSEMessage.message_to_primitive)
 _primitive_to_message = _messages.primitive_to_message(DIMSEMessage.primitive_to_message)
@@ -347,7 +344,6 @@ class DIMSEServiceProvider(_StockDIMSE):
         self._lock = threading.Lock()  # guards _asked and _unanswered
         self._asked: dict[int, int] = {}  # Message IDs of what threads have asked last
         self._unanswered: Counter[int] = Counter()  # and of all that is not answered
-        self._unexpected = 0
         self._received = 0  # bytes of the message's data set
         self._commanded = 0  # and of its command set
         self._refused: int | None = None  # the context of a data set that is passed over
@@ -462,19 +458,12 @@ class DIMSEServiceProvider(_StockDIMSE):
             self.cancel_req[message_id] = primitive
         elif isinstance(primitive, N_EVENT_REPORT) and primitive.is_valid_request:
             assoc.serve_aside(primitive, context_id)
-        elif primitive.MessageIDBeingRespondedTo is None or primitive.is_valid_request:
+        elif not type(message).__name__.endswith("_RSP"):
             assoc.message_came(context_id, primitive)
         elif self._expects(primitive):
             self.msg_queue.put((context_id, primitive))
         else:
-            self._drop_unexpected(primitive)
-
-    def _drop_unexpected(self, response: Any) -> None:
-        """Drop a response to nothing that was asked; one may come late, many are an attack."""
-        self._unexpected += 1
-        if self._unexpected > _MAX_UNEXPECTED:
-            raise CommandSetError(f"{self._unexpected} responses to nothing that was asked")
-        _ASSOC_LOGGER.warning("Received unexpected %s service message", response.msg_type)
+            _ASSOC_LOGGER.warning("Received unexpected %s service message", primitive.msg_type)
 
     def _has_room(self, context_id: int, data: bytes) -> bool:
         """Whether a fragment of a data set is within the limit; else see to it that it is said."""
