@@ -58,6 +58,6 @@ def nset(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
 def pynetdicom_is_sound() -> Iterator[None]:
     """What fails a test is a fault of nset's, or of the test."""
     with loaded(IMPLEMENTATIONS[0]):
-        reactors = importlib.import_module("nset.pynetdicom._reactors")
-    with sound_pynetdicom(reactors):
+        exchange = importlib.import_module("nset.pynetdicom._exchange")
+    with sound_pynetdicom(exchange):
         yield

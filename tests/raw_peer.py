@@ -1,6 +1,7 @@
 """A peer that sends whatever bytes it is told to: an association over a bare socket (PS3.8 9.3)."""
 
 import socket
+import ssl
 import struct
 from io import BytesIO
 from types import TracebackType
@@ -27,11 +28,19 @@ class Pdu(NamedTuple):
 class Peer:
     """An SCU that has proposed abstract syntaxes, as `associate_rq` has them."""
 
-    def __init__(self, port: int, *abstract_syntaxes: str | tuple[str, str]) -> None:
+    def __init__(
+        self,
+        port: int,
+        *abstract_syntaxes: str | tuple[str, str],
+        max_length: int = 16384,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.address = "{}:{}".format(*self.socket.getsockname())
-        self.socket.sendall(associate_rq(*abstract_syntaxes))
+        self.socket.sendall(associate_rq(*abstract_syntaxes, max_length=max_length))
         accepted = self.receive()
         assert accepted is not None
         assert accepted.type == 0x02
@@ -110,7 +119,7 @@ def p_data(*pdvs: tuple[int, int, bytes]) -> bytes:
     )
 
 
-def associate_rq(*abstract_syntaxes: str | tuple[str, str]) -> bytes:
+def associate_rq(*abstract_syntaxes: str | tuple[str, str], max_length: int = 16384) -> bytes:
     """An A-ASSOCIATE-RQ (PS3.8 9.3.2) for contexts 1, 3, ...
 
     In Implicit VR Little Endian, or else in the transfer syntax that is given with it.
@@ -120,7 +129,7 @@ def associate_rq(*abstract_syntaxes: str | tuple[str, str]) -> bytes:
         syntax, transfer = (given, "1.2.840.10008.1.2") if isinstance(given, str) else given
         context = bytes((2 * number + 1, 0, 0, 0)) + _item(0x30, syntax) + _item(0x40, transfer)
         contexts += _item(0x20, context)
-    user = _item(0x51, struct.pack(">I", 16384)) + _item(0x52, "1.2.826.0.1.3680043.8.498.9")
+    user = _item(0x51, struct.pack(">I", max_length)) + _item(0x52, "1.2.826.0.1.3680043.8.498.9")
     return pdu(
         0x01,
         struct.pack(">H2x16s16s32x", 1, b"ANY-SCP".ljust(16), AE_TITLE.encode().ljust(16))

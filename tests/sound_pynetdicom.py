@@ -16,7 +16,7 @@ OVER = ("Sta1", "Sta13")
 
 
 @contextmanager
-def sound_pynetdicom(reactors: ModuleType) -> Iterator[None]:
+def sound_pynetdicom(exchange: ModuleType) -> Iterator[None]:
     """Mend them for the length of a ``with`` block, with the help of nset's module of that name.
 
     - An association keeps its responses, as one that ``install`` was called for.
@@ -47,7 +47,7 @@ def sound_pynetdicom(reactors: ModuleType) -> Iterator[None]:
             shutdown_request(self, request)
 
     with pytest.MonkeyPatch.context() as patch:
-        get_msg = reactors.get_msg(DIMSEServiceProvider.get_msg)
+        get_msg = exchange.get_msg(DIMSEServiceProvider.get_msg)
         patch.setattr(DIMSEServiceProvider, "get_msg", get_msg)
         patch.setattr(AssociationSocket, "_shutdown_socket", _shutdown_socket)
         patch.setattr(AssociationServer, "shutdown_request", shutdown_request_if_any)

@@ -36,6 +36,7 @@ from associations import (
 from pydicom.dataset import Dataset
 from pynetdicom import (
     _handlers,
+    acse,
     association,
     dimse,
     dimse_messages,
@@ -398,6 +399,10 @@ def test_another_table_of_primitives(integration, monkeypatch):
         (dimse.DIMSEServiceProvider, "receive_primitive"),
         (association.Association, "_serve_request"),
         (association, "uid_to_service_class"),
+        (association.Association, "_wrap_find_responses"),
+        (dimse.DIMSEServiceProvider, "send_msg"),
+        (dimse, "make_target"),
+        (acse.ACSE, "is_release_requested"),
         (_handlers, "_recv_n_set_rq"),
         (_handlers, "_send_n_set_rsp"),
     ],

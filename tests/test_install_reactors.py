@@ -199,7 +199,6 @@ def test_a_peer_that_reads_slowly(integration, server):
 
 def test_requestors_are_left_alone(integration, server):
     with associated(server, MPPS) as (scu, _):
-        assert type(scu._reactor_checkpoint) is threading.Event
         assert type(scu.dul.socket) is AssociationSocket
         assert "send_pdu" not in vars(scu.dul)
 

@@ -13,6 +13,6 @@ def keep_responses() -> None:
     """
     from pynetdicom.dimse import DIMSEServiceProvider
 
-    from nset.pynetdicom import _reactors
+    from nset.pynetdicom import _exchange
 
-    DIMSEServiceProvider.get_msg = _reactors.get_msg(DIMSEServiceProvider.get_msg)  # type: ignore[method-assign]
+    DIMSEServiceProvider.get_msg = _exchange.get_msg(DIMSEServiceProvider.get_msg)  # type: ignore[method-assign]

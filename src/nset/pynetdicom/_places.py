@@ -106,7 +106,12 @@ def places(*, nodelay: bool) -> list[Place]:
     package = importlib.import_module("pynetdicom")
     if _version(package) not in _KNOWN_VERSIONS:
         raise _unknown("not a version that nset was made for")
-    found = [*_places_of_the_class(), *_places_of_the_codec(), *_places_of_the_reactors()]
+    found = [
+        *_places_of_the_class(),
+        *_places_of_the_codec(),
+        *_places_of_the_reactors(),
+        *_places_of_the_exchange(),
+    ]
     if nodelay:
         from nset.pynetdicom import _socket
 
@@ -155,11 +160,7 @@ def _places_of_the_codec() -> Iterator[Place]:
             yield _method("dimse_messages", name, method, getattr(_messages, method))
     yield _method("dimse", "DIMSEServiceProvider", "receive_primitive", _provider.receive_primitive)
     yield _method("association", "Association", "_serve_request", _provider.serve_request)
-    association = _module("association")
-    stock = getattr(association, "uid_to_service_class", None)
-    if stock is None:
-        raise _unknown("association has no uid_to_service_class")
-    yield _Attribute(association, "uid_to_service_class", _provider.service_class(stock))
+    yield _function("association", "uid_to_service_class", _provider.service_class)
     handlers = _module("_handlers")
     for name in ("_recv_n_set_rq", "_recv_n_set_rsp", "_send_n_set_rq", "_send_n_set_rsp"):
         stock = getattr(handlers, name, None)
@@ -177,7 +178,21 @@ def _places_of_the_reactors() -> Iterator[Place]:
             raise _unknown(f"{name} does not sleep by the module time")
         yield _Attribute(module, "time", _reactors.Clock())
     yield _method("association", "Association", "__init__", _reactors.init)
-    yield _method("dimse", "DIMSEServiceProvider", "get_msg", _reactors.get_msg)
+
+
+def _places_of_the_exchange() -> Iterator[Place]:
+    from nset.pynetdicom import _exchange
+
+    for name in ("get_msg", "send_msg"):
+        yield _method("dimse", "DIMSEServiceProvider", name, getattr(_exchange, name))
+    for name in ("_wrap_find_responses", "_wrap_get_move_responses"):
+        yield _method("association", "Association", name, _exchange.keep_asking)
+    association = _owner("association", "Association")
+    yield _Attribute(association, "_is_paused", _exchange.is_paused("_is_paused"))
+    yield _method("association", "Association", "_run_reactor", _exchange.run_reactor)
+    yield _method("acse", "ACSE", "is_release_requested", _exchange.is_release_requested)
+    yield _method("fsm", "StateMachine", "do_action", _exchange.do_action)
+    yield _function("dimse", "make_target", _exchange.make_target)
 
 
 def _method(module: str, cls: str, name: str, make: Callable[[Any], Any]) -> Place:
@@ -187,6 +202,14 @@ def _method(module: str, cls: str, name: str, make: Callable[[Any], Any]) -> Pla
     if not callable(stock):
         raise _unknown(f"{module}.{cls} has no {name}")
     return _Attribute(owner, name, make(stock))
+
+
+def _function(module: str, name: str, make: Callable[[Any], Any]) -> Place:
+    """Replace a function of a module by what `make` makes of the stock one."""
+    stock = getattr(_module(module), name, None)
+    if not callable(stock):
+        raise _unknown(f"{module} has no {name}")
+    return _Attribute(_module(module), name, make(stock))
 
 
 def _owner(module: str, name: str) -> Any:

@@ -7,8 +7,6 @@ loops stay, and what they call to sleep waits, while an acceptor's association t
 
 The lock of an association is held by its DUL thread, save while that waits. Whoever sends
 something meanwhile takes the lock and does himself what the DUL thread would do.
-
-Requestors and acceptors that wait for a response do not lose it to their own loop (`get_msg`).
 """
 
 import select
@@ -21,6 +19,8 @@ from queue import Empty, Queue
 from typing import Any, Final
 
 from pynetdicom.transport import AssociationSocket
+
+from nset.pynetdicom._exchange import Checkpoint, Messages
 
 # After so many seconds a thread looks up although nothing was announced, as when it is told to end.
 _LOOK_UP: Final = 0.05
@@ -77,60 +77,29 @@ class _RingingQueue(Queue[Any]):
         self._ring()
 
 
-class _RingingCheckpoint(threading.Event):
-    """The checkpoint of the association's loop; whoever closes it waits until the loop is there."""
-
-    def __init__(self, ring: Callable[[], None]) -> None:
-        super().__init__()
-        self._ring = ring
-
-    def clear(self) -> None:
-        super().clear()
-        self._ring()
-
-
-def get_msg(stock: Callable[..., Any]) -> Callable[..., Any]:
-    """Make ``DIMSEServiceProvider.get_msg`` give no message to a loop that is paused.
-
-    Whoever waits for a response pauses the association's loop. Where it has just been resumed and
-    has not woken up yet, as on a slow machine, it still looks for a request once, takes the
-    response for one, and drops it.
-    """
-
-    @wraps(stock)
-    def get_msg(self: Any, block: bool = False) -> Any:
-        # The loop never blocks, and says that it is not paused before it looks.
-        if not block and not self.assoc._reactor_checkpoint.is_set():
-            return None, None
-        return stock(self, block)
-
-    return get_msg
-
-
 def init(stock: Callable[..., None]) -> Callable[..., None]:
-    """Make ``Association.__init__`` prepare the threads of an acceptor to wait."""
+    """Make ``Association.__init__`` prepare its queues, and an acceptor's threads to wait."""
 
     @wraps(stock)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         stock(self, *args, **kwargs)
+        bell = _Bell()
+        self.dimse.msg_queue = Messages(self, bell.ring)
+        self._reactor_checkpoint = Checkpoint(self)
         if self.is_acceptor and hasattr(select, "poll"):  # Windows has none
-            _prepare(self)
+            _prepare(self, bell)
 
     return init
 
 
-def _prepare(assoc: Any) -> None:
-    dul, bell = assoc.dul, _Bell()
-    assoc.dimse.msg_queue = _RingingQueue(bell.ring)
+def _prepare(assoc: Any, bell: _Bell) -> None:
+    dul, messages = assoc.dul, assoc.dimse.msg_queue
     dul.to_user_queue = _RingingQueue(bell.ring)
-    checkpoint = _RingingCheckpoint(bell.ring)
-    checkpoint.set()
-    assoc._reactor_checkpoint = checkpoint
 
     def wait_for_messages() -> bool:
         if not _transfers_data(dul):
             return False
-        if not assoc.dimse.msg_queue.queue and checkpoint.is_set() and not assoc._kill:
+        if not messages.queue and not messages.is_asking and not assoc._kill:
             bell.wait(min(_LOOK_UP, dul._idle_timer.remaining))
         return True
 
@@ -138,16 +107,22 @@ def _prepare(assoc: Any) -> None:
     lock.acquire()
     assoc._nset_wait = wait_for_messages
     dul._nset_wait = partial(_wait_for_network, dul, lock)
-    dul.send_pdu = partial(_send_pdu, dul, lock)
+    dul._nset_send_waiting = partial(_send_waiting, dul, lock)
+    dul.send_pdu = partial(_send_pdu, dul)
 
 
 def _transfers_data(dul: Any) -> bool:
     return bool(dul.state_machine.current_state == "Sta6")
 
 
-def _send_pdu(dul: Any, lock: threading.Lock, primitive: Any) -> None:
-    """Stand in for ``DULServiceProvider.send_pdu``: send at once if the DUL thread only waits."""
+def _send_pdu(dul: Any, primitive: Any) -> None:
+    """Stand in for ``DULServiceProvider.send_pdu``."""
     type(dul).send_pdu(dul, primitive)
+    dul._nset_send_waiting()
+
+
+def _send_waiting(dul: Any, lock: threading.Lock) -> None:
+    """Send what waits to be sent, at once if the DUL thread only waits."""
     while dul.to_provider_queue.queue and lock.acquire(blocking=False):
         try:
             if not _act(dul):

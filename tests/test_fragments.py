@@ -1,0 +1,186 @@
+"""Several threads send by one association: no message has another one's fragments among its own.
+
+PS3.8 Annex E: the PDVs of a message come one after the other. The peer here asks and answers at
+once, records all that comes, and reads little at a time, so that a message takes many PDUs.
+"""
+
+import importlib
+import queue
+import struct
+import threading
+from contextlib import contextmanager
+
+import pytest
+from acceptors import entity, n_set_pdus, port
+from associations import INSTANCE, MPPS, TIMEOUT, completed
+from command_sets import command_set, element
+from pydicom.dataset import Dataset
+from pynetdicom import evt
+from raw_peer import ABORT, COMMAND, LAST, P_DATA_TF, RELEASE_RP, RELEASE_RQ, Peer, p_data, pdu
+
+N_SETS, REPORTS = 1000, 300  # of the peer, and of each of two threads of the server
+AT_ONCE = 4  # requests that the peer has open
+LENGTH = 150  # of the PDUs that the peer takes
+
+
+class Recording(Peer):
+    """Keeps whatever the server has sent."""
+
+    def __init__(self, *args):
+        self.recorded = bytearray()
+        super().__init__(*args, max_length=LENGTH)
+
+    def _read(self, length):
+        data = super()._read(length)
+        self.recorded += data
+        return data
+
+
+def report_response(message_id, event_information):
+    """It gives back what it was told."""
+    return p_data(
+        (
+            1,
+            COMMAND | LAST,
+            command_set(
+                element(0x0002, MPPS.encode() + b"\0"),
+                element(0x0100, 0x8100),
+                element(0x0120, message_id),
+                element(0x0800, 0x0001),
+                element(0x0900, 0x0000),
+                element(0x1000, INSTANCE.encode() + b"\0"),
+            ),
+        ),
+        (1, LAST, event_information),
+    )
+
+
+def converse(nset, peer):
+    """Send N-SETs, answer reports; give the Message IDs of what was answered, by service."""
+    assembler = nset.wire.MessageAssembler()
+    answered, reported, asked = [], [], 0
+    while len(answered) < N_SETS or len(reported) < 2 * REPORTS:
+        while asked < N_SETS and asked - len(answered) < AT_ONCE:
+            asked += 1
+            peer.send(n_set_pdus(nset, asked, LENGTH))
+        received = peer.receive()
+        assert received is not None
+        assert received.type == P_DATA_TF, f"{received.type:02X}H after {len(answered)} N-SETs"
+        length, context_id = struct.unpack_from(">IB", received.body)
+        assert length == len(received.body) - 4
+        message = assembler.feed(context_id, received.body[5:])
+        if isinstance(message, nset.N_SET):
+            assert message.Status == 0x0000
+            answered.append(message.MessageIDBeingRespondedTo)
+        elif message is not None:
+            message_id = number_of(message.command_set)
+            reported.append(message_id)
+            peer.send(report_response(message_id, message.data_set.getvalue()))
+    return answered, reported
+
+
+def number_of(command_set):
+    at = command_set.index(struct.pack("<HHL", 0x0000, 0x0110, 2)) + 8
+    return int.from_bytes(command_set[at : at + 2], "little")
+
+
+def report(assoc, first, outcome):
+    """Ask, and see that each answer is to the same question."""
+    try:
+        for number in range(first, first + REPORTS):
+            information = Dataset()
+            information.PatientID = str(number)
+            information.PatientComments = "x" * 400
+            status, reply = assoc.send_n_event_report(information, 1, MPPS, INSTANCE, number)
+            assert (status.Status, reply) == (0x0000, information)
+    except BaseException as exc:
+        outcome.put(exc)
+    else:
+        outcome.put(None)
+
+
+@contextmanager
+def installed_server(nset, handlers):
+    with importlib.import_module("nset.pynetdicom").installed():
+        server = entity().start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        try:
+            yield server
+        finally:
+            server.shutdown()
+
+
+KINDS = {
+    "install": (installed_server, lambda handler: handler, {}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reports_beside_responses(nset, monkeypatch, kind):
+    """What comes of the server is right, and all is answered, of either side."""
+    serve, make, options = KINDS[kind]
+    answer = completed()
+    answer.PatientComments = "y" * 400
+    established, outcome = queue.Queue(), queue.Queue()
+    handlers = [
+        (evt.EVT_N_SET, make(lambda event: (0x0000, answer))),
+        (evt.EVT_ESTABLISHED, lambda event: established.put(event.assoc)),
+    ]
+    with serve(nset, handlers, **options) as server, Recording(port(server), MPPS) as peer:
+        assoc = established.get(timeout=TIMEOUT)
+        threads = [
+            threading.Thread(target=report, args=(assoc, first, outcome), daemon=True)
+            for first in (1, 10_001)
+        ]
+        for thread in threads:
+            thread.start()
+        answered, reported = converse(nset, peer)
+        assert [outcome.get(timeout=TIMEOUT) for _ in threads] == [None, None]
+        peer.send(pdu(RELEASE_RQ, bytes(4)))
+        assert peer.receive() == (RELEASE_RP, bytes(4))
+    assert answered == list(range(1, N_SETS + 1))
+    assert sorted(reported) == [*range(1, REPORTS + 1), *range(10_001, 10_001 + REPORTS)]
+    dump = importlib.import_module("nset.dump")
+    monkeypatch.setattr(dump, "MAX_ENTRIES", 1_000_000)
+    dumped = dump.dump(bytes(peer.recorded))
+    assert [fault.text for fault in dumped.violations] == []
+    assert dumped.violation_count == 0
+    assert len(dumped.messages) == N_SETS + 2 * REPORTS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("end", ["abort", "release"])
+def test_an_end_amid_long_messages(nset, monkeypatch, kind, end):
+    """It comes behind a whole message, whoever has sent that."""
+    serve, _, options = KINDS[kind]
+    failures, established = [], queue.Queue()
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    handlers = [(evt.EVT_ESTABLISHED, lambda event: established.put(event.assoc))]
+    information = Dataset()
+    information.add_new("PixelData", "OW", bytes(200_000))
+    with serve(nset, handlers, **options) as server, Recording(port(server), MPPS) as peer:
+        assoc = established.get(timeout=TIMEOUT)
+        threads = [
+            threading.Thread(
+                target=assoc.send_n_event_report, args=(information, 1, MPPS, INSTANCE, number)
+            )
+            for number in (1, 2)
+        ]
+        for thread in threads:
+            thread.start()
+        assert peer.receive().type == P_DATA_TF
+        threads.append(threading.Thread(target=getattr(assoc, end)))
+        threads[-1].start()
+        while (received := peer.receive()).type == P_DATA_TF:
+            pass
+        if end == "release":
+            assert received.type == RELEASE_RQ
+            peer.send(pdu(RELEASE_RP, bytes(4)))
+        else:
+            assert received.type == ABORT
+        assert peer.receive() is None
+        for thread in threads:
+            thread.join(TIMEOUT)
+            assert not thread.is_alive()
+    assert failures == []
+    dumped = importlib.import_module("nset.dump").dump(bytes(peer.recorded))
+    assert dumped.violation_count == 0
