@@ -87,11 +87,13 @@ def test_the_end_wakes_all_that_wait(nset):
 
 def test_responses_that_nobody_has_asked_for(nset, caplog):
     """They are dropped at once, as pynetdicom does in the end, and none is kept for later."""
-    with accepting(nset) as server, Peer(port(server), MPPS) as peer:
+    handlers = [(evt.EVT_N_SET, lambda event: (0x0000, None))]
+    with accepting(nset, handlers) as server, Peer(port(server), MPPS) as peer:
         (assoc,) = server.active_associations
         received = {}
         with caplog.at_level(logging.WARNING):
-            peer.send(one_pdu(response(3)))
+            peer.send(one_pdu(response(3)), n_set_pdus(nset, 7))
+            assert peer.receive_message()[0].MessageIDBeingRespondedTo == 7
             thread = in_thread(report, assoc, 3, received)
             assert peer.receive_message()[0].MessageID == 3
             peer.send(*[one_pdu(response(number, C_ECHO_RSP)) for number in range(3)])
