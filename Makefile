@@ -46,11 +46,12 @@ soak: $(TOOLS) ## ten minutes of good associations beside bad ones; SECONDS=60 f
 lint: $(TOOLS) ## ruff, mypy --strict, cython-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m mypy --strict src
+	$(BIN)/python -m mypy --strict
 	PATH=$(BIN):$$PATH cython-lint src
 
-types: $(TOOLS) ## mypy, and stubtest on both twins
-	$(BIN)/python -m mypy --strict src
+types: $(TOOLS) ## mypy and pyright, and stubtest on both twins
+	$(BIN)/python -m mypy --strict
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	NSET_IMPLEMENTATION=compiled $(BIN)/python -m mypy.stubtest nset
 	NSET_IMPLEMENTATION=python $(BIN)/python -m mypy.stubtest nset
 

@@ -3,10 +3,15 @@
 import sys
 from inspect import Signature
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nset import _rules
 from nset._implementation import Primitive, adopt
+
+if TYPE_CHECKING:  # it says what isinstance() says
+    from pynetdicom.dimse_primitives import N_SET as _PynetdicomsClass
+else:
+    _PynetdicomsClass = object
 
 
 class _SignatureOfInit:
@@ -19,7 +24,7 @@ class _SignatureOfInit:
         raise AttributeError("__signature__")
 
 
-class N_SET(Primitive):
+class N_SET(Primitive, _PynetdicomsClass):  # type: ignore[misc]
     """An N-SET request or response (PS3.7 Section 10.1.3).
 
     Takes the place of ``pynetdicom.dimse_primitives.N_SET``: the same attributes, the same checks

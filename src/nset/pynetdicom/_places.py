@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, Protocol
 
+from nset._implementation import Primitive
 from nset.primitive import N_SET, pynetdicom_class
 
 _KNOWN_VERSIONS = ((3, 0), (3, 1))
@@ -77,7 +78,7 @@ class _Base:
 
     def take(self) -> None:
         if self._base not in N_SET.__bases__:
-            N_SET.__bases__ += (self._base,)
+            N_SET.__bases__ = (Primitive, self._base)
 
     def give_back(self) -> None:
         pass

@@ -10,7 +10,7 @@ import signal
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal, overload
 
 from pynetdicom.ae import ApplicationEntity
 
@@ -19,6 +19,54 @@ from nset.scp._limits import Limits
 from nset.scp._server import SHUTDOWN_TIMEOUT, Server
 
 __all__ = ["SHUTDOWN_TIMEOUT", "Counts", "Limits", "Server", "serve", "start_server"]
+
+
+@overload
+def start_server(
+    ae: ApplicationEntity,
+    address: Any,
+    block: Literal[True] = True,
+    ssl_context: Any = None,
+    evt_handlers: list[Any] | None = None,
+    ae_title: str | None = None,
+    contexts: list[Any] | None = None,
+    *,
+    inline: bool = False,
+    workers: int | None = None,
+    limits: Limits | None = None,
+) -> None: ...
+
+
+@overload
+def start_server(
+    ae: ApplicationEntity,
+    address: Any,
+    block: Literal[False],
+    ssl_context: Any = None,
+    evt_handlers: list[Any] | None = None,
+    ae_title: str | None = None,
+    contexts: list[Any] | None = None,
+    *,
+    inline: bool = False,
+    workers: int | None = None,
+    limits: Limits | None = None,
+) -> Server: ...
+
+
+@overload
+def start_server(
+    ae: ApplicationEntity,
+    address: Any,
+    block: bool,
+    ssl_context: Any = None,
+    evt_handlers: list[Any] | None = None,
+    ae_title: str | None = None,
+    contexts: list[Any] | None = None,
+    *,
+    inline: bool = False,
+    workers: int | None = None,
+    limits: Limits | None = None,
+) -> Server | None: ...
 
 
 def start_server(

@@ -1,0 +1,33 @@
+"""The programs in typed/ do what their types say; ``make types`` checks those."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+PRINTED = {
+    "drop_in.py": "7 request\nunknown\nresponse 1.2.3 Success\n7 False\n110\n",
+    "installed.py": "True 0 [1]\n",
+    "server.py": "1.2.3\n1 {'Success': 1}\n0\n",
+}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_program(nset, name):
+    program = pathlib.Path(__file__).parent / "typed" / name
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", program],
+        env=os.environ | {"NSET_IMPLEMENTATION": nset.IMPLEMENTATION},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == PRINTED[name]
+
+
+def test_there_is_no_other_program():
+    programs = pathlib.Path(__file__).parent.glob("typed/*.py")
+    assert {program.name for program in programs} == PRINTED.keys()

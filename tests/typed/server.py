@@ -1,0 +1,67 @@
+"""A program on `nset.scp`: in a thread of its own, in the program's loop, and for good."""
+
+import asyncio
+import sys
+
+from pydicom import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.dimse_primitives import N_SET
+
+import nset.scp
+
+MPPS = "1.2.840.10008.3.1.2.3.3"
+ADDRESS = ("127.0.0.1", 0)
+
+
+def instance_of(request: N_SET) -> str:
+    return str(request.RequestedSOPInstanceUID)
+
+
+async def handle_set(event: evt.Event) -> tuple[int, Dataset | None]:
+    request = event.request
+    assert isinstance(request, nset.N_SET)
+    print(instance_of(request))
+    return 0x0000, None
+
+
+def in_a_thread(ae: ApplicationEntity) -> int:
+    limits = nset.scp.Limits()
+    handlers: list[evt.EventHandlerType] = [(evt.EVT_N_SET, handle_set)]
+    with nset.scp.start_server(
+        ae, ADDRESS, block=False, evt_handlers=handlers, limits=limits
+    ) as server:
+        association = ae.associate("127.0.0.1", server.server_address[1])
+        report = Dataset()
+        report.PerformedProcedureStepStatus = "COMPLETED"
+        association.send_n_set(report, MPPS, "1.2.3")
+        association.release()
+        counts: nset.scp.Counts = server.counts
+        print(counts.requests, counts.responses)
+        return counts.n_set_requests + len(server.active_associations)
+
+
+async def in_the_loop(ae: ApplicationEntity) -> None:
+    async with await nset.scp.serve(ae, ADDRESS, inline=True, workers=2) as server:
+        print(server.counts.associations)
+
+
+def for_good(ae: ApplicationEntity, block: bool) -> nset.scp.Server | None:
+    if block:
+        nset.scp.start_server(ae, ADDRESS)
+    return nset.scp.start_server(ae, ADDRESS, block)
+
+
+def main() -> None:
+    ae = AE()
+    ae.add_supported_context(MPPS)
+    ae.add_requested_context(MPPS)
+    in_a_thread(ae)
+    asyncio.run(in_the_loop(ae))
+    server = for_good(ae, "--block" in sys.argv)
+    if server is not None:
+        server.shutdown()
+
+
+if __name__ == "__main__":
+    main()
