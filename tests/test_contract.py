@@ -1106,11 +1106,12 @@ TESTED_ELSEWHERE = {
     "Values that can't be sent",
     "Odd length",
     "Affected UIDs in a request",
+    "Fragments in another presentation context",
     "Status categories",
     "What is told of them",
     "Error Comment",
+    "Escapes in the log",
     "Shared UIDs",
-    "Fragments in another presentation context",
     "Functions by class",
 }
 

@@ -29,7 +29,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 from uids import Settings, failing, in_force, permissive, refusing
-from violations import CASES, CLASS, INSTANCE, LONG, NO_UID, in_words, request, response
+from violations import CASES, CLASS, INSTANCE, LONG, NO_UID, SKIPPED, in_words, request, response
 
 twins = pytest.mark.parametrize("twin", IMPLEMENTATIONS)
 modes = pytest.mark.parametrize("strict", [False, True], ids=["lenient", "strict"])
@@ -338,6 +338,52 @@ def test_what_pynetdicom_makes_of_it(case):
     del ours[1]["OffendingElement"]
     assert (outcome.value != ours) == bool(case.unlike_stock)
     assert outcome.error is None or outcome.error[0] == case.unlike_stock
+
+
+# -- The log --------------------------------------------------------------------------------------
+
+
+@twins
+@pytest.mark.parametrize(("count", "lines"), [(16, 16), (17, 17), (5000, 17)])
+def test_a_flood_of_violations(twin, count, lines, caplog):
+    """A command set of 62 KB would else cause thousands of lines."""
+    decode(NSETS[twin], request({0x00091000 + number: b"" for number in range(count)}))
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == lines
+    assert told[15] == f"N-SET command set: (0009,100F) at byte 210: {SKIPPED}"
+    assert told[16:] == [f"N-SET command set: and {count - 16} more"] * (count > 16)
+
+
+FORGED = "1.2\n2026-11-27 ERROR forged\x1b[2J"
+
+
+@twins
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
+@pytest.mark.parametrize("text", [FORGED, FORGED + "\x9b" * 40], ids=["accepted", "refused"])
+def test_what_a_peer_has_sent_is_escaped_in_the_log(twin, text, caplog):
+    """Texts of exceptions are pynetdicom's, and so are records of what a user sets."""
+    nset = NSETS[twin]
+    data = request({0x1001: text.encode("latin-1")})
+    if text == FORGED:
+        primitive = decode(nset, data)
+        assert primitive.RequestedSOPInstanceUID == text
+        nset.N_SET().AffectedSOPInstanceUID = primitive.RequestedSOPInstanceUID
+        nset.N_SET().AffectedSOPInstanceUID = nset.N_SET().AffectedSOPInstanceUID
+        ours = [record for record in caplog.records if record.name == "pynetdicom.utils"]
+        assert len(ours) == 2
+    else:
+        with pytest.raises(nset.CommandSetError) as caught:
+            decode(nset, data)
+        assert f"'{text}'" in str(caught.value)
+        logging.getLogger("nset").error("Refused: %s", caught.value, exc_info=caught.value)
+        assert f"'{text}'" not in caplog.text
+    for record in caplog.records:
+        assert record.getMessage().isprintable(), record
+    assert "\\n2026-11-27 ERROR forged\\x1b" in caplog.text
+    assert "\n2026-11-27" not in caplog.text
+    caplog.clear()
+    nset.N_SET().AffectedSOPInstanceUID = FORGED
+    assert f"'{FORGED}'" in caplog.text
 
 
 # -- Settings -------------------------------------------------------------------------------------

@@ -480,8 +480,7 @@ VIOLATIONS = {
     "PDU cut off": (
         WHOLE[:60],
         [
-            "byte 56, 44 of the command set: 4 bytes at byte 44, too few for the header "
-            "of an element, which takes 8",
+            "byte 56, 44 of the command set: 4 bytes of padding at byte 44",
             AT_12 + "Command Group Length (0000,0000): tells 78 bytes, 36 follow",
             "Command Field (0000,0100): missing",
             f"byte 0: P-DATA-TF of {12 + LENGTH} bytes: the input ends after 60 of them",

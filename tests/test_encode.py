@@ -188,6 +188,59 @@ def test_command_data_set_type(twin, kind, name, stream, path, expected):
     assert primitive.to_command_set() == slowly(primitive)
 
 
+# -- What can be sent of it ---------------------------------------------------------------------
+
+LENIENT = [
+    ("ErrorComment", "Größe", b"Gr??e "),
+    ("ErrorComment", b"Gr\xf6\xdfe", b"Gr??e "),
+    ("ErrorComment", "x" * 65, b"x" * 64),
+    ("ErrorComment", "ü" * 65, b"?" * 64),
+    ("ErrorComment", "\ud800\x1b\\", b"??? "),
+    ("ErrorComment", MultiValue(str, ["a", "b"]), b"a?b "),
+    ("ErrorComment", ["a", 5], b"a?5 "),
+    ("ErrorComment", 5, None),
+    ("ErrorID", 0x10000, None),
+    ("ErrorID", "5", None),
+    ("AttributeIdentifierList", [0x00100010, "no tag"], None),
+    ("OffendingElement", object(), None),
+    ("AffectedSOPInstanceUID", "1.2.\u65e5", None),
+]
+
+
+@twins
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+@pytest.mark.parametrize(("keyword", "value", "sent"), LENIENT)
+def test_what_can_be_sent_of_a_response(twin, keyword, value, sent, caplog):
+    """The good elements go with what can be sent of a bad one; one line tells of it."""
+    cls, slowly = codec(twin)
+    good = {"MessageIDBeingRespondedTo": 1, "Status": 0x0107, "ErrorComment": "ok", "ErrorID": 28}
+    good |= {"AttributeIdentifierList": [0x00100020], "OffendingElement": 0x00100020}
+    good |= {"AffectedSOPClassUID": "1.2.3", "AffectedSOPInstanceUID": "1.2.4"}
+    response = build(cls, good)
+    expected = response.to_command_set()
+    response = build(cls, {**good, keyword: None})
+    if sent is not None:
+        fields = {**good, keyword: sent.decode().rstrip()}
+        expected = build(cls, fields).to_command_set()
+    else:
+        expected = response.to_command_set()
+    response.__setstate__({keyword: value})
+    with pytest.raises((TypeError, ValueError, AttributeError)):
+        response.to_command_set()  # the user's own call refuses it
+    assert slowly(response, is_lenient=True) == expected
+    told = [record for record in caplog.records if record.name == "nset"]
+    assert [record.levelname for record in told] == ["WARNING" if sent else "ERROR"]
+
+
+@twins
+def test_what_a_response_must_have(twin):
+    cls, slowly = codec(twin)
+    response = build(cls, {"MessageIDBeingRespondedTo": 1})
+    response.__setstate__({"Status": "0000"})
+    with pytest.raises(TypeError, match="Status"):
+        slowly(response, is_lenient=True)
+
+
 # -- What can't be sent ---------------------------------------------------------------------------
 
 COMMENT = "ErrorComment (0000,0902)"

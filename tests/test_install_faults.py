@@ -238,7 +238,18 @@ SERVED = {
     "wrong group length": message(element(0, b"\xff\xff\0\0") + request()[12:]),
     "no group length": message(request()[12:]),
     "explicit VR": message(EXPLICIT),
-    "zeros at the end": message(request() + bytes(16)),
+    **{
+        f"{length} zeros at the end": message(request() + bytes(length))
+        for length in (*range(1, 18), 1001)
+    },
+    **{
+        f"{length} bytes at the end": message(request() + b"\x20" * length)
+        for length in range(1, 8)
+    },
+    "an odd UID and a PDV that is rounded up": message(
+        request({0x1001: INSTANCE.encode() + b"\0" * (1 - len(INSTANCE) % 2)}) + b"\0"
+    ),
+    "explicit VR and zeros at the end": message(EXPLICIT + bytes(9)),
     **{
         f"CommandDataSetType {kind:04X}H": message(request({0x0800: kind}))
         for kind in (0x0000, 0x0102, 0x0202, 0xFEFE)
@@ -345,8 +356,8 @@ REFUSED = {
     ),
     "a truncated header": Refusal(
         message(request()[: INSTANCE_OFFSET + 6]),
-        0x0110,
-        f"6 bytes at byte {INSTANCE_OFFSET}, too few for the header of an element, which takes 8",
+        0x0117,
+        "Requested SOP Instance UID (0000,1001): missing in an N-SET-RQ",
     ),
     "truncated, and no data set": Refusal(
         message(request({0x0800: 0x0101})[:-4], data_set=None),
@@ -488,7 +499,8 @@ ABORTED = {
     ),
     "truncated before the MessageID": Fault(
         message(request()[:60]),
-        "6 bytes at byte 54, too few for the header of an element, which takes 8",
+        "Message ID (0000,0110): missing in an N-SET-RQ",
+        BY_USER,
     ),
     "a context that was not accepted": Fault(
         p_data((3, COMMAND | LAST, request({0x1001: None})), (3, LAST, DATA)),
@@ -655,11 +667,10 @@ def test_a_data_set_that_nobody_announced(scp, caplog):
 # -- What handlers return -------------------------------------------------------------------------
 
 
-def status_dataset(status: int | None = None, **elements: object) -> Dataset:
+def status_dataset(**elements: object) -> Dataset:
     dataset = Dataset()
-    for keyword, value in {"Status": status, **elements}.items():
-        if value is not None:
-            setattr(dataset, keyword, value)
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
     return dataset
 
 
@@ -683,7 +694,7 @@ ANSWERS = {
     "a status with all that may be in it": (
         lambda event: (
             status_dataset(
-                0x0107,
+                Status=0x0107,
                 ErrorComment="Disk nearly full",
                 ErrorID=28,
                 AttributeIdentifierList=[0x00400252, 0x00400250],
@@ -693,7 +704,7 @@ ANSWERS = {
         0x0107,
     ),
     "an element that no response has": (
-        lambda event: (status_dataset(0x0110, PatientName="Yamada^Tarou"), None),
+        lambda event: (status_dataset(Status=0x0110, PatientName="Yamada^Tarou"), None),
         0x0110,
     ),
     "no status": (lambda event: (None, None), 0xC002),
@@ -702,8 +713,6 @@ ANSWERS = {
     "a bare int": (lambda event: 0x0000, ABORTS),
     "nothing": (lambda event: None, ABORTS),
     "too much": (lambda event: (0x0000, None, None), ABORTS),
-    "a negative status": (lambda event: (-1, None), ABORTS),
-    "a status above FFFFH": (lambda event: (0x10000, None), ABORTS),
     "an abort": (lambda event: event.assoc.abort(), ABORTS),
 }
 
@@ -731,6 +740,14 @@ def test_answers_of_handlers(nset, stock_scp, answer, status):
         assert element(0x0900, status) in without[0].body
 
 
+@pytest.mark.parametrize("status", [-1, 0x10000])
+def test_a_status_out_of_range(scp, caplog, status):
+    scp.answer = lambda event: (status, None)
+    (response,) = answered(scp)
+    assert element(0x0900, 0x0110) in response.body
+    assert reasons(caplog) == [BAD_STATUS + "Status must be between 0 and 65535, inclusive"]
+
+
 @pytest.mark.parametrize("data_set", [b"\xff" * 10, DATA[:-3], DATA + b"\0"])
 def test_an_undecodable_data_set_is_left_to_the_handler(nset, stock_scp, data_set):
     """Here the exception is the handler's."""
@@ -739,15 +756,89 @@ def test_an_undecodable_data_set_is_left_to_the_handler(nset, stock_scp, data_se
         assert answered(stock_scp, data_set) == without
 
 
-@pytest.mark.filterwarnings("ignore:The value length")  # says pydicom of what the handler makes
-@pytest.mark.parametrize("comment", ["Größe", "x" * 65, "a\\b"], ids=["umlaut", "long", "two"])
-def test_a_comment_that_cant_be_sent(scp, caplog, comment):
-    """The peer is told the Status, and the log what could not be said."""
-    scp.answer = lambda event: (status_dataset(0x0110, ErrorComment=comment), None)
-    (response,) = answered(scp)
-    assert element(0x0900, 0x0110) in response.body
-    assert b"\x02\x09" not in response.body
-    assert "ErrorComment (0000,0902)" in caplog.text
+MENDED = "Sending what can be sent of an Error Comment: ErrorComment (0000,0902) must "
+WITHOUT = "Sending an N-SET response without an element: "
+BAD_STATUS = "The handler bound to 'evt.EVT_N_SET' returned a bad status: "
+
+# The status of a handler, how it is answered, and the only line about it in the log.
+STATUSES = {
+    "a comment with an umlaut": (
+        {"Status": 0x0107, "ErrorComment": "Größe", "ErrorID": 0xA710},
+        {"Status": 0x0107, "ErrorComment": "Gr??e", "ErrorID": 0xA710},
+        MENDED + "be ASCII without",
+    ),
+    "a comment of 65 characters": (
+        {"Status": 0x0110, "ErrorComment": "x" * 65, "ErrorID": 0xA710},
+        {"Status": 0x0110, "ErrorComment": "x" * 64, "ErrorID": 0xA710},
+        MENDED + "have at most 64 characters, not 65",
+    ),
+    "a comment of 70 umlauts": (
+        {"Status": 0x0110, "ErrorComment": "ü" * 70},
+        {"Status": 0x0110, "ErrorComment": "?" * 64},
+        MENDED + "have at most 64 characters, not 70",
+    ),
+    "a comment with a backslash": (
+        {"Status": 0x0110, "ErrorComment": "a\\b"},
+        {"Status": 0x0110, "ErrorComment": "a?b"},
+        MENDED + "be str or bytes, not MultiValue",
+    ),
+    "a comment with a line end": (
+        {"Status": 0x0110, "ErrorComment": "a\nb"},
+        {"Status": 0x0110, "ErrorComment": "a?b"},
+        MENDED + "be ASCII without",
+    ),
+    "an ErrorID out of range": (
+        {"Status": 0x0110, "ErrorID": 0x10000, "ErrorComment": "Disk full"},
+        {"Status": 0x0110, "ErrorComment": "Disk full"},
+        WITHOUT + "ErrorID (0000,0903) must be between 0 and 65535",
+    ),
+    "an instance UID of 65 characters": (
+        {"Status": 0x0110, "AffectedSOPInstanceUID": TOO_LONG, "ErrorComment": "Disk full"},
+        {"Status": 0x0110, "ErrorComment": "Disk full"},
+        BAD_STATUS + "Invalid 'Affected SOP Instance UID' value",
+    ),
+    "a Status out of range": (
+        {"Status": 0x10000, "ErrorComment": "Disk full", "ErrorID": 28},
+        {"Status": 0x0110, "ErrorComment": "Disk full", "ErrorID": 28},
+        BAD_STATUS + "Status must be between 0 and 65535, inclusive",
+    ),
+    "a Status that is no number": (
+        {"Status": "0000", "ErrorComment": "Disk full"},
+        {"Status": 0x0110, "ErrorComment": "Disk full"},
+        BAD_STATUS + "DIMSE primitive's 'Status' must be an int",
+    ),
+    "a Status without a value": (
+        {"Status": [], "ErrorComment": "Disk full"},
+        {"Status": 0x0110, "ErrorComment": "Disk full"},
+        BAD_STATUS,
+    ),
+}
+statuses = pytest.mark.parametrize(("given", "sent", "reason"), STATUSES.values(), ids=STATUSES)
+# pydicom has its say of what the handler makes.
+quiet = pytest.mark.filterwarnings(
+    "ignore:The value length", "ignore:Invalid value", "ignore:A value"
+)
+
+
+def optional_elements(response: Dataset) -> dict[str, object]:
+    """What a handler may have said, of a response."""
+    keywords = ("Status", "ErrorComment", "ErrorID", "AttributeIdentifierList")
+    assert (response.AffectedSOPClassUID, response.AffectedSOPInstanceUID) == (MPPS, INSTANCE)
+    return {keyword: response[keyword].value for keyword in keywords if keyword in response}
+
+
+@quiet
+@statuses
+def test_a_status_that_cant_be_sent_as_it_is(scp, caplog, given, sent, reason):
+    """The peer is told what can be sent of it, and the log what can't."""
+    scp.answer = lambda event: (status_dataset(**given), None)
+    with scp.connect() as peer:
+        peer.send(message(request()))
+        response, _ = peer.receive_message()
+        peer.release()
+    assert optional_elements(response) == sent
+    (told,) = warnings_of(caplog) + reasons(caplog)
+    assert told.startswith(reason)
 
 
 # -- At the other end -----------------------------------------------------------------------------

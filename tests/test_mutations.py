@@ -33,7 +33,7 @@ def capitals(text):
 
 
 def elements_in(data):
-    """The values by their tags, cut out anew; None where a value or a header is not whole."""
+    """The values by their tags, cut out anew; None where a value is not whole."""
     found = {}
     at, end = 0, len(data.rstrip(b"\0"))
     explicit = capitals(data[4:6])
@@ -45,6 +45,8 @@ def elements_in(data):
             length >>= 16
             if data[at + 4 : at + 6] in LONG_VRS:
                 header, length = 12, int.from_bytes(data[at + 8 : at + 12], "little")
+        if at + 8 > len(data):
+            break  # too few bytes for an element are padding
         at += header + length
         if at > len(data):
             return None
@@ -156,8 +158,8 @@ def test_every_prefix():
         for data in GOLDEN:
             for length in range(len(data)):
                 read[data[:length]] = compare(tell, data[:length], strictly=True)
-    # They end between two elements
-    assert 10 < sum(read.values()) < 60
+    # They end between two elements, or in a header
+    assert 100 < sum(read.values()) < 1000
 
 
 # -- Mutations ------------------------------------------------------------------------------------

@@ -34,12 +34,16 @@ from test_install_faults import (
     TOO_LONG,
     cut,
     message,
+    optional_elements,
     pdvs,
     request,
+    status_dataset,
+    statuses,
     uid,
     with_class,
     with_instance,
 )
+from test_install_faults import quiet as about_values
 
 ECHO = sop_class.Verification
 DATA = encoded(completed()).getvalue()
@@ -423,6 +427,35 @@ def test_a_data_set_in_another_context(nset, caplog, syntax, way):
     told = [one.getMessage() for one in caplog.records if "within a message" in one.getMessage()]
     assert len(told) == 1
     assert "presentation context 3 within a message of context 1" in told[0]
+
+
+@about_values
+@statuses
+@pytest.mark.parametrize("kind", ["plain", "async", "inline"])
+def test_a_status_that_cant_be_sent_as_it_is(nset, caplog, given, sent, reason, kind):
+    """As with an installed nset."""
+
+    def handle(event):
+        return status_dataset(**given), None
+
+    async def handle_in_loop(event):
+        return handle(event)
+
+    handler = handle_in_loop if kind == "async" else handle
+    with (
+        serving(nset, [(evt.EVT_N_SET, handler)], inline=kind == "inline") as (server, _),
+        Caller(server).associate() as peer,
+    ):
+        peer.send(message(request()))
+        response, _ = peer.receive_message()
+        peer.release()
+    assert optional_elements(response) == sent
+    (told,) = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "nset" and record.levelno >= logging.WARNING
+    ]
+    assert told.startswith(reason)
 
 
 # -- Every PDU in every state ---------------------------------------------------------------------

@@ -271,7 +271,6 @@ def test_data_set_follows_in_golden_command_sets(nset):
         (command_set(element(0x0100, b"")), "missing", 0x0100, None, 0x0211),
         (command_set(element(0x0100, b"\x20")), "missing", 0x0100, None, 0x0211),
         (request_set()[:-1], "27 are left", 0x1001, 74, 0x0110),
-        (element(0x0100, 0x0120) + b"\x00\x00\x10", "too few for the header", None, 10, 0x0110),
         (element(0x0100, b"\x20\x01", length=2**32 - 1), "4294967295", 0x0100, 0, 0x0110),
     ],
 )

@@ -64,7 +64,7 @@ def uid_case(value, kept, *reasons, pydicom=0, records=()):
 
 def bad_uid_case(value, kept, *reasons):
     """A UID that PS3.5 does not allow: pynetdicom's own WARNING record stands for ours."""
-    text = f"Non-conformant 'Requested SOP Instance UID' value '{kept}'"
+    text = f"Non-conformant 'Requested SOP Instance UID' value {kept!r}"
     records = [("pynetdicom.utils", "WARNING", text)]
     return uid_case(value, kept, *reasons, NO_UID, pydicom=2, records=records)
 
@@ -104,6 +104,11 @@ def explicit_vr(us=b"US"):
     )
     body = b"".join(elements)
     return explicit(0x0000, b"UL", struct.pack("<I", len(body))) + body
+
+
+def padding(count, at=90):
+    """The violation of bytes behind the last element; 90 is the length of the plain request."""
+    return None, at, ARGUMENT, f"{count} byte{'s' * (count > 1)} of padding at byte {at}"
 
 
 EXPLICIT = (None, 0, ARGUMENT, "explicit VR, not Implicit VR Little Endian")
@@ -323,7 +328,59 @@ CASES = {
     ),
     "zeros behind it": Case(
         request() + bytes(16),
-        (length_told(78, 94), (None, 90, ARGUMENT, "16 bytes of zeros at byte 90")),
+        (padding(16),),
+    ),
+    **{
+        f"{count} zeros behind it": Case(request() + bytes(count), (padding(count),))
+        for count in (1, 2, 4, 7, 9, 15, 17, 1001)
+    },
+    **{
+        f"{count} bytes behind it": Case(request() + b"\x20" * count, (padding(count),))
+        for count in (1, 6, 7)
+    },
+    "zeros behind it that its length counts": Case(
+        element(0x0000, struct.pack("<I", 80)) + request()[12:] + bytes(2),
+        (padding(2),),
+    ),
+    "zeros behind a wrong length": Case(
+        element(0x0000, struct.pack("<I", 79)) + request()[12:] + bytes(2),
+        (length_told(79, 80), padding(2)),
+    ),
+    "zeros behind a UID of odd length": Case(
+        request({0x1001: b"1.2.3"}) + b"\0",
+        (
+            (0x1001, 74, 0x0117, "5 bytes long, an odd number"),
+            padding(1, 87),
+        ),
+        {"RequestedSOPInstanceUID": "1.2.3"},
+    ),
+    "zeros behind a response": Case(response() + bytes(3), (padding(3, 52),)),
+    "zeros behind explicit VR": Case(
+        explicit_vr() + bytes(9),
+        (
+            EXPLICIT,
+            (0x1001, 74, 0x0117, "VR UN, not UI"),
+            padding(9, 94),
+        ),
+    ),
+    "the beginning of a header": Case(
+        request()[:79],
+        (
+            length_told(78, 67),
+            padding(5, 74),
+            missing(0x1001, 0x0117),
+        ),
+        {"RequestedSOPInstanceUID": None},
+    ),
+    "explicit VR with the beginning of a header": Case(
+        explicit_vr()[:81],
+        (
+            EXPLICIT,
+            length_told(82, 69),
+            padding(7, 74),
+            missing(0x1001, 0x0117),
+        ),
+        {"RequestedSOPInstanceUID": None},
     ),
     "explicit VR": Case(explicit_vr(), (EXPLICIT, (0x1001, 74, 0x0117, "VR UN, not UI"))),
     "explicit VR that is wrong": Case(
@@ -430,27 +487,19 @@ CASES = {
         request()[:16] + b"\xff\xff\xff\xff" + request()[20:],
         error=(0x0003, 12, FAILURE, "the value of 4294967295 bytes runs past the end, 70 are left"),
     ),
-    "a header that runs past the end": Case(
-        request()[:79],
-        error=(
-            *(None, 74, FAILURE),
-            "5 bytes at byte 74, too few for the header of an element, which takes 8",
-        ),
-        message_id=7,
-    ),
-    "four zeros behind it": Case(
-        request() + bytes(4),
-        error=(
-            *(None, 90, FAILURE),
-            "4 bytes at byte 90, too few for the header of an element, which takes 8",
-        ),
-        message_id=7,
-    ),
     "explicit VR with a header that runs past the end": Case(
         explicit_vr()[:85],
         error=(
             *(None, 74, FAILURE),
             "11 bytes at byte 74, too few for the header of an element, which takes 12",
+        ),
+        message_id=7,
+    ),
+    "nine bytes behind it": Case(
+        request() + b"\x20" * 9,
+        error=(
+            *(0x20202020, 90, FAILURE),
+            "the value of 538976288 bytes runs past the end, 1 are left",
         ),
         message_id=7,
     ),
@@ -500,6 +549,6 @@ def in_words(tag, offset, status, reason):
     """How a violation or an error is told."""
     if tag is None:
         return reason
-    name = "" if tag in (0x0FFF, 0x00091001) else dictionary_description(tag) + " "
+    name = "" if tag in (0x0FFF, 0x00091001, 0x20202020) else dictionary_description(tag) + " "
     place = "" if offset is None else f" at byte {offset}"
     return f"{name}({tag >> 16:04X},{tag & 0xFFFF:04X}){place}: {reason}"

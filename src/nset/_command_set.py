@@ -7,6 +7,8 @@ anything that a primitive may hold. Canonical command sets (PS3.7 Section 6.3.1,
 
 import logging
 import struct
+import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydicom.datadict import dictionary_description, dictionary_has_tag, dictionary_VR
@@ -21,8 +23,25 @@ from nset._uid import accept_uid, is_clean
 if TYPE_CHECKING:
     from nset._pure import Primitive
 
+
+def _escape(record: logging.LogRecord) -> bool:
+    """Escape what can't be printed in a record and in its traceback's exceptions."""
+    with suppress(Exception):  # of an object's own __str__, which is for the handlers to report
+        text = record.getMessage()
+        if not text.isprintable():
+            record.msg, record.args = _rules.escaped(text), None
+        exc = record.exc_info[1] if record.exc_info else None
+        trace = "".join(traceback.format_exception(exc)).rstrip("\n") if exc else ""
+        for _ in range(_rules.MAX_TOLD):  # of a chain that may be a ring
+            if exc is not None and not str(exc).isprintable():
+                record.exc_text = trace = trace.replace(str(exc), _rules.escaped(str(exc)))
+            exc = exc and (exc.__cause__ or exc.__context__)
+    return True
+
+
 _LOGGER = logging.getLogger("nset")
 _LOGGER.addHandler(logging.NullHandler())
+_LOGGER.addFilter(_escape)
 
 N_SET_RQ: Final = 0x0120
 N_SET_RSP: Final = 0x8120
@@ -187,12 +206,12 @@ def decode(data: bytes, strict: bool) -> dict[str, Any]:
         known = COMMAND_ELEMENTS.get(element.tag)
         if known is not None:
             fields[known.keyword] = _value(known, element, elements)
-    for violation in violations:
-        if violation.reason != _NO_UID:  # accept_uid has said so, in pynetdicom's words
-            _LOGGER.warning(
-                "N-SET command set: %s",
-                describe(violation.reason, violation.tag, violation.offset),
-            )
+    # Of a bad UID accept_uid has said so, in pynetdicom's words.
+    told = [violation for violation in violations if violation.reason != _NO_UID]
+    for reason, tag, offset, *_ in told[: _rules.MAX_TOLD]:
+        _LOGGER.warning("N-SET command set: %s", describe(reason, tag, offset))
+    if len(told) > _rules.MAX_TOLD:
+        _LOGGER.warning("N-SET command set: and %d more", len(told) - _rules.MAX_TOLD)
     is_request = fields.pop("CommandField") == N_SET_RQ
     fields.pop("CommandGroupLength", None)
     fields.pop("CommandDataSetType", None)
@@ -220,7 +239,7 @@ def examine(data: bytes) -> tuple[list[Element], list[Violation]]:
         Every violation of PS3.7 Sections 6.3.1 and 10.3.3, in the order of the bytes, and last
         what is missing.
     """
-    elements, violations = _split(data)
+    elements, violations, padding = _split(data)
     seen: set[int] = set()
     before = -1
     for element in elements:
@@ -233,7 +252,7 @@ def examine(data: bytes) -> tuple[list[Element], list[Violation]]:
         violations += _element_violations(element)
         seen.add(element.tag)
         before = element.tag
-    violations += _message_violations(data, elements)
+    violations += _message_violations(elements, len(data), padding)
     violations.sort(key=lambda found: len(data) if found.offset is None else found.offset)
     return elements, violations
 
@@ -285,7 +304,7 @@ def peek(data: bytes) -> tuple[int, int | None]:
     CommandSetError
         If there is no Command Field, or the bytes can't be read.
     """
-    elements, violations = _split(data)
+    elements, violations, _ = _split(data)
     for violation in violations:
         if violation.is_error:
             raise _error(violation, elements)
@@ -303,20 +322,25 @@ def _us(elements: list[Element], tag: int) -> int | None:
     return None
 
 
-def _split(data: bytes) -> tuple[list[Element], list[Violation]]:
-    """Cut the bytes into elements, up to where they can't be cut."""
+def _split(data: bytes) -> tuple[list[Element], list[Violation], int]:
+    """Cut the bytes into elements, up to where they can't be cut; count those that are padding.
+
+    Padding is what can be no element: fewer bytes than a header has, or zeros to the end.
+    """
     elements: list[Element] = []
     explicit = _is_vr(data[4:6])  # by the first element, as pydicom tells it
     violations = []
     if explicit:
         violations.append(_violation("explicit VR, not Implicit VR Little Endian", None, 0))
     at, end, content_end = 0, len(data), len(data.rstrip(b"\0"))
+    padding = 0
     while at < end:
-        if at >= content_end and (end - at) % 8 == 0:
-            violations.append(_violation(f"{end - at} bytes of zeros at byte {at}", None, at))
-            break
         header, vr, length = _header(data, at, explicit)
         left = end - at - header
+        if end - at < 8 or at >= content_end:
+            padding = end - at
+            violations.append(_violation(f"{_bytes(padding)} of padding at byte {at}", None, at))
+            break
         if left < 0:
             violations.append(
                 Violation(
@@ -339,7 +363,7 @@ def _split(data: bytes) -> tuple[list[Element], list[Violation]]:
         value = data[at + header : at + header + length]
         elements.append(Element(tag, vr or _vr(tag), at, value))
         at += header + length
-    return elements, violations
+    return elements, violations, padding
 
 
 def _is_vr(text: bytes) -> bool:
@@ -435,15 +459,15 @@ def _comment_violations(value: bytes) -> list[str]:
     return reasons
 
 
-def _message_violations(data: bytes, elements: list[Element]) -> list[Violation]:
+def _message_violations(elements: list[Element], size: int, padding: int) -> list[Violation]:
     """Judge the whole by PS3.7 Tables 10.3-5 and 10.3-6."""
     present = {element.tag: element for element in elements}
     violations = []
     length = present.get(0)
     if length is not None and len(length.value) == 4:
         told = int.from_bytes(length.value, "little")
-        follow = len(data) - length.offset - 12
-        if told != follow:
+        follow = size - length.offset - 12
+        if told not in (follow, follow - padding):
             violations.append(_violation(f"tells {told} bytes, {follow} follow", 0, length.offset))
     field = command_field(elements)
     if field not in (N_SET_RQ, N_SET_RSP):
@@ -503,7 +527,7 @@ def _value(known: CommandElement, element: Element, elements: list[Element]) -> 
     if known.vr == "LO":
         return text
     try:
-        return accept_uid(text, _rules.UID_NAMES[known.keyword])
+        return accept_uid(text, _rules.UID_NAMES[known.keyword], is_peers=True)
     except ValueError as exc:
         violation = Violation(
             str(exc), element.tag, element.offset, missing_status(known.keyword), True
@@ -521,13 +545,17 @@ def _error(violation: Violation, elements: list[Element]) -> CommandSetError:
 # -- Encoding -------------------------------------------------------------------------------------
 
 
-def encode(primitive: "Primitive") -> bytes:
+def encode(primitive: "Primitive", *, is_lenient: bool = False) -> bytes:
     """Write the command set of any primitive.
 
     Parameters
     ----------
     primitive : N_SET
         A response where it has a Message ID Being Responded To, else a request.
+    is_lenient : bool
+        Send what can be sent of a response: its Error Comment cut and with "?" for what an LO
+        can't have, and without each other element that can't be sent, if it may be missing. The log
+        says so.
 
     Returns
     -------
@@ -548,6 +576,8 @@ def encode(primitive: "Primitive") -> bytes:
             value: bytes | None = _US.pack(N_SET_RSP if is_response else N_SET_RQ)
         elif known.keyword == "CommandDataSetType":
             value = _US.pack(0x0001 if _has_data_set(primitive, is_response) else NO_DATA_SET)
+        elif is_lenient and not known.required:
+            value = _encode_leniently(primitive, known)
         else:
             value = _encode_field(primitive, known)
         if value is not None:
@@ -583,6 +613,30 @@ def _encode_field(primitive: "Primitive", known: CommandElement) -> bytes | None
     if known.vr == "US":
         return _encode_number(value, keyword)
     return _encode_comment(value, keyword)
+
+
+def _encode_leniently(primitive: "Primitive", known: CommandElement) -> bytes | None:
+    """Give the value's bytes or those of what can be sent of it; None where that is nothing."""
+    try:
+        return _encode_field(primitive, known)
+    except Exception as exc:  # a value may be anything
+        value = getattr(primitive, known.keyword)
+        if known.vr == "LO" and isinstance(value, list | tuple | MultiValue):
+            value = "\\".join(map(str, value))  # as pydicom splits a text of a Dataset
+        if known.vr == "LO" and isinstance(value, str | bytes):
+            _LOGGER.warning("Sending what can be sent of an Error Comment: %s", exc)
+            return _encode_comment(_mended(value), known.keyword)
+        _LOGGER.error("Sending an N-SET response without an element: %s", exc)
+        return None
+
+
+def _mended(comment: str | bytes) -> str:
+    """Cut a comment and put "?" for what an LO of the default character repertoire can't have."""
+    text = comment.decode("latin-1") if isinstance(comment, bytes) else comment
+    return "".join(
+        char if char.isascii() and char.isprintable() and char != "\\" else "?"
+        for char in text[: _rules.MAX_COMMENT_LENGTH]
+    )
 
 
 def _named(keyword: str) -> str:

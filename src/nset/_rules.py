@@ -20,6 +20,9 @@ MAX_COMMENT_LENGTH = 64
 MAX_COMMAND_SET_LENGTH = 0x10000
 """Most bytes that are collected of a command set; the longest of real ones has a few hundred."""
 
+MAX_TOLD = 16
+"""Most violations of one message that the log lists; a peer chooses how many there are."""
+
 N_SET_FIELDS = (0x0120, 0x8120)
 """Command Fields of N-SET-RQ and N-SET-RSP (PS3.7 Tables 10.3-5 and 10.3-6)."""
 
@@ -135,6 +138,16 @@ TAGS = {
     "RequestedSOPInstanceUID": 0x00001001,
 }
 """Of the elements without which a request can't be served."""
+
+
+def escaped(text: str) -> str:
+    """Make a log line of text that a peer may have sent, to forge others or to steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
 
 
 def us_out_of_range(name: str) -> ValueError:

@@ -7,7 +7,9 @@ neither.
 
 import logging
 import re
+from collections.abc import Callable
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from pydicom.uid import UID
 
@@ -24,6 +26,9 @@ _GRAMMAR: Final = re.compile(r"(?:[1-9][0-9]*|0)(?:\.(?:[1-9][0-9]*|0))*").fullm
 # A server meets each UID several times: those that were clean are kept. A dict, because adding and
 # looking up are atomic, with and without the GIL.
 known_uids: Final = dict.fromkeys(_rules.SOP_CLASSES)
+
+# What peers have sent and can't be printed, by its id: nothing is to be seen of that on a UID.
+_of_peers: Final[WeakValueDictionary[int, UID]] = WeakValueDictionary()
 
 
 def is_clean(text: str) -> bool:
@@ -49,7 +54,7 @@ def is_clean(text: str) -> bool:
     return True
 
 
-def accept_uid(value: Any, name: str) -> UID | None:
+def accept_uid(value: Any, name: str, *, is_peers: bool = False) -> UID | None:
     """Turn what a user or a peer gave into a UID, or refuse it.
 
     Parameters
@@ -58,6 +63,9 @@ def accept_uid(value: Any, name: str) -> UID | None:
         The UID, at most 64 characters after blanks around it are taken off.
     name : str
         The element's name, for messages.
+    is_peers : bool
+        Whether it has come over the network: what can't be printed of it is escaped in the log,
+        then and wherever the UID is set again, as it is in a response.
 
     Returns
     -------
@@ -82,13 +90,17 @@ def accept_uid(value: Any, name: str) -> UID | None:
     uid = UID(value)
     if not uid:
         return None
+    logged: Callable[[str], str] = str
+    if not uid.isprintable() and (is_peers or _of_peers.get(id(value)) is value):
+        _of_peers[id(uid)] = uid
+        logged = _rules.escaped
     conforms, reason = config.settings()["VALIDATORS"]["UI"](uid)
     if not conforms:
         text = f"Invalid '{name}' value '{uid}' - {reason}"
-        _LOGGER.error(text)
+        _LOGGER.error(logged(text))
         raise ValueError(text)
     if not uid.is_valid:
-        _LOGGER.warning(f"Non-conformant '{name}' value '{uid}'")
+        _LOGGER.warning(logged(f"Non-conformant '{name}' value '{uid}'"))
     return uid
 
 

@@ -9,7 +9,6 @@ Nothing else about it is special: stock code can go on with it at any point, so 
 does no harm to messages on their way.
 """
 
-import copy
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from nset._command_set import (
     CommandSetError,
     announces_data_set,
     data_set_type,
+    encode,
     examine,
     missing_status,
 )
@@ -35,8 +35,6 @@ from nset._implementation import peek
 from nset._pdu import IS_COMMAND, IS_LAST
 from nset.primitive import N_SET
 from nset.wire import cut_into_pdvs
-
-_LOGGER = logging.getLogger("nset")
 
 _NAMES: Final = {0x0120: "N_SET_RQ", 0x8120: "N_SET_RSP"}
 
@@ -141,13 +139,8 @@ def _encoded_response(response: N_SET) -> bytes:
     """Encode a response; the peer gets its Status also where what explains it can't be sent."""
     try:
         return response.to_command_set()
-    except (TypeError, ValueError) as exc:
-        bare = copy.copy(response)
-        for keyword in _rules.STATUS_OPTIONAL_KEYWORDS:
-            setattr(bare, keyword, None)
-        encoded = bare.to_command_set()
-        _LOGGER.error("Sending an N-SET response with its Status alone: %s", exc)
-        return encoded
+    except Exception:  # a value may be anything
+        return encode(response, is_lenient=True)
 
 
 def encode_msg(

@@ -161,6 +161,7 @@ def _places_of_the_codec() -> Iterator[Place]:
             yield _method("dimse_messages", name, method, getattr(_messages, method))
     yield _method("dimse", "DIMSEServiceProvider", "receive_primitive", _provider.receive_primitive)
     yield _method("association", "Association", "_serve_request", _provider.serve_request)
+    yield _method("service_class", "ServiceClass", "validate_status", _provider.validate_status)
     yield _function("association", "uid_to_service_class", _provider.service_class)
     handlers = _module("_handlers")
     for name in ("_recv_n_set_rq", "_recv_n_set_rsp", "_send_n_set_rq", "_send_n_set_rsp"):

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from pydicom.dataset import Dataset
+
 from nset import _rules
 from nset._command_set import CommandSetError
 from nset._implementation import peek
@@ -70,6 +72,59 @@ def service_class(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return found
 
     return uid_to_service_class
+
+
+def validate_status(stock: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+    """Answer N-SET requests also where a handler's status is one that no response can carry."""
+
+    @wraps(stock)
+    def validate_status(self: Any, status: Any, rsp: Any) -> Any:
+        return stock(self, sendable_status(status) if type(rsp) is N_SET else status, rsp)
+
+    return validate_status
+
+
+def sendable_status(status: Any) -> Any:
+    """Leave out of a handler's status what no N-SET response can carry, and say so in the log.
+
+    Parameters
+    ----------
+    status : object
+        What the handler of EVT_N_SET has returned for it.
+
+    Returns
+    -------
+    object
+        The same where nothing is wrong with it, or where pynetdicom knows what to answer. Else
+        0110H, Processing Failure, in place of a Status that is none, and of the other elements of
+        a `Dataset` those that can be set.
+    """
+    if not isinstance(status, Dataset):
+        if isinstance(status, int) and not 0 <= status <= _rules.MAX_US:
+            _log_bad_status(_rules.us_out_of_range(_rules.STATUS))
+            return _rules.PROCESSING_FAILURE
+        return status
+    if "Status" not in status:
+        return status
+    trial, kept = N_SET(), Dataset()
+    for element in status:
+        keyword = element.keyword
+        try:
+            if hasattr(trial, keyword):
+                setattr(trial, keyword, element.value)
+            if keyword == "Status" and trial.Status is None:
+                raise ValueError("the Status has no value")
+        except (TypeError, ValueError) as exc:
+            _log_bad_status(exc)
+            if keyword == "Status":
+                kept.Status = _rules.PROCESSING_FAILURE
+        else:
+            kept.add(element)
+    return kept
+
+
+def _log_bad_status(exc: Exception) -> None:
+    _LOGGER.error("The handler bound to 'evt.EVT_N_SET' returned a bad status: %s", exc)
 
 
 def serve_request(stock: Callable[[Any, Any, int], None]) -> Callable[[Any, Any, int], None]:

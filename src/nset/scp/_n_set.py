@@ -26,6 +26,7 @@ from nset import _rules
 from nset._implementation import SetEventBase
 from nset._pdu import AS_TASK, IN_LOOP, IN_WORKER
 from nset.primitive import N_SET
+from nset.pynetdicom._provider import sendable_status
 
 _LOGGER = logging.getLogger("pynetdicom.service_class")
 
@@ -147,10 +148,8 @@ def response_to(request: N_SET, answer: Any, service: Any, context: Presentation
         )
         return request.response(_rules.PROCESSING_FAILURE)
     try:
-        service.validate_status(code, response)
+        service.validate_status(sendable_status(code), response)
         sent: Any = response.Status
-        if sent is None:
-            raise ValueError("the Status has no value")
     except Exception as exc:
         _LOGGER.error("The handler bound to 'evt.EVT_N_SET' returned a bad status: %s", exc)
         return request.response(_rules.PROCESSING_FAILURE)

@@ -512,10 +512,12 @@ class DIMSEServiceProvider(_StockDIMSE):
         is_observed = assoc.is_observed()
         if issubclass(type(primitive), N_SET) and not is_observed and not primitive._dataset_path:
             try:
-                assoc.send_pdus(encode_pdus(primitive, context_id, self.maximum_pdu_size))
-                return
-            except (TypeError, ValueError):
+                pdus = encode_pdus(primitive, context_id, self.maximum_pdu_size)
+            except Exception:  # a value may be anything
                 pass  # the long way sends what can be sent of it
+            else:
+                assoc.send_pdus(pdus)
+                return
         fragments = self._fragments(primitive, context_id)
         if is_observed:
             self.dul.send_pdu(_Message(list(fragments)))
