@@ -512,11 +512,11 @@ class DIMSEServiceProvider(_StockDIMSE):
         is_observed = assoc.is_observed()
         if issubclass(type(primitive), N_SET) and not is_observed and not primitive._dataset_path:
             try:
-                pdus = encode_pdus(primitive, context_id, self.maximum_pdu_size)
+                encoded = encode_pdus(primitive, context_id, self.maximum_pdu_size)
             except Exception:  # a value may be anything
                 pass  # the long way sends what can be sent of it
             else:
-                assoc.send_pdus(pdus)
+                assoc.send_pdus(encoded)
                 return
         fragments = self._fragments(primitive, context_id)
         if is_observed:
