@@ -34,7 +34,7 @@ def accepting(
     try:
         yield server
     finally:
-        server.shutdown()
+        server.shutdown(quiet=0.1)
     assert server.active_associations == []
 
 

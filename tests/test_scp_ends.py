@@ -39,7 +39,7 @@ def exits(event):
 
 
 def is_over(server):
-    return server.active_associations == [] and server.counts.open_connections == 0
+    return not server._associations and server.counts.open_connections == 0
 
 
 def query():
@@ -65,7 +65,7 @@ def test_a_peer_that_goes_while_a_handler_negotiates(nset):
             pass
         until(lambda: server.counts.open_connections == 0)
         has_gone.set()
-        until(lambda: server.active_associations == [])
+        until(lambda: is_over(server))
         until(lambda: gc.collect() is not None and seen[0]() is None)
 
 

@@ -1,12 +1,22 @@
 """nset.scp: what those see who run it."""
 
+import asyncio
 import importlib
+import re
 import socket
+import threading
+import time
+from contextlib import ExitStack
+from itertools import pairwise
 
 import pytest
-from acceptors import accepting, entity, port
-from associations import TIMEOUT
-from raw_peer import ABORT
+from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
+from associations import MPPS, TIMEOUT
+from certificates import client_context, make_certificate, server_context
+from command_sets import joined
+from pynetdicom import evt
+from pynetdicom.sop_class import Verification
+from raw_peer import ABORT, Peer, associate_rq
 
 BAD_COUNTS = [0, -1, -5, 2.5, "3"]
 
@@ -109,3 +119,200 @@ def test_another_protocol_is_named(nset, caplog, sent, name, first):
 def test_what_only_looks_like_it_is_not(nset, sent):
     error = importlib.import_module("nset._pdu").unknown_type(sent)
     assert str(error) == f"unknown PDU type 0x{sent[0]:02X}"
+
+
+# -- Connections that say nothing ------------------------------------------------------------------
+
+HALF = associate_rq(MPPS)[:100]
+
+
+def connected(server):
+    return socket.create_connection(("127.0.0.1", port(server)), TIMEOUT)
+
+
+def is_over(server):
+    return not server._associations and server.counts.open_connections == 0
+
+
+@pytest.fixture(params=["TCP", "TLS"])
+def security(request, tmp_path):
+    """What makes a server, and what makes a client's socket of a bare one."""
+    if request.param == "TCP":
+        return {}, lambda bare: bare
+    certificate = make_certificate(tmp_path, "server")
+    context = client_context(certificate)
+    return (
+        {"ssl_context": server_context(certificate)},
+        lambda bare: context.wrap_socket(bare, server_hostname="localhost"),
+    )
+
+
+@pytest.mark.parametrize("sent", [b"", HALF], ids=["nothing", "half a request"])
+@pytest.mark.parametrize("heard", [False, True])
+def test_silent_connections_are_no_associations(nset, security, sent, heard):
+    options, secured = security
+    ae = entity()
+    ae.maximum_associations = 2
+    handlers = [(evt.EVT_CONN_OPEN, lambda event: None)] if heard else None
+    with accepting(nset, handlers, ae, **options) as server, ExitStack() as stack:
+        for _ in range(10):
+            peer = secured(connected(server)) if sent else connected(server)
+            stack.enter_context(peer).sendall(sent)
+        until(lambda: server.counts.connections == 10)
+        for _ in range(2):
+            peer = stack.enter_context(secured(connected(server)))
+            peer.sendall(associate_rq(MPPS))
+            assert peer.recv(1) == b"\x02"
+        assert len(server.active_associations) == len(ae.active_associations) == 2
+        with secured(connected(server)) as peer:
+            peer.sendall(associate_rq(MPPS))
+            assert peer.recv(1) == b"\x03"
+
+
+@pytest.mark.parametrize("sent", [b"", HALF], ids=["nothing", "half a request"])
+def test_silent_connections_have_a_time_of_their_own(nset, security, caplog, sent):
+    options, secured = security
+    caplog.set_level("INFO", "nset")
+    limits = importlib.import_module("nset.scp").Limits(first_pdu_timeout=0.3)
+    with accepting(nset, limits=limits, **options) as server:
+        began = time.monotonic()
+        peers = [connected(server) for _ in range(3)]
+        peers = [secured(peer) for peer in peers] if sent else peers
+        names = ["{}:{}".format(*peer.getsockname()) for peer in peers]
+        for peer in peers:
+            peer.sendall(sent)
+        for peer in peers:
+            with peer:
+                assert peer.recv(100) == b""
+        assert 0.25 < time.monotonic() - began < 2
+        until(lambda: is_over(server))
+        assert server.counts.aborted == {}
+        with secured(connected(server)) as peer:
+            peer.sendall(associate_rq(MPPS))
+            assert peer.recv(1) == b"\x02"
+            time.sleep(0.6)
+            assert len(server.active_associations) == 1
+    for name in names:
+        assert f"Closing the connection with {name}, which has sent no PDU in 0.3 s" in caplog.text
+
+
+def test_the_time_is_the_aes_where_that_is_less(nset, security):
+    options, _ = security
+    ae = entity()
+    ae.acse_timeout = 0.1
+    with accepting(nset, None, ae, **options) as server, connected(server) as peer:
+        began = time.monotonic()
+        assert peer.recv(100) == b""
+        assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("sent", [b"", HALF], ids=["nothing", "half a request"])
+def test_the_oldest_silent_connection_goes_first(nset, security, caplog, sent):
+    options, secured = security
+    limits = importlib.import_module("nset.scp").Limits(connections=4)
+    with accepting(nset, limits=limits, **options) as server, ExitStack() as stack:
+        talker = stack.enter_context(secured(connected(server)))
+        talker.sendall(associate_rq(MPPS))
+        assert talker.recv(1000)[0] == 0x02
+        silent = []
+        for number in range(3):
+            peer = secured(connected(server)) if sent else connected(server)
+            silent.append(stack.enter_context(peer))
+            peer.sendall(sent)
+            until(lambda number=number: server.counts.connections == number + 2)
+        for number in range(3):
+            peer = stack.enter_context(secured(connected(server)))
+            peer.sendall(associate_rq(MPPS))
+            assert peer.recv(1000)[0] == 0x02
+            assert silent[number].recv(100) == b""
+            assert server.counts.refused_connections == number + 1
+        # Now none is silent.
+        with connected(server) as peer:
+            assert is_closed(peer)
+        assert len(server.active_associations) == 4
+        assert server.counts.connections == 7
+    assert len([line for line in errors(caplog) if "4 connections already" in line]) == 1
+
+
+def is_closed(peer):
+    try:
+        return peer.recv(100) == b""
+    except ConnectionError:
+        return True
+
+
+def test_a_flood_of_connections_holds_up_nobody(nset):
+    """At most 32 are taken in a turn of the loop."""
+    turns, limits = [], importlib.import_module("nset.scp").Limits(connections=500)
+    with accepting(nset, limits=limits) as server, ExitStack() as stack:
+        may_go_on = threading.Event()
+
+        def turn():
+            turns.append(server.counts.connections)
+            if turns[-1] < 200:
+                server.loop.call_soon(turn)
+
+        server.loop.call_soon_threadsafe(may_go_on.wait, TIMEOUT)
+        for _ in range(200):
+            stack.enter_context(connected(server))
+        server.loop.call_soon_threadsafe(turn)
+        may_go_on.set()
+        until(lambda: turns and turns[-1] == 200)
+    assert max(after - before for before, after in pairwise(turns)) <= 32
+
+
+# -- Handlers that are left ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["async", "plain", "C-ECHO"])
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_handler_that_hangs_for_a_peer_that_has_gone(nset, monkeypatch, caplog, kind, heard):
+    """It is no association any more, and others have a thread all the same."""
+    monkeypatch.setattr(importlib.import_module("nset.scp._association"), "_LEFT", 0.2)
+    may_return, begun = threading.Event(), []
+
+    def handle(event):
+        begun.append(event.message_id)
+        if len(begun) <= 3:
+            assert may_return.wait(TIMEOUT * 3)
+        return 0x0000, None
+
+    async def handle_async(event):
+        return await asyncio.to_thread(handle, event)
+
+    ae = entity(MPPS, Verification)
+    ae.maximum_associations = 3
+    handlers = [
+        (evt.EVT_N_SET, handle_async if kind == "async" else handle),
+        (evt.EVT_C_ECHO, lambda event: handle(event)[0]),
+        *([(evt.EVT_ABORTED, lambda event: None)] if heard else []),
+    ]
+    with accepting(nset, handlers, ae) as server:
+        try:
+            for number in range(1, 4):
+                with Peer(port(server), Verification if kind == "C-ECHO" else MPPS) as peer:
+                    peer.send(echo() if kind == "C-ECHO" else n_set_pdus(nset, number))
+                    until(lambda number=number: len(begun) == number)
+            until(lambda: server.counts.open_connections == 0)
+            assert server.active_associations == ae.active_associations == []
+            peers = [Peer(port(server), MPPS) for _ in range(3)]
+            for peer in peers:
+                peer.send(n_set_pdus(nset, 7))
+            for peer in peers:
+                with peer:
+                    assert peer.receive_message()[0].Status == 0x0000
+                    peer.release()
+            until(lambda: caplog.text.count("has gone on for") == 3)
+            time.sleep(0.3)  # and not again
+        finally:
+            may_return.set()
+        until(lambda: is_over(server))
+        assert server.counts.aborted == {"connection": 3}
+    lines = [line for line in errors(caplog) if "has gone on for" in line]
+    assert len(lines) == 3
+    assert re.search(r"RAW@127.0.0.1:\d+ has gone on for 0\.\d s, and its peer has gone", lines[0])
+
+
+def echo(message_id=1):
+    fields = {0x0002: Verification.encode() + b"\0", 0x0100: 0x0030, 0x0110: message_id}
+    return one_pdu(joined({**fields, 0x0800: 0x0101}))

@@ -157,12 +157,12 @@ def over(server: Any, *peers: Peer) -> Any:
     """Let the peers go; give the counts once the server has no association any more."""
     for peer in peers:
         peer.socket.close()
-    until(lambda: server.active_associations == [] and server.counts.open_connections == 0)
+    until(lambda: not server._associations and server.counts.open_connections == 0)
     return server.counts
 
 
 def state_of(server: Any) -> str:
-    (assoc,) = server.active_associations
+    (assoc,) = server._associations
     return str(assoc.dul.state_machine.current_state)
 
 
@@ -215,7 +215,7 @@ def serving(
         with accepting(nset, list(bound.items()), ae, **options) as server:
             yield server, handler
             # Else the shutdown gives them a tenth of a second.
-            until(lambda: server.active_associations == [])
+            until(lambda: not server._associations)
     assert failures == []
 
 
@@ -568,7 +568,7 @@ def in_state(nset: ModuleType, state: str, how: str) -> Iterator[tuple[Any, Call
         stack.callback(lambda: shutdown.ident and shutdown.join(TIMEOUT))
         peer = enter(Caller(server))
         if state == "Sta2":
-            until(lambda: bool(server.active_associations))
+            until(lambda: bool(server._associations))
         elif state == "Sta3":
             peer.send(proposal(user="somebody"))
             assert gate.entered.wait(TIMEOUT)
@@ -1082,7 +1082,7 @@ def ask_until_aborted(ae: Any, server: Any) -> None:
     assoc = ae.associate("127.0.0.1", port(server))
     with suppress(RuntimeError):  # aborted already
         assoc.send_c_echo()
-    until(lambda: assoc.is_aborted and server.active_associations == [])
+    until(lambda: assoc.is_aborted and not server._associations)
 
 
 @pytest.mark.parametrize(
@@ -1222,6 +1222,8 @@ def test_connections(nset):
     with serving(nset, [], limits=scp.Limits(connections=3)) as (server, _):
         callers = [Caller(server) for _ in range(3)]
         until(lambda: server.counts.open_connections == 3)
+        for caller in callers:
+            caller.associate()
         for _ in range(2):
             with Caller(server) as peer:
                 peer.is_closed()
@@ -1231,13 +1233,13 @@ def test_connections(nset):
         with Caller(server) as peer:
             peer.associate().goes_on(nset)
         for caller in callers:
-            caller.associate().goes_on(nset)
+            caller.goes_on(nset)
             caller.socket.close()
 
 
 @pytest.mark.parametrize("kind", ["TCP", "TLS"])
 def test_connections_that_come_all_at_once(nset, kind):
-    """Those whose TLS handshake does not get on count, too."""
+    """Those whose TLS handshake does not get on count, too; the oldest go first."""
     scp = importlib.import_module("nset.scp")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if kind == "TLS" else None
     may_go_on = threading.Event()
@@ -1247,10 +1249,11 @@ def test_connections_that_come_all_at_once(nset, kind):
         server.loop.call_soon_threadsafe(may_go_on.wait, TIMEOUT)
         callers = [stack.enter_context(Caller(server)) for _ in range(10)]
         may_go_on.set()
-        until(lambda: server.counts.connections + server.counts.refused_connections == 10)
-        assert server.counts.connections == 3
-        for caller in callers[3:]:
+        until(lambda: server.counts.connections == 10)
+        assert server.counts.refused_connections == 7
+        for caller in callers[:7]:
             caller.is_closed()
+        assert len(server.connections) + len(server._connecting) == 3
         for caller in callers:
             caller.socket.close()
         until(lambda: server.counts.open_connections == 0)

@@ -958,23 +958,40 @@ class TestServe:
 
         asyncio.run(asyncio.wait_for(main(), TIMEOUT))
 
-    def test_loop_without_readers(self, nset):
+    @pytest.mark.parametrize("is_secured", [False, True])
+    def test_loop_without_readers(self, nset, certificates, is_secured):
         """Such as the default one of Windows."""
         scp = importlib.import_module("nset.scp")
-        ae = entity()
+        own, _ = certificates
+        context, tls = (server_context(own), (client_context(own), "localhost"))
+        if not is_secured:
+            context = tls = None
 
         class Loop(asyncio.SelectorEventLoop):
             def add_reader(self, *args):
                 raise NotImplementedError
 
+            def remove_reader(self, *args):
+                raise NotImplementedError
+
+            def add_signal_handler(self, *args):
+                raise NotImplementedError
+
+        def ask(server):
+            for _ in range(3):
+                assoc = entity().associate("127.0.0.1", port(server), tls_args=tls)
+                assert send(assoc) == 0x0000
+                assoc.release()
+
         async def main():
-            with pytest.raises(NotImplementedError, match="Loop has no add_reader"):
-                await scp.serve(ae, ("127.0.0.1", 0))
+            handlers = [(evt.EVT_N_SET, lambda event: (0x0000, None))]
+            async with await scp.serve(entity(), ("127.0.0.1", 0), context, handlers) as server:
+                await asyncio.to_thread(ask, server)
+            assert server.counts.released == 3
 
         loop = Loop()
         with closing(loop):
             loop.run_until_complete(asyncio.wait_for(main(), TIMEOUT))
-        assert ae._servers == []
 
     def test_program_that_is_cancelled(self, nset):
         """`async with` ends the server also when its task is cancelled."""

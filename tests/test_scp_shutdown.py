@@ -394,17 +394,19 @@ class Client(threading.Thread):
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGTERM to wait for")
 @pytest.mark.parametrize("kind", KINDS)
 class TestSignal:
-    def run(self, nset, kind, path, window, *, stop):
+    def run(self, nset, kind, path, window, *, more):
         """Ask and ask, with a SIGTERM in the middle; give the clients and what was stored."""
         with storing(nset, kind, path) as (process, server_port):
             clients = [Client(nset, number, server_port, window) for number in range(6)]
             for client in clients:
                 client.start()
             until(lambda: all(len(client.answered) >= 30 for client in clients))
-            if stop:
-                for client in clients:
-                    client.is_stopped = True
             process.send_signal(signal.SIGTERM)
+            asked = [len(client.answered) + more for client in clients]
+            for client, number in zip(clients, asked, strict=True):
+                until(lambda client=client, number=number: len(client.answered) >= number)
+            for client in clients:
+                client.is_stopped = True
             with takes(0, importlib.import_module("nset.scp").SHUTDOWN_TIMEOUT):
                 assert process.wait(TIMEOUT + SLACK) == 0
             for client in clients:
@@ -417,21 +419,12 @@ class TestSignal:
         return clients, stored
 
     @pytest.mark.parametrize("window", [1, 16])
-    def test_all_that_was_sent_is_answered(self, nset, kind, window, tmp_path):
-        clients, stored = self.run(nset, kind, tmp_path / "requests", window, stop=True)
+    @pytest.mark.parametrize("more", [0, 100])
+    def test_all_that_was_sent_is_answered(self, nset, kind, window, more, tmp_path):
+        """By clients that go on for a while, and then wait to be asked for the release."""
+        clients, stored = self.run(nset, kind, tmp_path / "requests", window, more=more)
         for client in clients:
             assert client.answered == client.sent == stored[client.instance]
-            assert client.end == "released"
-
-    @pytest.mark.parametrize("window", [1, 16])
-    def test_all_that_was_answered_is_stored(self, nset, kind, window, tmp_path):
-        clients, stored = self.run(nset, kind, tmp_path / "requests", window, stop=False)
-        for client in clients:
-            count = len(client.answered)
-            assert client.answered == client.sent[:count]
-            # What was stored last may be asked for again: the peer can't know whether it was.
-            assert stored[client.instance][:count] == client.answered
-            assert client.sent[: len(stored[client.instance])] == stored[client.instance]
             assert client.end == "released"
 
 
@@ -560,3 +553,233 @@ def test_pynetdicom_scu_under_load(nset):
         for thread in threads:
             thread.join(2 * TIMEOUT)
             assert not thread.is_alive()
+
+
+# -- Clients that go on ----------------------------------------------------------------------------
+
+
+def test_clients_that_go_on_until_they_are_done(nset):
+    """No request is lost, and each of them releases its association itself."""
+    got, ends = {}, {}
+
+    def ask(number, peer):
+        with peer:
+            got[number] = []
+            for message_id in range(200):
+                peer.send(n_set_pdus(nset, message_id))
+                got[number].append(answered(peer))
+                time.sleep(0.003)
+            peer.send(pdu(RELEASE_RQ, bytes(4)))
+            ends[number] = peer.receive()
+
+    with accepting(nset, bound(succeed)) as server:
+        peers = [Peer(port(server), MPPS) for _ in range(6)]
+        with ThreadPoolExecutor(6) as pool:
+            for number, peer in enumerate(peers):
+                pool.submit(ask, number, peer)
+            until(lambda: len(got) == 6 and all(len(ids) > 10 for ids in got.values()))
+            server.shutdown(quiet=0.2)
+        assert got == {number: list(range(200)) for number in range(6)}
+        assert set(ends.values()) == {(RELEASE_RP, bytes(4))}
+        assert (server.counts.released, server.counts.aborted) == (6, {})
+
+
+def test_a_client_that_was_quiet_for_a_second_is_asked(nset):
+    with (
+        accepting(nset, bound(succeed)) as server,
+        Peer(port(server), MPPS) as peer,
+        shutting_down(server),
+    ):
+        for number in range(3):
+            time.sleep(0.6)
+            peer.send(n_set_pdus(nset, number))
+            assert answered(peer) == number
+        with takes(0.8, 1 + SLACK):
+            agree_to_release(peer)
+
+
+def test_quiet_is_counted_from_the_answer(nset):
+    def handle(event):
+        time.sleep(0.6)
+        return 0x0000, None
+
+    with accepting(nset, bound(handle)) as server, Peer(port(server), MPPS) as peer:
+        peer.send(n_set_pdus(nset, 7))
+        with shutting_down(server, quiet=0.3):
+            assert answered(peer) == 7
+            with takes(0.2, 0.3 + SLACK):
+                agree_to_release(peer)
+
+
+@pytest.mark.parametrize("amid", ["data set", "PDU", "observed"])
+def test_a_client_amid_a_message_is_not_quiet(nset, amid):
+    """What it still sends is answered, however long it takes."""
+    handlers = bound(succeed)
+    if amid == "observed":
+        handlers.append((evt.EVT_DIMSE_RECV, lambda event: None))
+    with accepting(nset, handlers) as server, Peer(port(server), MPPS) as peer:
+        sent = n_set_pdus(nset, 7)
+        at = 10 if amid == "PDU" else 6 + int.from_bytes(sent[2:6], "big")  # the command set
+        peer.send(sent[:at])
+        with shutting_down(server, quiet=0.1):
+            peer.socket.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                peer.receive()
+            peer.socket.settimeout(TIMEOUT)
+            peer.send(sent[at:])
+            assert answered(peer) == 7
+            agree_to_release(peer)
+
+
+def test_the_log_says_how_many_requests_were_cut_off(nset, caplog):
+    end = threading.Event()
+
+    def handle(event):
+        end.wait(TIMEOUT)
+        return 0x0000, None
+
+    with accepting(nset, bound(handle)) as server:
+        with Peer(port(server), MPPS) as peer, Peer(port(server), MPPS) as other:
+            idle = Peer(port(server), MPPS)
+            peer.send(*(n_set_pdus(nset, number) for number in range(5)))
+            other.send(n_set_pdus(nset)[:-1])
+            idle.send(n_set_pdus(nset)[:3])
+            until(lambda: server.counts.requests == 5)
+            try:
+                server.shutdown(timeout=DEADLINE)
+            finally:
+                end.set()
+            for one in (peer, other, idle):
+                assert one.receive().type == ABORT
+            idle.socket.close()
+        assert server.counts.aborted == {"shutdown": 3}
+    assert [line for line in caplog.messages if "cuts off" in line] == [
+        "Aborting 3 associations at shutdown, which cuts off 7 requests"
+    ]
+
+
+FLOODS = {
+    "N-SETs": lambda nset: n_set_pdus(nset) * 100,
+    "N-SETs in fragments": lambda nset: n_set_pdus(nset, 7, 64) * 100,
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+@pytest.mark.parametrize("observed", [False, True])
+def test_nothing_is_read_from_the_deadline_on(nset, flood, observed):
+    handlers = bound(succeed)
+    if observed:
+        handlers.append((evt.EVT_PDU_RECV, lambda event: None))
+    stopped = threading.Event()
+
+    def send(peer):
+        with suppress(OSError):
+            while not stopped.is_set():
+                peer.send(flood(nset))
+
+    def take(peer):
+        with suppress(OSError):
+            while peer.socket.recv(0x10000):
+                pass
+
+    with accepting(nset, handlers) as server:
+        peers = [Peer(port(server), MPPS) for _ in range(2)]
+        threads = [
+            threading.Thread(target=function, args=(peer,), daemon=True)
+            for peer in peers
+            for function in (send, take)
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3)
+        with takes(0, DEADLINE + 2 * SLACK):
+            server.shutdown(timeout=DEADLINE)
+        stopped.set()
+        for peer in peers:
+            peer.socket.close()
+        for thread in threads:
+            thread.join(TIMEOUT)
+            assert not thread.is_alive()
+
+
+# -- Ctrl-C ----------------------------------------------------------------------------------------
+
+SCRIPT = """
+import asyncio, selectors, signal, sys, threading, time
+import nset.scp
+from acceptors import entity
+from associations import MPPS
+from pynetdicom import evt
+
+class Deaf(selectors.DefaultSelector):
+    '''Waits as select() does on Windows: no signal breaks in.'''
+    def select(self, timeout=None):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().select(timeout)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+class Loop(asyncio.SelectorEventLoop):
+    def __init__(self):
+        super().__init__(Deaf())
+    def add_signal_handler(self, *args):
+        raise NotImplementedError
+    def remove_reader(self, *args):
+        raise NotImplementedError
+    add_reader = remove_reader
+
+def handle(event):
+    print("asked", flush=True)
+    time.sleep(100)
+
+if sys.argv[1] == "windows":
+    nset.scp._new_loop = Loop
+ae = entity()
+def tell():
+    while not ae._servers or ae._servers[0].loop is None:
+        time.sleep(0.01)
+    print(ae._servers[0].server_address[1], flush=True)
+threading.Thread(target=tell).start()
+nset.scp.start_server(ae, ("127.0.0.1", 0), evt_handlers=[(evt.EVT_N_SET, handle)])
+print("ended", flush=True)
+"""
+
+
+@contextmanager
+def in_foreground(nset, system):
+    """A server in the main thread of a process of its own, and its port."""
+    environment = {
+        **os.environ,
+        "NSET_IMPLEMENTATION": nset.IMPLEMENTATION,
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+    command = [sys.executable, "-c", SCRIPT, system]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        try:
+            yield process, int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows is simulated")
+@pytest.mark.parametrize("system", ["posix", "windows"])
+class TestInterrupt:
+    def test_ends_an_idle_server(self, nset, system):
+        with in_foreground(nset, system) as (process, server_port):
+            with Peer(server_port, MPPS) as peer:
+                peer.release()
+            process.send_signal(signal.SIGINT)
+            with takes(0, SLACK):
+                assert process.stdout.readline() == "ended\n"
+            assert process.wait(TIMEOUT) == 0
+
+    def test_twice_ends_it_at_once(self, nset, system):
+        with in_foreground(nset, system) as (process, server_port), Peer(server_port, MPPS) as peer:
+            peer.send(n_set_pdus(nset))
+            assert process.stdout.readline() == "asked\n"
+            process.send_signal(signal.SIGINT)
+            until(lambda: is_refused(("127.0.0.1", server_port)))
+            process.send_signal(signal.SIGINT)
+            with takes(0, 2 * SLACK):
+                process.wait(TIMEOUT)

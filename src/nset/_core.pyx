@@ -1578,6 +1578,22 @@ cdef class PduReader:
             self._data = self._pdu = self._incomplete = None
             self._end_request()
 
+    def progress(self):
+        """Tell of a message that has not come to its end.
+
+        Returns
+        -------
+        tuple of (int or None, int) or None
+            The Message ID where that is known, and how many bytes have come of it or of the PDU
+            that it is in; None between messages.
+        """
+        cdef size_t waiting
+        with cython.critical_section(self):
+            waiting = 0 if self._incomplete is None else <size_t>len(self._incomplete)
+            if self._stage == IN_DATA_SET:
+                return self._request._message_id, self._length + waiting
+            return (None, waiting) if waiting or self._stage != BETWEEN else None
+
     cpdef object next(self):
         """Give what comes next.
 

@@ -779,6 +779,20 @@ class PduReader:
         self._data = self._pdu = self._incomplete = None
         self._end_request()
 
+    def progress(self) -> tuple[int | None, int] | None:
+        """Tell of a message that has not come to its end.
+
+        Returns
+        -------
+        tuple of (int or None, int) or None
+            The Message ID where that is known, and how many bytes have come of it or of the PDU
+            that it is in; None between messages.
+        """
+        waiting = len(self._incomplete or b"")
+        if self._stage == _IN_DATA_SET:
+            return self._request._message_id, self._length + waiting
+        return (None, waiting) if waiting or self._stage != _BETWEEN else None
+
     def next(self) -> Any:
         """Give what comes next.
 

@@ -16,9 +16,12 @@ from pynetdicom.ae import ApplicationEntity
 
 from nset.scp._counters import Counts
 from nset.scp._limits import Limits
-from nset.scp._server import SHUTDOWN_TIMEOUT, Server
+from nset.scp._server import QUIET, SHUTDOWN_TIMEOUT, Server
 
-__all__ = ["SHUTDOWN_TIMEOUT", "Counts", "Limits", "Server", "serve", "start_server"]
+__all__ = ["QUIET", "SHUTDOWN_TIMEOUT", "Counts", "Limits", "Server", "serve", "start_server"]
+
+# Seconds in which Ctrl-C is heard on Windows.
+_WAKE_UP = 0.5
 
 
 @overload
@@ -169,8 +172,6 @@ async def serve(
     ------
     ValueError, OSError
         As for `start_server`.
-    NotImplementedError
-        If the loop has no ``add_reader``, as the default one of Windows.
     """
     server = _make(
         ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits
@@ -269,16 +270,21 @@ def _new_loop() -> Any:
     try:
         import uvloop
     except ImportError:
-        return asyncio.SelectorEventLoop()  # Windows' other loop has no room for it
+        return asyncio.new_event_loop()
     return uvloop.new_event_loop()
 
 
 def _stop_on_signals(server: Server) -> None:
-    """Shut down in good order when the process is asked to end."""
+    """Shut down in good order when the process is asked to end, and at once by a second Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         return
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            server.loop.add_signal_handler(number, server.stop)
-        except NotImplementedError:  # Windows: KeyboardInterrupt comes instead
-            return
+    try:
+        server.loop.add_signal_handler(signal.SIGINT, server.interrupt)
+        server.loop.add_signal_handler(signal.SIGTERM, server.stop)
+    except NotImplementedError:
+        _wake_up(server.loop)
+
+
+def _wake_up(loop: Any) -> None:
+    """Let a loop without signal handlers look for Ctrl-C, as Windows does not while it waits."""
+    loop.call_later(_WAKE_UP, _wake_up, loop)

@@ -8,6 +8,7 @@ and what else comes waits in its queues.
 import logging
 import threading
 import time
+from asyncio import TimerHandle
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from copy import deepcopy
@@ -43,6 +44,9 @@ _NSET_LOGGER = logging.getLogger("nset")
 messages_are_logged = logging.getLogger("pynetdicom._handlers").isEnabledFor
 
 _over_lock = threading.Lock()  # guards that all who wait for the end of one wait for the same
+
+# Seconds after which a handler that still runs, though its peer has gone, is worth a warning.
+_LEFT = 5.0
 
 # Seconds in which a peer may still agree to a release that its request has crossed.
 _CROSSING = 0.5
@@ -199,6 +203,8 @@ class Association(_StockAssociation):
         self._was_requested = False
         self._was_counted = False
         self._is_over = False
+        self._heard = 0.0  # when something had come last at the last look, while shutting down
+        self._left: TimerHandle | None = None  # there where its peer has gone and a handler has not
         self._collided = False
         self._idle = False
         self._over: threading.Event | None = None
@@ -244,6 +250,11 @@ class Association(_StockAssociation):
         self._bindings = bindings
         self._connection.handler = bindings.n_set
         self._connection.is_observed = bindings.is_observed
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it counts as an association."""
+        return self._was_requested and not self.is_rejected and self._left is None
 
     @property
     def is_ending(self) -> bool:
@@ -368,6 +379,7 @@ class Association(_StockAssociation):
 
     def do_in_worker(self, step: Callable[[], None]) -> None:
         """Have a worker do the one thing that is being done."""
+        self._connection.began = time.monotonic()
         self.submit(partial(self._do, step))
 
     def _do(self, step: Callable[[], None]) -> None:
@@ -487,6 +499,38 @@ class Association(_StockAssociation):
         evt.trigger(self, evt.EVT_RELEASED, {})
         self.kill()
 
+    def is_quiet(self) -> bool:
+        """Tell whether nothing has come since the last time, and nothing is being done."""
+        connection = self._connection
+        before, self._heard = self._heard, connection.heard
+        return before == connection.heard and not (
+            connection.is_busy
+            or connection.is_held
+            or connection.requests
+            or self.is_awaiting
+            or (self._was_requested and self.progress())
+        )
+
+    def end_soon(self) -> None:
+        """Ask for the release of an association that is quiet."""
+        if self._was_requested:
+            self.is_ending = True
+            self.advance()
+        else:
+            self._connection.break_off()
+
+    def unanswered(self) -> int:
+        """Count the requests that have come, or begun to, and are not answered."""
+        connection = self._connection
+        waiting = sum(
+            message.MessageIDBeingRespondedTo is None for _, message in connection.requests
+        )
+        return waiting + (connection.is_busy and self.is_established) + bool(self.progress())
+
+    def progress(self) -> tuple[int | None, int] | None:
+        """Tell of a message that has not come to its end: its Message ID and the bytes so far."""
+        return self.dimse.progress() or self._connection.progress()
+
     def _ask_for_release(self) -> None:
         _LOGGER.info("Releasing Association")
         self.acse.send_release(is_response=False)
@@ -521,6 +565,9 @@ class Association(_StockAssociation):
         """Be over: nobody hears of the association any more."""
         self._is_over = True
         self.is_established = False
+        if self._left is not None:
+            self._left.cancel()
+            self._server.leave(-1)
         if self.is_aborted or (self._was_requested and not (self.is_released or self.is_rejected)):
             self._count_abort("connection")
         if self.is_released:
@@ -530,6 +577,22 @@ class Association(_StockAssociation):
         self._connection.requests.clear()
         self._server.forget(self)
         self._end_of_it().set()
+
+    def connection_lost(self) -> None:
+        """Count no more, also where a handler goes on whose peer has gone."""
+        if not self._connection.is_busy or self._is_over:
+            return
+        first = next(iter(self.dul.to_user_queue.queue), None)
+        if isinstance(first, A_ABORT | A_P_ABORT):
+            self._count_abort("peer" if isinstance(first, A_ABORT) else "connection")
+        self._left = self._connection.loop.call_later(_LEFT, self._log_left)
+        self._server.leave(1)
+
+    def _log_left(self) -> None:
+        _NSET_LOGGER.warning(
+            "A handler of the association with %s has gone on for %.1f s, and its peer has gone",
+            *(self.peer_name(), time.monotonic() - self._connection.began),
+        )
 
     def count(self, what: str) -> None:
         """Count something that has happened."""
@@ -668,6 +731,10 @@ class Association(_StockAssociation):
 
     def _give_up_release(self) -> None:
         if not self._is_over:
+            _NSET_LOGGER.warning(
+                "Aborting the association with %s: its request has crossed the A-RELEASE-RQ",
+                self.peer_name(),
+            )
             self.abort_reason = self.abort_reason or "shutdown"
             self.abort_soon()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -52,6 +53,10 @@ class Connection(RequestPath, asyncio.Protocol):
     ----------
     loop : asyncio.AbstractEventLoop
         The loop.
+    address : tuple
+        The peer's.
+    began : float
+        When what is being done has begun, by the monotonic clock.
     """
 
     def __init__(self, server: "Server", sock: Any, address: Any) -> None:
@@ -82,7 +87,8 @@ class Connection(RequestPath, asyncio.Protocol):
         self.event_class = SetEvent
         self.is_enabled = messages_are_logged
         self.begin = server.begin
-        self._address = address
+        self.address = address
+        self.began = 0.0
 
     # -- What asyncio calls ------------------------------------------------------------------------
 
@@ -90,7 +96,7 @@ class Connection(RequestPath, asyncio.Protocol):
         """Begin: the peer has connected, and with TLS its handshake is done."""
         self._transport = transport
         self.transmit = transport.write
-        self.assoc: Any = self._server.new_association(self, self._address)
+        self.assoc: Any = self._server.new_association(self, self.address)
         self.primitives = self.assoc.dul.to_user_queue.queue
         self._server.connected(self)
         self.assoc.begin()
@@ -117,6 +123,7 @@ class Connection(RequestPath, asyncio.Protocol):
         dul.work()
         if self.assoc.is_awaiting:
             self.loop.call_later(_AWAITED, self.assoc.wait_no_more)
+        self.assoc.connection_lost()
 
     def pause_writing(self) -> None:
         """Note that the peer takes less than is sent: then nothing more is read from it."""
@@ -134,6 +141,7 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def take_pdu(self, pdu: bytes) -> None:
         """Have a PDU taken by the state machine; no more is read until it is."""
+        self._server.heard(self)
         self.inbox.append(pdu)
         self.assoc.dul.work()
 
@@ -191,6 +199,7 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def call_in_worker(self, event: Any, service: Any) -> None:
         """Call a plain handler in a worker's thread."""
+        self.began = time.monotonic()
         self._server.handlers.submit(partial(self._call, event, service))
 
     def _call(self, event: Any, service: Any) -> None:
@@ -203,6 +212,7 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def answer_later(self, task: Any, event: Any, service: Any) -> None:
         """Answer when the task of a handler has ended."""
+        self.began = time.monotonic()
         self._server.tasks.add(task)
         task.add_done_callback(partial(self._task_done, event, service))
 
@@ -368,6 +378,12 @@ class Connection(RequestPath, asyncio.Protocol):
             self._begin_linger()  # for a peer that takes nothing of what is still to be sent
 
     _shutdown_socket = close
+
+    def read_no_more(self) -> None:
+        """Drop what has come and whatever still comes; in the loop's thread."""
+        self.give_up()
+        self.inbox.clear()
+        self.hold()
 
     def break_off(self) -> None:
         """Close the connection and drop what is not sent; in the loop's thread."""

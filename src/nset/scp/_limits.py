@@ -36,7 +36,11 @@ class Limits:
         from its socket until half of them are served.
     connections : int or None
         Connections at once, with those that are not associations yet. None (the default) is the
-        AE's ``maximum_associations`` and 100. More are closed at once.
+        AE's ``maximum_associations`` and 100. Where there are so many, one that has sent no PDU yet
+        is closed for each new one, the oldest first; else the new one is.
+    first_pdu_timeout : float
+        Seconds in which the first PDU has to be complete, with TLS its handshake among them; the
+        AE's ``acse_timeout`` where that is less.
     """
 
     pdu_length: int | None = None
@@ -44,11 +48,15 @@ class Limits:
     data_set_bytes: int = 0x40000000
     pending_requests: int = 64
     connections: int | None = None
+    first_pdu_timeout: float = 5.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None or field.default is not None:
+            if field.name == "first_pdu_timeout":
+                if not (isinstance(value, int | float) and value > 0):
+                    raise ValueError(f"{field.name} must be a number above 0, not {value!r}")
+            elif value is not None or field.default is not None:
                 check_count(field.name, value)
 
     def pdu_length_for(self, announced: int) -> int:

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -493,6 +494,24 @@ class DIMSEServiceProvider(_StockDIMSE):
         if data and data[0] & _pdu.IS_LAST:
             self._refused = None
         return True
+
+    def progress(self) -> tuple[int | None, int] | None:
+        """Tell of a message that has not come to its end.
+
+        Returns
+        -------
+        tuple of (int or None, int) or None
+            The Message ID where that is known, and how many bytes have come; None between messages.
+        """
+        message = self.message
+        if message is None:
+            return None
+        encoded = vars(message).get("_nset_encoded")
+        message_id = None
+        if encoded is not None:
+            with suppress(CommandSetError):
+                message_id = N_SET.from_command_set(encoded).MessageID
+        return message_id, self._commanded + self._received
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
         """Send a message.

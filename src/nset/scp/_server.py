@@ -35,16 +35,25 @@ _LOGGER = logging.getLogger("nset")
 SHUTDOWN_TIMEOUT = 10.0
 """Seconds that associations are given to end when a server is shut down."""
 
+QUIET = 1.0
+"""Seconds without a request after which one is then asked to be released."""
+
 # Seconds for what takes milliseconds: closing sockets once everything is over.
 _CLOSING_TIMEOUT = 1.0
 
-# Seconds in which requests that are on their way still come in before associations are released.
-_GRACE = 0.1
+# Looks that find an association quiet before it is asked to be released.
+_LOOKS = 10
 
 # Seconds after which a thread that waits for a coroutine looks whether there still is a loop.
 _LOOK = 1.0
 
 _MAX_THREADS = 1000
+
+# Connections that are taken in one turn of the loop; then those that there are have theirs.
+_AT_A_TURN = 32
+
+# Seconds until connections are taken again when there were no descriptors.
+_RETRY = 0.1
 
 
 class Server(AssociationServer):
@@ -109,19 +118,22 @@ class Server(AssociationServer):
         self.handlers_lock = threading.Lock()  # guards the change of handlers and bindings
         self.bindings: Bindings
         self._is_full = False
-        self._connecting: set[socket.socket] = set()
+        self._connecting: dict[Connection, asyncio.Task[None]] = {}  # with a handshake to come
+        self._silent: dict[Connection, asyncio.TimerHandle] = {}  # the oldest first
         self.loop: Any = None  # there once it runs
         self._stopping = asyncio.Event()
         self._is_to_stop = False
         self._stopped = asyncio.Event()
         self._ended = threading.Event()
         self._deadline = math.inf
-        self._retry: asyncio.TimerHandle | None = None
+        self._quiet = QUIET
         self._thread_id: int | None = None
         self._contexts_index: tuple[Any, int, dict[Any, PresentationContext]] = (None, 0, {})
         self._variables = contextvars.copy_context() if _config.PASS_CONTEXTVARS else None
         super().__init__(ae, address, ae_title, contexts, ssl_context, evt_handlers)
         self._max_workers = min(workers or ae.maximum_associations, _MAX_THREADS)
+        self._may_add_workers = workers is None
+        self._left = 0  # associations whose peer has gone while a handler goes on
         assert self.socket is not None
         self.socket.setblocking(False)
         self.local = AddressInformation.from_tuple(self.server_address)
@@ -161,7 +173,7 @@ class Server(AssociationServer):
             More arguments for it.
         """
         self._rebind(event, handler, args)
-        for assoc in self.active_associations:
+        for assoc in list(self._associations):
             if assoc.has_own_handlers:
                 assoc.bind(event, handler, args)
 
@@ -176,7 +188,7 @@ class Server(AssociationServer):
             The handler.
         """
         self._rebind(event, handler, unbind=True)
-        for assoc in self.active_associations:
+        for assoc in list(self._associations):
             if assoc.has_own_handlers:
                 assoc.unbind(event, handler)
 
@@ -188,7 +200,7 @@ class Server(AssociationServer):
             self._handlers = handlers
             if hasattr(self, "bindings"):  # else more defaults are to be bound
                 self.bindings = Bindings(handlers, inline=self.is_inline)
-                for assoc in self.active_associations:
+                for assoc in list(self._associations):
                     if not assoc.has_own_handlers:
                         assoc.bindings = self.bindings
 
@@ -250,8 +262,12 @@ class Server(AssociationServer):
 
     @property
     def active_associations(self) -> list[Any]:
-        """The associations that are not over, those that are being negotiated among them."""
-        return list(self._associations)
+        """The associations that are not over, those that are being negotiated among them.
+
+        An association is one from its A-ASSOCIATE-RQ until its connection is closed, or until what
+        tells of that is done.
+        """
+        return [assoc for assoc in list(self._associations) if assoc.is_active]
 
     @property
     def counts(self) -> Counts:
@@ -265,8 +281,16 @@ class Server(AssociationServer):
         with self.handlers_lock:
             self._associations[assoc] = None
             assoc.bindings = self.bindings  # which may have been set anew since
-        assoc.is_ending = self.is_releasing
         return assoc
+
+    def leave(self, number: int) -> None:
+        """Note that a handler goes on for a peer that has gone, 1, or that it has ended, -1.
+
+        As each association is to have a thread, those of others get another one.
+        """
+        self._left += number
+        if self._may_add_workers:
+            self.handlers.limit = min(self._max_workers + self._left, _MAX_THREADS)
 
     def forget(self, assoc: Association) -> None:
         """Note that an association is over."""
@@ -276,11 +300,18 @@ class Server(AssociationServer):
 
     def connected(self, connection: Connection) -> None:
         """Note that a connection is open, and its TLS handshake done."""
-        self._connecting.discard(connection.socket)
+        self._connecting.pop(connection, None)
         self.connections.add(connection)
+
+    def heard(self, connection: Connection) -> None:
+        """Note that a PDU has come."""
+        timer = self._silent.pop(connection, None)
+        if timer is not None:
+            timer.cancel()
 
     def lost(self, connection: Connection) -> None:
         """Note that a connection is closed."""
+        self.heard(connection)
         self.connections.discard(connection)
         requests = connection.requests_read
         self.counters.count("requests", requests)
@@ -337,7 +368,7 @@ class Server(AssociationServer):
         # An association has one thing done at a time, and what it sends or receives beside it.
         threads = 2 * self.limits.connections_for(self.ae.maximum_associations)
         self.services = Workers(self.loop, threads, "nset-service", self._run_job)
-        self._listen()
+        listening = self.loop.create_task(self._listen())
         started()
         if self._is_to_stop:  # before there was a loop to tell
             self._stopping.set()
@@ -345,96 +376,160 @@ class Server(AssociationServer):
             await self._stopping.wait()
         finally:
             self._deadline = min(self._deadline, time.monotonic() + SHUTDOWN_TIMEOUT)
-            self._listen_no_more()
+            listening.cancel()
             try:
+                await asyncio.wait([listening])
+                self.server_close()
                 await self._end_associations()
             finally:
                 self._close()
 
-    def _listen(self) -> None:
-        self._retry = None
-        listening: Any = self.socket
-        try:
-            self.loop.add_reader(listening, self._accept)
-        except NotImplementedError:
-            raise NotImplementedError(
-                f"{type(self.loop).__name__} has no add_reader, which nset.scp needs; "
-                "asyncio.SelectorEventLoop has it on every system"
-            ) from None
-
-    def _listen_no_more(self) -> None:
-        listening: Any = self.socket
-        self.loop.remove_reader(listening)
-        if self._retry is not None:
-            self._retry.cancel()
-        self.server_close()
-
-    def _accept(self) -> None:
-        """Take the connections that are there."""
+    async def _listen(self) -> None:
+        """Take connections, a few in each turn of the loop."""
         listening: Any = self.socket
         while True:
             try:
-                sock, address = listening.accept()
-            except BlockingIOError:
-                return
-            except OSError as exc:  # too many descriptors, or a peer that has gone already
+                try:
+                    await self._readable(listening)
+                except NotImplementedError:  # the default loop of Windows
+                    self._take(*await self.loop.sock_accept(listening))
+                for _ in range(_AT_A_TURN):
+                    self._take(*listening.accept())
+            except (BlockingIOError, ConnectionError):  # that was all, or one has gone already
+                pass
+            except OSError as exc:  # too many descriptors
                 _LOGGER.error("Can't take a connection: %s", exc)
-                self.loop.remove_reader(listening)
-                self._retry = self.loop.call_later(0.1, self._listen)
-                return
-            limit = self.limits.connections_for(self.ae.maximum_associations)
-            if len(self.connections) + len(self._connecting) >= limit:
-                self.counters.count("refused_connections")
-                if not self._is_full:
-                    _LOGGER.warning("Closing new connections, as there are %d already", limit)
-                self._is_full = True
-                sock.close()
-                continue
-            self._is_full = False
-            self.counters.count("connections")
-            sock.setblocking(False)
-            if sock.family in (socket.AF_INET, socket.AF_INET6):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._connecting.add(sock)
-            task = self.loop.create_task(self._connect(sock, address))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+                await asyncio.sleep(_RETRY)
+            await asyncio.sleep(0)
 
-    async def _connect(self, sock: socket.socket, address: Any) -> None:
-        """Make a connection of a socket; with TLS, once its handshake is done."""
-        tls: dict[str, Any] = {}
-        if self.ssl_context is not None:
-            tls["ssl"] = self.ssl_context
-            # As long as an association may take; more than nothing is what asyncio asks for.
-            tls["ssl_handshake_timeout"] = max(self.ae.acse_timeout or 60, 0.001)
-        try:
-            await self.loop.connect_accepted_socket(
-                partial(Connection, self, sock, address), sock, **tls
+    def _take(self, sock: socket.socket, address: Any) -> None:
+        """Take a connection, unless there are too many and none of them is silent."""
+        limit = self.limits.connections_for(self.ae.maximum_associations)
+        is_full = len(self.connections) + len(self._connecting) >= limit
+        if is_full and not self._is_full:
+            _LOGGER.warning(
+                "%d connections already (Limits.connections) when %s connects: closing those that "
+                "have sent nothing, the oldest first, or else new ones",
+                *(limit, address_name(address)),
             )
-        except BaseException as exc:
-            self._connecting.discard(sock)
-            sock.close()
-            if not isinstance(exc, Exception):
-                raise
+        self._is_full = is_full
+        if is_full:
+            self.counters.count("refused_connections")
+            if not self._silent:
+                sock.close()
+                return
+            self._close_silent(next(iter(self._silent)))
+        self.counters.count("connections")
+        sock.setblocking(False)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            with suppress(OSError):  # where the peer has gone already
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = Connection(self, sock, address)
+        self._wait_for_pdu(connection)
+        task = self.loop.create_task(self._connect(connection, sock, address))
+        self._connecting[connection] = task
+        self.tasks.add(task)
+        task.add_done_callback(partial(self._has_connected, connection))
+
+    def _has_connected(self, connection: Connection, task: "asyncio.Task[None]") -> None:
+        self.tasks.discard(task)
+        if connection.assoc is None:  # it has not begun, and the task may not have
+            self._connecting.pop(connection, None)
+            self.heard(connection)
+            connection.socket.close()
+
+    def _wait_for_pdu(self, connection: Connection) -> None:
+        seconds = self.limits.first_pdu_timeout
+        if self.ae.acse_timeout is not None:
+            seconds = min(seconds, self.ae.acse_timeout)
+        self._silent[connection] = self.loop.call_later(
+            max(seconds, 0), self._silent_too_long, connection
+        )
+
+    def _silent_too_long(self, connection: Connection) -> None:
+        if connection.is_held:  # it is the server that does not read
+            self._wait_for_pdu(connection)
+            return
+        # What has come while the loop stood still is looked at first.
+        self._silent[connection] = self.loop.call_later(_RETRY, self._end_silence, connection)
+
+    def _end_silence(self, connection: Connection) -> None:
+        _LOGGER.info(
+            "Closing the connection with %s, which has sent no PDU in %s s",
+            *(address_name(connection.address), self.limits.first_pdu_timeout),
+        )
+        self._close_silent(connection)
+
+    def _close_silent(self, connection: Connection) -> None:
+        """Close a connection whose peer has sent no PDU."""
+        self.heard(connection)
+        self.connections.discard(connection)  # it counts no more
+        task = self._connecting.pop(connection, None)
+        if task is None:
+            connection.break_off()
+        else:
+            task.cancel()
+
+    async def _connect(self, connection: Connection, sock: socket.socket, address: Any) -> None:
+        """Begin with a connection; with TLS, once its handshake is done."""
+        tls: dict[str, Any] = {}
+        name = address_name(address)
+        try:
+            if self.ssl_context is not None:
+                if not await self._has_sent(sock):
+                    _LOGGER.debug("%s has connected, sent nothing, and gone", name)
+                    return
+                tls["ssl"] = self.ssl_context
+                # As long as an association may take; more than nothing is what asyncio asks for.
+                tls["ssl_handshake_timeout"] = max(self.ae.acse_timeout or 60, 0.001)
+            await self.loop.connect_accepted_socket(lambda: connection, sock, **tls)
+        except Exception as exc:
             what = "TLS handshake" if tls else "connection"
-            _LOGGER.error("The %s with %s:%s failed: %s", what, *address[:2], exc)
+            _LOGGER.error("The %s with %s failed: %s", what, name, str(exc) or type(exc).__name__)
+
+    async def _has_sent(self, sock: socket.socket) -> bool:
+        """Wait until a peer has sent something; False where it has gone instead."""
+        try:
+            await self._readable(sock)
+            return sock.recv(1, socket.MSG_PEEK) != b""
+        except NotImplementedError:  # it is not known before it is read
+            return True
+        except OSError:
+            return False
+
+    async def _readable(self, sock: socket.socket) -> None:
+        readable = asyncio.Event()
+        self.loop.add_reader(sock, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            self.loop.remove_reader(sock)
 
     async def _end_associations(self) -> None:
-        """Finish what is being done and release the associations; abort those that do not end."""
-        if self._associations and self._deadline > time.monotonic():
-            await asyncio.sleep(_GRACE)
+        """Let the associations end; abort those that have not at the deadline."""
         self.is_releasing = True
-        for assoc in self.active_associations:
-            assoc.is_ending = True
-            assoc.advance()
+        quiet_looks: dict[Association, int] = {}
         # In short waits, since a second call may bring the deadline forward.
         while self._associations and (left := self._deadline - time.monotonic()) > 0:
             self._stopped.clear()
+            seconds = min(self._quiet / _LOOKS, left, 0.1)
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._stopped.wait(), min(left, 0.1))
-        if self._associations:
-            _LOGGER.warning("Aborting %d associations at shutdown", len(self._associations))
-        for assoc in self.active_associations:
+                await asyncio.wait_for(self._stopped.wait(), seconds)
+            for assoc in list(self._associations):
+                # Counted, and not measured: a loop that stood still has not looked for requests.
+                looks = quiet_looks[assoc] = (
+                    quiet_looks.get(assoc, 0) + 1 if assoc.is_quiet() else 0
+                )
+                if looks * seconds >= self._quiet and not assoc.is_ending:
+                    assoc.end_soon()
+        if active := self.active_associations:
+            _LOGGER.warning(
+                "Aborting %d associations at shutdown, which cuts off %d requests",
+                *(len(active), sum(assoc.unanswered() for assoc in active)),
+            )
+        for connection in list(self.connections):
+            connection.read_no_more()
+        for assoc in list(self._associations):
             assoc.abort_reason = assoc.abort_reason or "shutdown"
             assoc.abort_soon()
         end = time.monotonic() + _CLOSING_TIMEOUT
@@ -447,7 +542,7 @@ class Server(AssociationServer):
         if self.tasks:
             await asyncio.wait(list(self.tasks), timeout=_CLOSING_TIMEOUT)
         await asyncio.sleep(0)
-        for assoc in self.active_associations:
+        for assoc in list(self._associations):
             assoc.end()  # its handler has not returned
 
     def _close(self) -> None:
@@ -466,15 +561,16 @@ class Server(AssociationServer):
             servers.remove(self)
         self._ended.set()
 
-    def stop(self, timeout: float = SHUTDOWN_TIMEOUT) -> None:
+    def stop(self, timeout: float = SHUTDOWN_TIMEOUT, quiet: float = QUIET) -> None:
         """Begin to shut down, without waiting; from any thread.
 
         Parameters
         ----------
-        timeout : float
+        timeout, quiet : float
             As for `shutdown`.
         """
         self._deadline = min(self._deadline, time.monotonic() + timeout)
+        self._quiet = min(self._quiet, quiet, timeout / 2)
         self._is_to_stop = True
         if self.loop is None:
             return
@@ -483,17 +579,25 @@ class Server(AssociationServer):
         except RuntimeError:  # the loop is closed
             self._ended.set()
 
-    def shutdown(self, timeout: float = SHUTDOWN_TIMEOUT) -> None:
-        """Stop taking connections, answer what has been asked, and release the associations.
+    def interrupt(self) -> None:
+        """Begin to shut down; called again, abort the associations that there still are."""
+        self.stop(0 if self._is_to_stop else SHUTDOWN_TIMEOUT)
+
+    def shutdown(self, timeout: float = SHUTDOWN_TIMEOUT, quiet: float = QUIET) -> None:
+        """Take no more connections, answer what still comes, and let the associations end.
 
         Returns when that is done; in a handler's thread, or the loop's, at once.
 
         Parameters
         ----------
         timeout : float
-            Seconds after which associations that have not ended are aborted.
+            Seconds after which associations that have not ended are aborted, and nothing is read
+            any more.
+        quiet : float
+            Seconds without a request after which an association is asked to be released. Half the
+            `timeout` where that is less.
         """
-        self.stop(timeout)
+        self.stop(timeout, quiet)
         if not self.is_own_thread():
             self._ended.wait()
             thread = self.thread
@@ -505,15 +609,15 @@ class Server(AssociationServer):
         if self.task is not None:
             await asyncio.wait([self.task])
 
-    async def close(self, timeout: float = SHUTDOWN_TIMEOUT) -> None:
+    async def close(self, timeout: float = SHUTDOWN_TIMEOUT, quiet: float = QUIET) -> None:
         """Shut down, and wait until that is done; in the server's loop.
 
         Parameters
         ----------
-        timeout : float
+        timeout, quiet : float
             As for `shutdown`.
         """
-        self.stop(timeout)
+        self.stop(timeout, quiet)
         await self.wait_closed()
 
     thread: threading.Thread | None = None

@@ -32,6 +32,11 @@ class Workers:
         What the threads are called.
     run : callable
         Called with each job, which it has to call.
+
+    Attributes
+    ----------
+    limit : int
+        As given, or set since.
     """
 
     def __init__(
@@ -42,7 +47,7 @@ class Workers:
         run: Callable[[Callable[[], None]], None],
     ) -> None:
         self._loop = loop
-        self._limit = limit
+        self.limit = limit
         self._name = name
         self._run = run
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -96,7 +101,7 @@ class Workers:
         """Add a thread if a job that was there at the last look still has none."""
         with self._lock:
             waiting = submitted - self._started
-            for _ in range(min(waiting, self._limit - self._threads)):
+            for _ in range(min(waiting, self.limit - self._threads)):
                 self._add_thread()
                 if self._is_short:
                     break
