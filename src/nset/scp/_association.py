@@ -29,7 +29,9 @@ from nset._command_set import CommandSetError
 from nset.primitive import N_SET
 from nset.pynetdicom import _provider
 from nset.scp._bindings import Bindings, rebound
+from nset.scp._counters import Tally
 from nset.scp._n_set import known_services, response_to, service_class
+from nset.scp._names import address_name, escaped
 from nset.scp._providers import DIMSEServiceProvider, DULServiceProvider
 
 if TYPE_CHECKING:
@@ -195,6 +197,8 @@ class Association(_StockAssociation):
         self.limits: Limits = server.limits
         self.abort_reason = ""  # as Counts.aborted has it, where it is known
         self._address = address
+        self._since = time.monotonic()
+        self._tally = Tally()
         self._connection = connection
         self._own_handlers: dict[Any, Any] | None = None
         self.bindings = server.bindings
@@ -203,6 +207,7 @@ class Association(_StockAssociation):
         self._was_requested = False
         self._was_counted = False
         self._is_over = False
+        self._is_finishing = False  # all but negotiating and serving leads to the end
         self._heard = 0.0  # when something had come last at the last look, while shutting down
         self._left: TimerHandle | None = None  # there where its peer has gone and a handler has not
         self._collided = False
@@ -369,6 +374,7 @@ class Association(_StockAssociation):
                 step()
                 continue
             self._connection.is_busy = True
+            self._is_finishing = step != self._negotiate
             if self.bindings.is_listened_to:
                 self.do_in_worker(step)
                 return
@@ -459,6 +465,12 @@ class Association(_StockAssociation):
             if self.acceptor._common_ext:  # which may name other service classes
                 self._connection.services = {}
             self.count("associations")
+            _NSET_LOGGER.info(
+                "Accepted the association with %s: %d of %d presentation contexts",
+                self.peer_name(),
+                len(self._accepted_cx),
+                len(self._accepted_cx) + len(self._rejected_cx),
+            )
             self.dul._idle_timer.start()
         else:
             self._kill = True
@@ -533,6 +545,7 @@ class Association(_StockAssociation):
 
     def _ask_for_release(self) -> None:
         _LOGGER.info("Releasing Association")
+        _NSET_LOGGER.info("Asking %s to release its association", self.peer_name())
         self.acse.send_release(is_response=False)
 
     def idle_too_long(self) -> None:
@@ -540,6 +553,11 @@ class Association(_StockAssociation):
         if not self._connection.has_room:
             self.abort_reason = self.abort_reason or "idle"
             _LOGGER.error("Network timeout reached")
+            _NSET_LOGGER.warning(
+                "Closing the connection with %s, which has taken nothing for %s s "
+                "(AE.network_timeout)",
+                *(self.peer_name(), self.network_timeout),
+            )
             self._connection.break_off()
         elif (
             self._connection.is_busy
@@ -556,6 +574,7 @@ class Association(_StockAssociation):
         self._idle = False
         _LOGGER.error("Network timeout reached")
         if self.network_timeout_response == "A-RELEASE":
+            _NSET_LOGGER.info("Asking %s to release its association", self.peer_name())
             self.submit(partial(self._try, self.release))
             return
         self.abort_reason = self.abort_reason or "idle"
@@ -572,6 +591,8 @@ class Association(_StockAssociation):
             self._count_abort("connection")
         if self.is_released:
             self.count("released")
+        if self._was_requested:
+            self._log_end()
         self.dul.to_user_queue.put(None)  # for whoever still waits
         self.dimse.msg_queue.close()
         self._connection.requests.clear()
@@ -580,7 +601,7 @@ class Association(_StockAssociation):
 
     def connection_lost(self) -> None:
         """Count no more, also where a handler goes on whose peer has gone."""
-        if not self._connection.is_busy or self._is_over:
+        if not self._connection.is_busy or self._is_finishing:
             return
         first = next(iter(self.dul.to_user_queue.queue), None)
         if isinstance(first, A_ABORT | A_P_ABORT):
@@ -649,6 +670,7 @@ class Association(_StockAssociation):
         self._count_abort("local")
         self._reactor_checkpoint.open()
         _LOGGER.info("Aborting Association")
+        self._log_abort()
         try:
             if self.dul.state in ("Sta1", "Sta2"):
                 self.is_aborted = True  # nobody to tell
@@ -685,6 +707,7 @@ class Association(_StockAssociation):
 
     def message_came(self, context_id: int, message: Any) -> None:
         """Serve any other message in its turn; from any thread."""
+        self._count_request(message)
         self._connection.requests.append((context_id, message))
         if len(self._connection.requests) >= self.limits.pending_requests:
             if self._server.is_loop_thread():
@@ -726,7 +749,6 @@ class Association(_StockAssociation):
             refuse = partial(_provider._refuse, self, message, context_id, refusal)
             self.do_in_worker(refuse)
             return
-        self.count("requests")
         self.do_in_worker(partial(self._serve_request, message, context_id))
 
     def _give_up_release(self) -> None:
@@ -758,12 +780,12 @@ class Association(_StockAssociation):
         if self._sent_abort and not had_aborted:
             _NSET_LOGGER.error(
                 "Aborted the association with %s while its %s was served: %s, context %d",
-                *(self.peer_name(), msg.msg_type, _sop_class(msg), context_id),
+                *(self.peer_name(), msg.msg_type, escaped(_sop_class(msg)), context_id),
             )
 
     def serve_aside(self, message: Any, context_id: int) -> None:
         """Serve an N-EVENT-REPORT at once, as pynetdicom does; from any thread."""
-        self.count("requests")
+        self._count_request(message)
         self.submit(partial(self._try, partial(self._serve_request, message, context_id)))
 
     def answer(self, event: Any, service: Any, answer: Any) -> None:
@@ -789,16 +811,73 @@ class Association(_StockAssociation):
         if self._can_send():
             self._connection.send_in_pieces(pdus)
 
-    def count_response(self, code: Any) -> None:
+    def _count_request(self, message: Any) -> None:
+        self._server.counters.count_request(self._tally, _service(message))
+
+    def count_response(self, message: Any) -> None:
         """Count a response that does not go the short way."""
-        if isinstance(code, int) and code >= 0:
-            self._server.counters.count_status(code)
+        code = getattr(message, "Status", None)
+        if isinstance(code, int) and code >= 0 and self._can_send():
+            self._server.counters.count_response(self._tally, _service(message), code)
+
+    # -- What the log says -------------------------------------------------------------------------
 
     def peer_name(self) -> str:
-        """Name the peer: AE title and address."""
+        """Name the peer: AE title and address, or the address alone where there is no title yet."""
         peer = self.requestor
         title = peer.ae_title or (peer.primitive.calling_ae_title if peer.primitive else "")
-        return f"{title}@{self._address[0]}:{self._address[1]}"
+        name = address_name(self._address)
+        return f"{escaped(title)}@{name}" if title else name
+
+    def note_rejection(self, result: int, source: int, reason: int) -> None:
+        """Count an A-ASSOCIATE-RJ that is sent, and say why."""
+        self.count("rejected")
+        ae, primitive = self.ae, self.requestor.primitive
+        called = escaped(primitive.called_ae_title) if primitive else ""
+        reasons = {
+            (1, 1, 3): "its AE title is not among AE.require_calling_aet",
+            (1, 1, 7): f"it calls {called}, not {self.acceptor.ae_title} (AE.require_called_aet)",
+            (1, 2, 2): "its protocol version is not 1",
+            (2, 2, 1): "its user identity was refused (EVT_USER_ID)",
+            (2, 3, 2): f"{ae.maximum_associations} associations already (AE.maximum_associations)",
+        }
+        default = f"result {result}, source {source}, reason {reason} (PS3.8 Table 9-21)"
+        _NSET_LOGGER.warning(
+            "Rejecting the association with %s: %s",
+            *(self.peer_name(), reasons.get((result, source, reason), default)),
+        )
+
+    def _log_abort(self) -> None:
+        """Say why an association is aborted; with faults, that has been said."""
+        level, why = {
+            "idle": (logging.WARNING, f"nothing for {self.network_timeout} s (AE.network_timeout)"),
+            "shutdown": (logging.WARNING, "the server is shut down"),
+            "error": (logging.WARNING, "an error of the server's or of a handler"),
+            "local": (logging.INFO, "the program does"),
+        }.get(self.abort_reason, (logging.DEBUG, self.abort_reason))
+        _NSET_LOGGER.log(level, "Aborting the association with %s: %s", self.peer_name(), why)
+
+    def _log_end(self) -> None:
+        """Say in one line what there was of an association."""
+        if not _NSET_LOGGER.isEnabledFor(logging.INFO):
+            return
+        connection, primitive = self._connection, self.requestor.primitive
+        end = "released" if self.is_released else "rejected" if self.is_rejected else ""
+        _NSET_LOGGER.info(
+            "The association of %s with %s has ended: %.1f s, %s, %d bytes received, %d sent, %s",
+            self.peer_name(),
+            escaped(primitive.called_ae_title) if primitive else self.acceptor.ae_title,
+            time.monotonic() - self._since,
+            self._tally.summary(connection.requests_read, connection.sent),
+            connection.bytes_received,
+            connection.bytes_sent,
+            end or f"aborted ({self.abort_reason})",
+        )
+
+
+def _service(message: Any) -> str:
+    """Name the service of a message."""
+    return type(message).__name__.replace("_", "-")
 
 
 def _sop_class(message: Any) -> Any:

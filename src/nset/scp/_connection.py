@@ -1,6 +1,7 @@
 """One connection: bytes in, bytes out, and how much of either may wait."""
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from nset.scp._providers import CLOSED
 
 if TYPE_CHECKING:
     from nset.scp._server import Server
+
+_LOGGER = logging.getLogger("nset")
 
 # Seconds that a peer has at most to close the connection once the association is over, also where
 # the ARTIM timer, the AE's acse_timeout, would give it more.
@@ -83,7 +86,7 @@ class Connection(RequestPath, asyncio.Protocol):
         self.requests, self.inbox, self.outbox = [], [], []
         self.contexts = {}
         self.services = known_services
-        self.sent = server.counters.fast_statuses
+        self.sent = {}
         self.event_class = SetEvent
         self.is_enabled = messages_are_logged
         self.begin = server.begin
@@ -109,6 +112,7 @@ class Connection(RequestPath, asyncio.Protocol):
         """End: the connection is closed, by whomever."""
         self._is_connected = False
         self.is_closed = True
+        self._log_loss()
         self.socket = None
         self.outbox.clear()
         if self._room is not None:
@@ -124,6 +128,19 @@ class Connection(RequestPath, asyncio.Protocol):
         if self.assoc.is_awaiting:
             self.loop.call_later(_AWAITED, self.assoc.wait_no_more)
         self.assoc.connection_lost()
+
+    def _log_loss(self) -> None:
+        """Say what else than an association has ended."""
+        if not self.bytes_received:
+            _LOGGER.debug("%s has connected, sent nothing, and gone", self.assoc.peer_name())
+        elif self.assoc.is_established and (progress := self.assoc.progress()):
+            message_id, length = progress
+            _LOGGER.warning(
+                "Lost the connection with %s amid a message: %s, %d bytes so far",
+                self.assoc.peer_name(),
+                "its Message ID is not known" if message_id is None else f"Message ID {message_id}",
+                length,
+            )
 
     def pause_writing(self) -> None:
         """Note that the peer takes less than is sent: then nothing more is read from it."""

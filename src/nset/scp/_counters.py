@@ -1,7 +1,7 @@
 """What a monitoring system may want to know of a server."""
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any, NamedTuple
 
 from nset import status
@@ -50,14 +50,20 @@ class Counts(NamedTuple):
 
 
 class Counters:
-    """Counts; what is frequent is counted by each association and added up when asked for."""
+    """Counts; what is frequent is counted by each connection and added up when asked for.
+
+    Attributes
+    ----------
+    connections : set
+        Those that are open.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _events, _aborted and _statuses
+        self._lock = threading.Lock()  # guards all of it, and that a connection counts once
         self._events: Counter[str] = Counter()
         self._aborted: Counter[str] = Counter()
         self._statuses: Counter[int] = Counter()
-        self.fast_statuses: dict[int, int] = {}  # the loop's thread alone changes it
+        self.connections: set[Any] = set()
 
     def count(self, what: str, number: int = 1) -> None:
         """Count something that has happened."""
@@ -69,20 +75,39 @@ class Counters:
         with self._lock:
             self._aborted[reason] += 1
 
-    def count_status(self, code: int) -> None:
-        """Count a response."""
+    def count_request(self, tally: "Tally", service: str) -> None:
+        """Count a request that has come another way than the short one."""
         with self._lock:
+            tally.requests[service] += 1
+            self._events["requests"] += 1
+            self._events["n_set_requests"] += service == "N-SET"
+
+    def count_response(self, tally: "Tally", service: str, code: int) -> None:
+        """Count a response that has gone another way."""
+        with self._lock:
+            tally.responses[service, code] += 1
             self._statuses[code] += 1
 
-    def counts(self, connections: list[Any], open_associations: int) -> Counts:
+    def close(self, connection: Any) -> None:
+        """Add what a connection has counted, which is closed."""
+        with self._lock:
+            self.connections.discard(connection)
+            self._add(connection, self._events, self._statuses)
+
+    def _add(self, connection: Any, events: Counter[str], statuses: Counter[int]) -> None:
+        events["requests"] += connection.requests_read
+        events["n_set_requests"] += connection.requests_read
+        events["bytes_received"] += connection.bytes_received
+        events["bytes_sent"] += connection.bytes_sent
+        statuses.update(dict(connection.sent))  # a copy: the loop's thread goes on
+
+    def counts(self, open_connections: int, open_associations: int) -> Counts:
         """Add up.
 
         Parameters
         ----------
-        connections : list of Connection
-            Those that are open.
-        open_associations : int
-            How many associations are established.
+        open_connections, open_associations : int
+            How many there are.
 
         Returns
         -------
@@ -92,24 +117,74 @@ class Counters:
         with self._lock:
             events, aborted = self._events.copy(), self._aborted.copy()
             statuses = self._statuses.copy()
-        statuses.update(dict(self.fast_statuses))
-        n_set_requests = sum(one.requests_read for one in connections)
-        responses = dict.fromkeys(_CATEGORIES, 0)
-        for code, number in statuses.items():
-            responses[status.category(code)] += number
+            for connection in self.connections:
+                self._add(connection, events, statuses)
         return Counts(
             connections=events["connections"],
             refused_connections=events["refused_connections"],
-            open_connections=len(connections),
+            open_connections=open_connections,
             associations=events["associations"],
             open_associations=open_associations,
             rejected=events["rejected"],
             released=events["released"],
             aborted=dict(aborted),
-            requests=events["requests"] + n_set_requests,
-            n_set_requests=events["n_set_requests"] + n_set_requests,
-            responses={category: number for category, number in responses.items() if number},
-            bytes_received=events["bytes_received"]
-            + sum(one.bytes_received for one in connections),
-            bytes_sent=events["bytes_sent"] + sum(one.bytes_sent for one in connections),
+            requests=events["requests"],
+            n_set_requests=events["n_set_requests"],
+            responses=by_category(statuses),
+            bytes_received=events["bytes_received"],
+            bytes_sent=events["bytes_sent"],
         )
+
+
+class Tally:
+    """What one association was asked, and has answered, another way than the short one.
+
+    Attributes
+    ----------
+    requests : Counter
+        By service, such as ``"C-ECHO"``.
+    responses : Counter
+        By service and status.
+    """
+
+    __slots__ = ("requests", "responses")
+
+    def __init__(self) -> None:
+        self.requests: Counter[str] = Counter()
+        self.responses: Counter[tuple[str, int]] = Counter()
+
+    def summary(self, n_set_requests: int, n_set_statuses: dict[int, int]) -> str:
+        """Say what there was, with what has gone the short way.
+
+        Parameters
+        ----------
+        n_set_requests : int
+            Requests that have come the short way.
+        n_set_statuses : dict of int to int
+            Responses that have gone it, by status.
+
+        Returns
+        -------
+        str
+            As in ``N-SET 3 (2 Success, 1 Warning), C-ECHO 1 (1 Success)``.
+        """
+        requests, statuses = Counter(self.requests), defaultdict[str, Counter[int]](Counter)
+        requests["N-SET"] += n_set_requests
+        statuses["N-SET"].update(n_set_statuses)
+        for (service, code), number in self.responses.items():
+            statuses[service][code] += number
+        shown = []
+        for service, number in requests.items():
+            if number:
+                answers = by_category(statuses[service]).items()
+                listed = ", ".join(f"{count} {category}" for category, count in answers)
+                shown.append(f"{service} {number} ({listed or 'no response'})")
+        return ", ".join(shown) or "no requests"
+
+
+def by_category(statuses: Counter[int]) -> dict[str, int]:
+    """Add up statuses by their category (PS3.7 Annex C)."""
+    numbers = dict.fromkeys(_CATEGORIES, 0)
+    for code, number in statuses.items():
+        numbers[status.category(code)] += number
+    return {category: number for category, number in numbers.items() if number}

@@ -30,6 +30,7 @@ from nset._implementation import peek
 from nset._pdu import PduError
 from nset.primitive import N_SET
 from nset.pynetdicom import _messages, _provider
+from nset.scp._names import escaped
 from nset.scp._queues import IdleTimer, Mailbox, Responses, Timer
 from nset.wire import encode_pdus
 
@@ -240,6 +241,9 @@ class DULServiceProvider(_StockDUL):
         if data is CLOSED:
             self.event_queue.put("Evt17")
             return True
+        if data[0] == _pdu.ABORT:  # whoever on the other side is its source
+            assoc: Any = self.assoc
+            assoc.abort_reason = assoc.abort_reason or "peer"
         try:
             pdu, event = self._decode_pdu(bytearray(data))
             if isinstance(pdu, P_DATA_TF) and not pdu.presentation_data_value_items:
@@ -262,17 +266,20 @@ class DULServiceProvider(_StockDUL):
         )
         if isinstance(fault, PduError):
             _LOGGER.error(
-                "Aborting the association with %s: invalid PDU: %s", assoc.peer_name(), fault
+                "Aborting the association with %s: invalid PDU: %s",
+                assoc.peer_name(),
+                escaped(fault),
             )
         else:
             _provider._log_abort(assoc, fault)
         self.event_queue.put("Evt19")
 
     def _send(self, pdu: Any) -> None:
+        assoc: Any = self.assoc
         if isinstance(pdu, A_ABORT_RQ) and pdu.source == _PROVIDER:
             pdu.reason_diagnostic = self.fault  # pynetdicom does not know
         elif isinstance(pdu, A_ASSOCIATE_RJ):
-            self.assoc.count("rejected")  # type: ignore[attr-defined]
+            assoc.note_rejection(pdu.result, pdu.source, pdu.reason_diagnostic)
         if isinstance(pdu, (A_RELEASE_RQ, A_RELEASE_RP, A_ABORT_RQ)):
             self.socket.stop_messages()  # none is sent behind a release or an abort
         super()._send(pdu)
@@ -525,7 +532,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         """
         assoc: Any = self.assoc
         if primitive.MessageIDBeingRespondedTo is not None:
-            assoc.count_response(getattr(primitive, "Status", None))
+            assoc.count_response(primitive)
         else:
             self._note_request(primitive)
         is_observed = assoc.is_observed()

@@ -273,7 +273,7 @@ class Server(AssociationServer):
     def counts(self) -> Counts:
         """What a monitoring system may want to know."""
         established = sum(assoc.is_established for assoc in self.active_associations)
-        return self.counters.counts(list(self.connections), established)
+        return self.counters.counts(len(self.connections), established)
 
     def new_association(self, connection: Connection, address: Any) -> Association:
         """Make the association of a new connection."""
@@ -302,6 +302,7 @@ class Server(AssociationServer):
         """Note that a connection is open, and its TLS handshake done."""
         self._connecting.pop(connection, None)
         self.connections.add(connection)
+        self.counters.connections.add(connection)
 
     def heard(self, connection: Connection) -> None:
         """Note that a PDU has come."""
@@ -313,11 +314,7 @@ class Server(AssociationServer):
         """Note that a connection is closed."""
         self.heard(connection)
         self.connections.discard(connection)
-        requests = connection.requests_read
-        self.counters.count("requests", requests)
-        self.counters.count("n_set_requests", requests)
-        self.counters.count("bytes_received", connection.bytes_received)
-        self.counters.count("bytes_sent", connection.bytes_sent)
+        self.counters.close(connection)
 
     def contexts_for(self, requested: list[PresentationContext]) -> list[PresentationContext]:
         """Give those supported contexts that matter to a request: one for each abstract syntax.
