@@ -162,6 +162,34 @@ def test_properties_of_a_subclass_are_asked(twin):
     assert element(0x0800, 0x0101) + error in response.to_command_set()
 
 
+@twins
+@pytest.mark.parametrize(
+    ("keyword", "value", "tag"),
+    [
+        ("MessageID", 9, 0x0110),
+        ("RequestedSOPInstanceUID", UID("1.2.34"), 0x1001),
+        ("MessageIDBeingRespondedTo", 9, 0x0120),
+        ("Status", 0x0107, 0x0900),
+        ("AffectedSOPClassUID", UID("1.2.34"), 0x0002),
+    ],
+)
+def test_a_property_that_is_patched_into_the_class_is_asked(twin, keyword, value, tag, monkeypatch):
+    cls, slowly = codec(twin)
+    fields = {"Status": 0, "RequestedSOPInstanceUID": "1.2.3", "AffectedSOPClassUID": "1.2.3"}
+    is_response = tag in (0x0120, 0x0900, 0x0002)
+    primitive = build(
+        cls, fields | {"MessageIDBeingRespondedTo" if is_response else "MessageID": 7}
+    )
+    before = primitive.to_command_set()
+    monkeypatch.setattr(cls, keyword, property(lambda self: value))
+    expected = element(tag, value if type(value) is int else value.encode())
+    assert expected not in before
+    assert expected in primitive.to_command_set()
+    assert primitive.to_command_set() == slowly(primitive)
+    monkeypatch.undo()
+    assert primitive.to_command_set() == before
+
+
 # -- Whether a data set follows -------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """PduReader and encode_response of both twins: what is taken out of a stream, and what is left."""
 
+import gc
 import importlib
 import random
 import struct
@@ -387,6 +388,38 @@ def test_a_stream_of_a_pdu_chopped_byte_by_byte_takes_no_long_time():
     assert read_by_all(chopped(sent, 16), limits) == [taken(7, data_set)]
 
 
+# -- What is kept ---------------------------------------------------------------------------------
+
+
+def streams_of(data):
+    """Every stream in the process that holds this."""
+    streams = [one for one in gc.get_objects() if type(one) is BytesIO and not one.closed]
+    return [one for one in streams if one.getvalue() == data]
+
+
+@twins
+@pytest.mark.parametrize("end", ["last fragment", "fault", "give up"])
+def test_nothing_is_kept_of_a_request_that_has_ended(twin, end):
+    """Its data set may be large, and the next one may never come."""
+    data = b"to be found in this test alone"
+    reader = twin.module.PduReader(*LIMITS, twin.nset.N_SET)
+    reader.is_fast = True
+    reader.feed(p_data((1, COMMAND | LAST, request()), (1, 0, data)))
+    assert reader.next() is None
+    if end == "last fragment":
+        reader.feed(p_data((1, LAST, b"")))
+        asked = reader.next()
+        assert streams_of(data) == [asked.ModificationList]
+        del asked
+    elif end == "fault":
+        reader.feed(p_data((1, COMMAND | LAST, C_ECHO)))
+        with pytest.raises(twin.nset.CommandSetError):
+            reader.next()
+    else:
+        reader.give_up()
+    assert streams_of(data) == []
+
+
 # -- Requests that are left to others -------------------------------------------------------------
 
 DATA = b"\x08\x00\x05\x00\x0a\x00\x00\x00ISO_IR 100"
@@ -447,6 +480,41 @@ def test_a_whole_command_set_behind_the_beginning_of_another_is_left_to_others()
 
 NEXT = p_data((1, COMMAND | LAST, request(8)), (1, LAST, DATA))
 NEXT_READ = taken(8, DATA)
+
+
+PDVS = p_data((1, COMMAND | LAST, request()), (1, LAST, b"data"))[6:]
+
+
+def longer(by):
+    """The PDVs, of which the last one says that it is longer by so many bytes than it is."""
+    at = len(PDVS) - 10
+    (length,) = struct.unpack_from(">I", PDVS, at)
+    return PDVS[:at] + struct.pack(">I", length + by) + PDVS[at + 4 :]
+
+
+MALFORMED = {
+    "a length of 0 before them": bytes(4) + PDVS,
+    "a length of 0 behind them": PDVS + bytes(4),
+    "a length of 1 before them": b"\0\0\0\1\1" + PDVS,
+    "a length of 1 behind them": PDVS + b"\0\0\0\1\1",
+    "the last runs past the end by 1": longer(1),
+    "the last runs past the end by 2": longer(2),
+    "the last runs past the end by 4": longer(4),
+    "the last ends 1 before the end": longer(-1),
+    "the last ends 4 before the end": longer(-4),
+    "a header is cut": PDVS + b"\0\0\0\2\1",
+}
+
+
+@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_pdu_is_left_whole(body):
+    assert read_by_all([pdu(P_DATA_TF, body) + NEXT]) == [pdu(P_DATA_TF, body), NEXT_READ]
+
+
+def test_the_shortest_pdv_is_one():
+    """Of a length of 2: context ID and control header."""
+    pdvs = (1, COMMAND | LAST, request()), (1, 0, b""), (1, 0, b"data"), (1, LAST, b"")
+    assert read_by_all([p_data(*pdvs)]) == [taken(7, b"data")]
 
 
 @twins
@@ -685,6 +753,26 @@ def test_encode_response_to_no_request(twin, change):
     assert twin.module.encode_response(asked, 0, 0) is not None
     change(asked)
     assert twin.module.encode_response(asked, 0, 0) is None
+
+
+@twins
+@pytest.mark.parametrize("context_id", [1, 2, 254, 255])
+def test_encode_response_in_the_first_and_the_last_context(twin, context_id):
+    asked = received(twin, 7, MPPS, INSTANCE, context_id)
+    encoded = twin.module.encode_response(asked, 0, 0)
+    assert encoded is not None
+    assert encoded[6:12] == struct.pack(">IBB", len(encoded) - 10, context_id, COMMAND | LAST)
+
+
+@twins
+def test_encode_response_of_just_the_length_that_the_peer_takes(twin):
+    asked = received(twin, 7, MPPS, INSTANCE, 1)
+    encoded = twin.module.encode_response(asked, 0, 0)
+    length = len(encoded) - 6
+    for limit in (length, length + 1, 2**32 - 1):
+        assert twin.module.encode_response(asked, 0, limit) == encoded
+    for limit in (length - 1, length - 2, length - 6, 8, 1):
+        assert twin.module.encode_response(asked, 0, limit) is None
 
 
 @twins

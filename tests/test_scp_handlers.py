@@ -488,3 +488,16 @@ class TestBinding:
                 assert one.message.command_set.CommandField in (0x0120, 0x8120)
             server.unbind(event, heard.put)
             assoc.release()
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("event", [evt.EVT_DIMSE_SENT, evt.EVT_PDU_SENT], ids=str)
+    def test_whoever_begins_to_listen_in_the_handler_hears_its_answer(self, nset, kind, event):
+        heard = Queue()
+
+        def handle(asked):
+            asked.assoc.bind(event, heard.put)
+            return 0x0000, None
+
+        with asked_by(kind, handle, nset) as (_, assoc):
+            assert send(assoc)[0].Status == 0x0000
+            assert heard.get(timeout=TIMEOUT).event == event

@@ -1,0 +1,180 @@
+"""RequestPath of both twins: which requests and answers go the fast path, and which are left."""
+
+import pytest
+from acceptors import one_pdu
+from associations import MPPS
+from raw_peer import COMMAND, LAST, p_data, pdu
+from test_pdu_reader import DATA, LIMITS, request, twins
+
+LEFT = (
+    "take_request",
+    "take_pdu",
+    "take_fault",
+    "answer_slowly",
+    "answered",
+    "send_quietly",
+    "hold",
+    "read_later",
+)
+
+
+class Service:
+    statuses = {0x0000: ("Success", ""), 0x0110: ("Failure", "")}  # noqa: RUF012
+
+
+def path_of(twin, function):
+    """A path with nothing to do, whose handler is called in the loop; and what it has done."""
+    done = []
+
+    class Path(twin.module.RequestPath):
+        def failed(self, exc):
+            done.append("failed")
+            return 0x0110, None
+
+    def leave(name):
+        return lambda self, *args: done.append(name)
+
+    for name in LEFT:
+        setattr(Path, name, leave(name))
+
+    class Event(twin.module.SetEventBase):
+        pass
+
+    def handle(event):
+        done.append(f"handler {event.request.MessageID}")
+        return function(path)
+
+    path = Path(*LIMITS, twin.nset.N_SET)
+    path.handler = handle, (), twin.nset._pdu.IN_LOOP
+    path.event_class, path.contexts, path.services = Event, {1: "context"}, {MPPS: Service}
+    path.requests, path.inbox, path.outbox, path.primitives, path.sent = [], [], [], [], {}
+    path.transmit = lambda pdu: done.append("sent")
+    path.is_enabled = lambda level: False
+    path.is_transferring = True
+    return path, done
+
+
+def sent(message_id=7):
+    return one_pdu(request(message_id), DATA)
+
+
+def succeed(path):
+    return 0x0000, None
+
+
+@twins
+def test_a_request_that_finds_nothing_else_to_do(twin):
+    path, done = path_of(twin, succeed)
+    path.data_received(sent(7) + sent(8))
+    assert done == ["handler 7", "sent", "handler 8", "sent"]
+    assert path.sent == {0x0000: 2}
+    assert not path.is_busy
+
+
+def put(name, value):
+    return lambda path: setattr(path, name, value)
+
+
+@twins
+@pytest.mark.parametrize(
+    "change",
+    [
+        put("is_busy", True),
+        put("is_receiving", True),
+        put("requests", [(1, "a request that waits")]),
+        put("contexts", {3: "another context"}),
+        put("services", {}),
+    ],
+    ids=["is_busy", "is_receiving", "requests", "contexts", "services"],
+)
+def test_a_request_that_does_not_is_left(twin, change):
+    path, done = path_of(twin, succeed)
+    change(path)
+    path.data_received(sent(7))
+    assert done == ["take_request"]
+
+
+@twins
+def test_a_request_behind_one_that_has_come_to_wait_is_left(twin):
+    """No request overtakes another."""
+    path, done = path_of(
+        twin, lambda path: path.requests.append((1, "a request")) or (0x0000, None)
+    )
+    path.data_received(sent(7) + sent(8))
+    assert done == ["handler 7", "sent", "answered", "take_request"]
+
+
+@twins
+def test_a_request_behind_the_end_of_the_association_is_left(twin):
+    path, done = path_of(twin, succeed)
+    path.take_pdu = lambda pdu: setattr(path, "is_transferring", False)
+    path.data_received(sent(7) + pdu(0x05, bytes(4)) + sent(8))
+    assert done == ["handler 7", "sent", "take_request"]
+
+
+@twins
+@pytest.mark.parametrize(
+    ("name", "value"), [("is_observed", True), ("is_transferring", False)], ids=lambda value: value
+)
+def test_an_answer_is_left_where_the_handler_has_changed_what_it_needs(twin, name, value):
+    def handle(path):
+        setattr(path, name, value)
+        return 0x0000, None
+
+    path, done = path_of(twin, handle)
+    path.data_received(sent())
+    assert done == ["handler 7", "answer_slowly"]
+    assert path.sent == {}
+
+
+@twins
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (0x0000, b""),
+        (0x0111, None),
+        (True, None),
+        [0x0000, None],
+        (0x0000,),
+        (0x0000, None, None),
+        0x0000,
+        None,
+    ],
+    ids=repr,
+)
+def test_an_answer_that_takes_more_thought_is_left(twin, answer):
+    path, done = path_of(twin, lambda path: answer)
+    path.data_received(sent())
+    assert done == ["handler 7", "answer_slowly"]
+
+
+@twins
+def test_an_answer_where_messages_are_logged_is_left(twin):
+    path, done = path_of(twin, succeed)
+    path.data_received(p_data((1, COMMAND | LAST, request())))
+    path.is_enabled = lambda level: True
+    path.data_received(p_data((1, LAST, DATA)))
+    assert done == ["handler 7", "answer_slowly"]
+
+
+@twins
+def test_an_answer_behind_what_waits_to_be_sent(twin):
+    path, done = path_of(twin, lambda path: path.outbox.append(b"PDU") or (0x0000, None))
+    path.data_received(sent())
+    assert done == ["handler 7", "send_quietly"]
+
+
+@twins
+@pytest.mark.parametrize("name", ["requests", "primitives"])
+def test_whoever_waits_is_told_of_an_answer(twin, name):
+    path, done = path_of(twin, lambda path: getattr(path, name).append(1) or (0x0000, None))
+    path.data_received(sent())
+    assert done == ["handler 7", "sent", "answered"]
+
+
+@twins
+def test_a_handler_that_raises(twin):
+    path, done = path_of(twin, lambda path: 1 / 0)
+    path.data_received(sent())
+    assert done == ["handler 7", "failed", "sent"]
+    assert path.sent == {0x0110: 1}
