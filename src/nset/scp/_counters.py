@@ -65,6 +65,10 @@ class Counters:
         self._statuses: Counter[int] = Counter()
         self.connections: set[Any] = set()
 
+    def renew_lock(self) -> None:
+        """Make a lock that nobody holds, in a process that has been forked."""
+        self._lock = threading.Lock()
+
     def count(self, what: str, number: int = 1) -> None:
         """Count something that has happened."""
         with self._lock:

@@ -6,9 +6,11 @@ import contextvars
 import inspect
 import logging
 import math
+import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -138,6 +140,7 @@ class Server(AssociationServer):
         self.socket.setblocking(False)
         self.local = AddressInformation.from_tuple(self.server_address)
         ae._servers.append(self)  # type: ignore[arg-type]
+        _servers.add(self)
 
     def server_bind(self) -> None:
         """Bind the listening socket; an error names the address."""
@@ -558,6 +561,25 @@ class Server(AssociationServer):
             servers.remove(self)
         self._ended.set()
 
+    def end_in_child(self) -> None:
+        """Let go of all that a forked process has of the server; that of its parent goes on.
+
+        Neither the loop is touched, whose epoll they share, nor is a connection shut down.
+        """
+        # Threads that are not there any more may have held these.
+        self.handlers_lock, self._ended = threading.Lock(), threading.Event()
+        self.counters.renew_lock()
+        connections = [*self.connections, *self._connecting]
+        for connection in connections:
+            connection.is_closed = True
+        for sock in (self.socket, *(connection.socket for connection in connections)):
+            if sock is not None and sock.fileno() >= 0:
+                os.close(sock.detach())
+        self._associations, self.connections, self.tasks = {}, set(), set()
+        self.counters.connections = set()
+        self.loop = self.thread = self.task = None
+        self._leave()
+
     def stop(self, timeout: float = SHUTDOWN_TIMEOUT, quiet: float = QUIET) -> None:
         """Begin to shut down, without waiting; from any thread.
 
@@ -641,6 +663,18 @@ class Server(AssociationServer):
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+_servers: "weakref.WeakSet[Server]" = weakref.WeakSet()
+
+
+def _end_in_child() -> None:
+    for server in list(_servers):
+        server.end_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_end_in_child)
 
 
 class _Worker(threading.local):
