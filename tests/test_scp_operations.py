@@ -713,3 +713,19 @@ def test_a_forked_process_has_nothing_of_the_server(nset, how, loop):
     assert ended.stderr == ""
     wanted = "False\n" if how == "exec" else "[True, True, True, True]\nfree\n"
     assert ended.stdout == wanted
+
+
+def test_an_option_that_a_socket_does_not_take_any_more(nset, monkeypatch, caplog):
+    """As on macOS, where the peer has gone already."""
+    stock = socket.socket.setsockopt
+
+    def setsockopt(self, level, option, value):
+        if option == socket.TCP_NODELAY and threading.current_thread() is server.thread:
+            raise OSError(22, "Invalid argument")
+        stock(self, level, option, value)
+
+    with accepting(nset) as server:
+        monkeypatch.setattr(socket.socket, "setsockopt", setsockopt)
+        with Peer(port(server), MPPS) as peer:
+            peer.release()
+        assert caplog.records == []

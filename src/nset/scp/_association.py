@@ -31,7 +31,7 @@ from nset.pynetdicom import _provider
 from nset.scp._bindings import Bindings, rebound
 from nset.scp._counters import Tally
 from nset.scp._n_set import known_services, response_to, service_class
-from nset.scp._names import address_name, escaped
+from nset.scp._names import address_name
 from nset.scp._providers import DIMSEServiceProvider, DULServiceProvider
 
 if TYPE_CHECKING:
@@ -780,7 +780,7 @@ class Association(_StockAssociation):
         if self._sent_abort and not had_aborted:
             _NSET_LOGGER.error(
                 "Aborted the association with %s while its %s was served: %s, context %d",
-                *(self.peer_name(), msg.msg_type, escaped(_sop_class(msg)), context_id),
+                *(self.peer_name(), msg.msg_type, _sop_class(msg), context_id),
             )
 
     def serve_aside(self, message: Any, context_id: int) -> None:
@@ -827,13 +827,13 @@ class Association(_StockAssociation):
         peer = self.requestor
         title = peer.ae_title or (peer.primitive.calling_ae_title if peer.primitive else "")
         name = address_name(self._address)
-        return f"{escaped(title)}@{name}" if title else name
+        return f"{title}@{name}" if title else name
 
     def note_rejection(self, result: int, source: int, reason: int) -> None:
         """Count an A-ASSOCIATE-RJ that is sent, and say why."""
         self.count("rejected")
         ae, primitive = self.ae, self.requestor.primitive
-        called = escaped(primitive.called_ae_title) if primitive else ""
+        called = primitive.called_ae_title if primitive else ""
         reasons = {
             (1, 1, 3): "its AE title is not among AE.require_calling_aet",
             (1, 1, 7): f"it calls {called}, not {self.acceptor.ae_title} (AE.require_called_aet)",
@@ -866,7 +866,7 @@ class Association(_StockAssociation):
         _NSET_LOGGER.info(
             "The association of %s with %s has ended: %.1f s, %s, %d bytes received, %d sent, %s",
             self.peer_name(),
-            escaped(primitive.called_ae_title) if primitive else self.acceptor.ae_title,
+            primitive.called_ae_title if primitive else self.acceptor.ae_title,
             time.monotonic() - self._since,
             self._tally.summary(connection.requests_read, connection.sent),
             connection.bytes_received,

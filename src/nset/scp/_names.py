@@ -9,9 +9,3 @@ def address_name(address: Any) -> str:
         return str(address)
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
-
-
-def escaped(text: Any) -> str:
-    """Give what a peer has sent so that it can't forge a line of the log."""
-    shown = str(text)
-    return shown if shown.isprintable() else shown.encode("unicode_escape").decode("ascii")

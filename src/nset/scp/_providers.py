@@ -30,7 +30,6 @@ from nset._implementation import peek
 from nset._pdu import PduError
 from nset.primitive import N_SET
 from nset.pynetdicom import _messages, _provider
-from nset.scp._names import escaped
 from nset.scp._queues import IdleTimer, Mailbox, Responses, Timer
 from nset.wire import encode_pdus
 
@@ -268,7 +267,7 @@ class DULServiceProvider(_StockDUL):
             _LOGGER.error(
                 "Aborting the association with %s: invalid PDU: %s",
                 assoc.peer_name(),
-                escaped(fault),
+                fault,
             )
         else:
             _provider._log_abort(assoc, fault)
