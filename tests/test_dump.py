@@ -557,8 +557,8 @@ def test_command_set_that_is_too_long(dump):
 
 
 def test_a_lot_is_not_listed(nset, dump, monkeypatch):
-    module = importlib.import_module("nset.dump")
-    monkeypatch.setattr(module, "MAX_ENTRIES", 100)
+    limits = importlib.import_module("nset.dump._limits")
+    monkeypatch.setattr(limits, "MAX_ENTRIES", 100)
     streams = {
         "elements": p_data(3, ECHO) * 100,
         "PDVs": p_data(1, b"ab") * 1000,
@@ -735,7 +735,7 @@ def test_files_that_cannot_be_read(nset, run, tmp_path, monkeypatch):
     text = tmp_path / "text"
     text.write_text("no hex", encoding="ascii")
     assert "neither a command set" in run(str(text)).stderr
-    monkeypatch.setattr(importlib.import_module("nset.dump"), "MAX_INPUT", 67)
+    monkeypatch.setattr(importlib.import_module("nset.dump._limits"), "MAX_INPUT", 67)
     long = tmp_path / "long"
     long.write_bytes(ECHO)
     for result in (run(str(long)), run("-", input=ECHO)):
@@ -820,7 +820,7 @@ def test_on_a_terminal_nothing_is_lost(nset, dump, monkeypatch):
         def isatty(self):
             return True
 
-    show = importlib.import_module("nset._show_dump").show
+    show = importlib.import_module("nset.dump._show").show
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)

@@ -135,8 +135,7 @@ def test_another_interpreter_of_the_process(choice, kind):
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"demo", "_show_dump"},
-    {"dump"},
+    {"demo", "dump"},
     {"scp"},
     {"pynetdicom"},
     {"nset"},

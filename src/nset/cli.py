@@ -47,7 +47,7 @@ def dump(source: str, as_json: bool) -> None:
         click.echo(json.dumps(dumped.as_json(), indent=2))
     else:
         try:
-            from nset._show_dump import show
+            from nset.dump._show import show
         except ModuleNotFoundError as exc:
             if exc.name != "rich":
                 raise

@@ -1,0 +1,106 @@
+"""Tells what bytes are: a command set, PDVs or PDUs."""
+
+import re
+import struct
+from typing import Final
+
+from nset._pdu import IS_COMMAND, IS_LAST
+from nset.dump._capture import Undecodable
+from nset.dump._values import count_of_bytes
+
+COMMAND_SET: Final = "command set"
+FRAGMENT: Final = "message control header and fragment"
+PDVS: Final = "PDVs"
+PDUS: Final = "PDUs"
+
+PDU_NAMES: Final = {
+    0x01: "A-ASSOCIATE-RQ",
+    0x02: "A-ASSOCIATE-AC",
+    0x03: "A-ASSOCIATE-RJ",
+    0x04: "P-DATA-TF",
+    0x05: "A-RELEASE-RQ",
+    0x06: "A-RELEASE-RP",
+    0x07: "A-ABORT",
+}
+PDU_HEADER: Final = struct.Struct(">BBL")
+PDV_HEADER: Final = struct.Struct(">LBB")
+
+# What a PDU starts with, by more than its type: a P-DATA-TF by its first PDV.
+_PDU: Final = re.compile(
+    rb"\x04\x00(?=....(....)[%b][\x00-\x03])"
+    rb"|[\x01\x02]\x00\x00...\x00\x01\x00\x00"
+    rb"|[\x03\x05-\x07]\x00\x00\x00\x00\x04\x00[\x00-\x02][\x00-\x03][\x00-\x07]"
+    % b"".join(b"\\x%02x" % number for number in range(1, 256, 2)),
+    re.DOTALL,
+)
+_MAX_PDU: Final = 0x1000000
+"""A length above this is taken for chance where the start of a PDU is looked for."""
+
+
+def form_of(data: bytes) -> str:
+    """Tell what the bytes are, by what each form has and the others can't have."""
+    if not data:
+        raise Undecodable("nothing to decode, the input is empty")
+    if data[128:132] == b"DICM":
+        raise Undecodable("a DICOM file (PS3.10), not a message")
+    # 01H and 03H are also types of PDUs, but of such that have no small number there.
+    if data[0] in (IS_COMMAND, IS_COMMAND | IS_LAST) and begins_command_set(data, 1):
+        return FRAGMENT
+    if data[0] in PDU_NAMES and data[1:2] in (b"", b"\0"):
+        return PDUS
+    if _begins_pdv(data):
+        return PDVS
+    if begins_command_set(data, 0) or (len(data) < 8 and data.startswith(b"\0\0")):
+        return COMMAND_SET
+    raise Undecodable(
+        f"neither a command set nor a PDV nor PDUs: {count_of_bytes(len(data))}, "
+        f"the first are {data[:8].hex(' ').upper()}"
+    )
+
+
+def begins_command_set(data: bytes, at: int) -> bool:
+    """Whether an element of group 0000 may start here: with a small length, or with a VR."""
+    if len(data) < at + 8 or data[at : at + 2] != b"\0\0":
+        return False
+    vr = data[at + 4 : at + 6]
+    return data[at + 6 : at + 8] == b"\0\0" or (vr.isalpha() and vr.isupper())
+
+
+def _begins_pdv(data: bytes) -> bool:
+    """Whether a PDV may start here: an odd context ID is where an element has its even length."""
+    if len(data) < PDV_HEADER.size:
+        return False
+    length, context_id, header = PDV_HEADER.unpack_from(data)
+    if length < 2 or context_id % 2 == 0 or header > (IS_COMMAND | IS_LAST):
+        return False
+    if 4 + length <= len(data):
+        return True
+    return bool(header & IS_COMMAND) and begins_command_set(data, PDV_HEADER.size)
+
+
+def find_pdu(data: bytes, at: int) -> int | None:
+    """Find the next byte, from `at` on, at which a PDU seems to start.
+
+    Parameters
+    ----------
+    data : bytes
+        A stream of which the beginning, or something in between, is missing.
+    at : int
+        Where to begin.
+
+    Returns
+    -------
+    int or None
+        Where it starts.
+    """
+    found = _PDU.search(data, at)
+    while found is not None:
+        start = found.start()
+        _, _, length = PDU_HEADER.unpack_from(data, start)
+        pdv = found[1]
+        if length <= _MAX_PDU and (pdv is None or 2 <= int.from_bytes(pdv, "big") <= length - 4):
+            stop = start + PDU_HEADER.size + length
+            if stop >= len(data) or data[stop] in PDU_NAMES:
+                return start
+        found = _PDU.search(data, start + 1)
+    return None

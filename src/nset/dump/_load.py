@@ -1,0 +1,82 @@
+"""Reads what the user has named: a file, standard input or text."""
+
+import os
+import sys
+from typing import Final
+
+from nset.dump import _limits
+from nset.dump._capture import Capture, Stream, Undecodable, check_size
+from nset.dump._text import capture_of_text
+
+_PCAP: Final = (
+    *(b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d"),
+    b"\n\r\r\n",
+)
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+_UTF_8: Final = b"\xef\xbb\xbf"
+
+
+def load(source: str) -> Capture:
+    """Read what the user has named.
+
+    Parameters
+    ----------
+    source : str
+        A file of bytes, packets or text, ``-`` for the same from standard input, or text with
+        hex digits or an array.
+
+    Returns
+    -------
+    Capture
+        The bytes, also those that a text stands for.
+
+    Raises
+    ------
+    Undecodable
+        If it is no file and no hex digits, has no bytes in it, or has more than `MAX_INPUT`.
+    OSError
+        If the file can't be read.
+    """
+    if source == "-":
+        data = sys.stdin.buffer.read(_limits.MAX_INPUT + 1)
+    elif os.path.exists(source):
+        with open(source, "rb") as file:
+            data = file.read(_limits.MAX_INPUT + 1)
+    else:
+        found = capture_of_text(source.encode("utf-8", "backslashreplace"))
+        if found is None:
+            raise Undecodable(f"no such file, and not hex digits: {source[:80]!a}")
+        return _opened(found)
+    check_size(len(data))
+    # Whatever it is a dump of, it has a zero byte among its first; text has none.
+    if data.startswith(_UTF_16):
+        data = data.decode("utf-16", "replace").encode("utf-8")
+    elif b"\0" in data[:64]:
+        return capture_of(data)
+    text = capture_of_text(data.removeprefix(_UTF_8))
+    return capture_of(data) if text is None else _opened(text)
+
+
+def capture_of(data: bytes) -> Capture:
+    """Give bytes as what they are: packets, or one stream.
+
+    Raises
+    ------
+    Undecodable
+        If it is a file of packets that can't be read.
+    """
+    if data.startswith(_PCAP):
+        from nset.dump._packets import capture_of_file
+
+        return capture_of_file(data)
+    return Capture([[Stream(data)]], size=len(data))
+
+
+def _opened(capture: Capture) -> Capture:
+    """Read the bytes that a text stands for, where they are a file of packets."""
+    streams = [stream for conversation in capture.conversations for stream in conversation]
+    return (
+        capture_of(streams[0].data)
+        if len(streams) == 1 and streams[0].data.startswith(_PCAP)
+        else capture
+    )

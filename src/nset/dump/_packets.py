@@ -1,0 +1,370 @@
+"""Puts together the TCP streams of captured packets. Needs dpkt."""
+
+import ipaddress
+import struct
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from typing import Any, Final, NamedTuple
+
+import dpkt
+import dpkt.ethernet
+import dpkt.ip
+import dpkt.ip6
+import dpkt.pcap
+import dpkt.sll
+import dpkt.sll2
+import dpkt.tcp
+
+from nset.dump import _limits
+from nset.dump._capture import Capture, Stream, Undecodable, check_size
+from nset.dump._forms import PDU_HEADER, PDU_NAMES, find_pdu
+
+_ETHERNET: Final = 1
+_COOKED: Final = 113
+_COOKED_2: Final = 276
+_LOOPBACKS: Final = (0, 108)
+_RAW: Final = (101, 12, 14, 228, 229)
+_GUESSES: Final = (_ETHERNET, 101, _COOKED, _COOKED_2, 0)
+"""Link-layer header types (https://www.tcpdump.org/linktypes.html) of a frame by itself."""
+
+_MAX_FRAME: Final = 70_000
+_MAX_GAP: Final = 0x1000000
+"""Most bytes that may be missing in one place before the rest of a stream is left out, 16 MiB."""
+
+_MAX_NAMED: Final = 5
+
+_SECTION_HEADER: Final = 0x0A0D0D0A
+_INTERFACE: Final = 1
+_OBSOLETE_PACKET: Final = 2
+_SIMPLE_PACKET: Final = 3
+_ENHANCED_PACKET: Final = 6
+
+Frame = tuple[int, bytes]
+"""The link-layer header type, and the bytes."""
+Endpoint = tuple[bytes, int]
+
+
+class _Segment(NamedTuple):
+    """A TCP segment; `size` of its payload were sent, more than were captured of it perhaps."""
+
+    source: Endpoint
+    target: Endpoint
+    number: int
+    flags: int
+    payload: bytes
+    size: int
+
+
+class _Direction:
+    """What one end of a connection has sent."""
+
+    def __init__(self) -> None:
+        self.first: int | None = None  # place of the first byte, where the SYN was captured
+        self.syn: int | None = None
+        self.was_reset = False
+        self.pieces: list[tuple[int, bytes, int]] = []
+        self._number = self._place = 0
+        self._is_new = True
+
+    def add(self, segment: _Segment) -> None:
+        """Take a segment, in whatever order they were captured."""
+        if self._is_new:
+            self._number, self._is_new = segment.number, False
+        # Sequence numbers wrap: the nearest place is meant.
+        step = (segment.number - self._number + 0x80000000) % 0x100000000 - 0x80000000
+        self._number, self._place = segment.number, self._place + step
+        place = self._place
+        if segment.flags & dpkt.tcp.TH_SYN:
+            self.syn = segment.number
+            self.first = place = place + 1
+        self.was_reset |= bool(segment.flags & dpkt.tcp.TH_RST)
+        if segment.size and not segment.flags & dpkt.tcp.TH_RST:
+            self.pieces.append((place, segment.payload, segment.size))
+
+    def stream(self, name: str, notes: list[str]) -> Stream:
+        """Put the bytes in order, each once."""
+        self.pieces.sort(key=lambda piece: piece[0])
+        start = self.first
+        if start is None:
+            start = self.pieces[0][0]
+        data, missing = bytearray(), []
+        end = 0  # of what was sent, as far as is known
+        for place, payload, size in self.pieces:
+            at = place - start
+            if at > len(data) and payload:
+                if at - len(data) > _MAX_GAP:
+                    notes.append(f"{name}: {at - len(data)} bytes missing, the rest is left out")
+                    break
+                check_size(at)
+                missing.append((len(data), at))
+                data += bytes(at - len(data))
+            data += payload[max(len(data) - at, 0) :]
+            end = max(end, at + size)
+        if len(data) < end <= len(data) + _MAX_FRAME:
+            missing.append((len(data), end))
+            data += bytes(end - len(data))
+        is_whole = self.first is not None
+        return Stream(bytes(data), name, missing, is_from_start=is_whole)
+
+
+class _Connection:
+    """A TCP connection; the end that has opened it comes first."""
+
+    def __init__(self, segment: _Segment) -> None:
+        self.ends = [segment.source, segment.target]
+        self.directions = [_Direction(), _Direction()]
+        flags = segment.flags & (dpkt.tcp.TH_SYN | dpkt.tcp.TH_ACK)
+        if flags == dpkt.tcp.TH_SYN | dpkt.tcp.TH_ACK:
+            self.ends.reverse()
+
+    def direction(self, segment: _Segment) -> _Direction:
+        return self.directions[0 if segment.source == self.ends[0] else 1]
+
+    def is_over(self, segment: _Segment) -> bool:
+        """Whether a segment opens another connection from the same port."""
+        syn = self.direction(segment).syn
+        is_syn = segment.flags & (dpkt.tcp.TH_SYN | dpkt.tcp.TH_ACK) == dpkt.tcp.TH_SYN
+        has_data = any(direction.pieces for direction in self.directions)
+        return bool(is_syn and (has_data or syn is not None) and syn != segment.number)
+
+
+def capture_of_file(data: bytes) -> Capture:
+    """Read a pcap or pcapng file.
+
+    Parameters
+    ----------
+    data : bytes
+        What is in it.
+
+    Returns
+    -------
+    Capture
+        The TCP streams that have DICOM in them.
+
+    Raises
+    ------
+    Undecodable
+        If there are none, or if it can't be read.
+    """
+    notes: list[str] = []
+    is_pcapng = data.startswith(b"\n\r\r\n")
+    frames = _frames_of_pcapng(data, notes) if is_pcapng else _frames_of_pcap(data, notes)
+    return _capture_of(frames, f"a {'pcapng' if is_pcapng else 'pcap'} file", notes)
+
+
+def capture_of_frames(blocks: list[bytes | bytearray], source: str) -> Capture | None:
+    """Read packets that a text stands for.
+
+    Parameters
+    ----------
+    blocks : list of bytes
+        What may be packets.
+    source : str
+        What they were found in.
+
+    Returns
+    -------
+    Capture or None
+        The TCP streams; None where the blocks are no packets.
+
+    Raises
+    ------
+    Undecodable
+        If the packets have no DICOM in them.
+    """
+    if not blocks or len(blocks[0]) > _MAX_FRAME:
+        return None
+    first = bytes(blocks[0])
+    for link_type in _GUESSES:
+        if _segment(link_type, first) is not None:
+            frames = ((link_type, bytes(block)) for block in blocks if len(block) <= _MAX_FRAME)
+            return _capture_of(frames, f"{source} of packets", [])
+    return None
+
+
+def _frames_of_pcap(data: bytes, notes: list[str]) -> Iterator[Frame]:
+    try:
+        reader = dpkt.pcap.Reader(BytesIO(data))
+        # The bits above tell of a frame check sequence.
+        link_type = reader.datalink() & 0xFFFF
+    except (dpkt.Error, ValueError, struct.error) as exc:
+        raise Undecodable(f"a pcap file whose header can't be read: {exc}") from exc
+    try:
+        for _, frame in reader:
+            yield link_type, frame
+    except (dpkt.Error, struct.error):
+        notes.append("the file ends amid a packet")
+
+
+def _frames_of_pcapng(data: bytes, notes: list[str]) -> Iterator[Frame]:
+    """Give the packets of all interfaces and sections; dpkt's reader takes them for one."""
+    at, order = 0, "<"
+    link_types: list[int] = []
+    while at < len(data):
+        if at + 12 > len(data):
+            break
+        (kind,) = struct.unpack_from(f"{order}L", data, at)
+        if kind == _SECTION_HEADER:
+            order = "<" if data[at + 8 : at + 12] == b"\x4d\x3c\x2b\x1a" else ">"
+            link_types = []
+        (length,) = struct.unpack_from(f"{order}L", data, at + 4)
+        if length < 12 or length % 4 or at + length > len(data):
+            break
+        body = memoryview(data)[at + 8 : at + length - 4]
+        at += length
+        frame = _frame_of_block(kind, body, order, link_types)
+        if frame is not None:
+            yield frame
+    else:
+        return
+    notes.append(f"the file ends amid a block, or has none at byte {at}")
+
+
+def _frame_of_block(kind: int, body: memoryview, order: str, link_types: list[int]) -> Frame | None:
+    """Read a block of a pcapng file; one that tells of an interface is kept."""
+    if kind == _INTERFACE and len(body) >= 8 and len(link_types) < 0x10000:
+        link_types.append(struct.unpack_from(f"{order}H", body)[0])
+    elif kind in (_ENHANCED_PACKET, _OBSOLETE_PACKET) and len(body) >= 20:
+        number, length = struct.unpack_from(f"{order}{'L' if kind == 6 else 'H2x'}8xL", body)
+        if number < len(link_types):
+            return link_types[number], bytes(body[20 : 20 + length])
+    elif kind == _SIMPLE_PACKET and len(body) >= 4 and link_types:
+        (length,) = struct.unpack_from(f"{order}L", body)
+        return link_types[0], bytes(body[4 : 4 + length])
+    return None
+
+
+def _segment(link_type: int, frame: bytes) -> _Segment | None:
+    """Read a packet; None where it is no TCP, or is a fragment."""
+    try:
+        packet = _ip_packet(link_type, frame)
+        tcp = packet.data
+        if not isinstance(tcp, dpkt.tcp.TCP) or packet.v != (4 if len(packet.src) == 4 else 6):
+            return None
+        header = tcp.off * 4
+        if isinstance(packet, dpkt.ip.IP):
+            if packet.mf or packet.offset:
+                return None
+            size = packet.len - packet.hl * 4 - header if packet.len else len(tcp.data)
+        else:
+            if dpkt.ip.IP_PROTO_FRAGMENT in packet.extension_hdrs:
+                return None
+            extensions = sum(extension.length for extension in packet.all_extension_headers)
+            size = packet.plen - extensions - header if packet.plen else len(tcp.data)
+        if size < len(tcp.data):
+            return None
+        source, target = (packet.src, tcp.sport), (packet.dst, tcp.dport)
+        return _Segment(source, target, tcp.seq, tcp.flags, tcp.data, size)
+    except Exception:  # whatever dpkt makes of bytes that are no packet
+        return None
+
+
+def _ip_packet(link_type: int, frame: bytes) -> Any:
+    if link_type == _ETHERNET:
+        return dpkt.ethernet.Ethernet(frame).data
+    if link_type == _COOKED:
+        return dpkt.sll.SLL(frame).data
+    if link_type == _COOKED_2:
+        return dpkt.sll2.SLL2(frame).data
+    if link_type in _LOOPBACKS:
+        frame = frame[4:]
+    elif link_type not in _RAW:
+        return None
+    return (dpkt.ip6.IP6 if frame[0] >> 4 == 6 else dpkt.ip.IP)(frame)
+
+
+def _capture_of(frames: Iterable[Frame], source: str, notes: list[str]) -> Capture:
+    """Put the streams of all connections together, and choose those that have DICOM in them."""
+    connections: list[_Connection] = []
+    current: dict[frozenset[Endpoint], _Connection] = {}
+    packets = others = segments = 0
+    link_types: set[int] = set()
+    for link_type, frame in frames:
+        packets += 1
+        segment = _segment(link_type, frame)
+        if segment is None:
+            others += 1
+            link_types.add(link_type)
+            continue
+        segments += 1
+        if segments > _limits.MAX_SEGMENTS:
+            notes.append(f"more than {_limits.MAX_SEGMENTS} TCP segments, the rest is left out")
+            break
+        ends = frozenset((segment.source, segment.target))
+        connection = current.get(ends)
+        if connection is None or connection.is_over(segment):
+            connection = current[ends] = _Connection(segment)
+            connections.append(connection)
+        connection.direction(segment).add(segment)
+    if others:
+        unknown = sorted(link_types - {*_GUESSES, *_LOOPBACKS, *_RAW})
+        of_types = f", of link types {', '.join(map(str, unknown[:8]))}" if unknown else ""
+        notes.append(f"{others} of {packets} packets are no whole TCP segments{of_types}")
+    conversations, foreign, silent = [], [], 0
+    size = 0
+    for connection in connections:
+        streams = _streams(connection, notes)
+        if not streams:
+            silent += 1
+        elif any(map(_is_dicom, streams)):
+            size += sum(len(stream.data) for stream in streams)
+            check_size(size)
+            conversations.append(streams)
+        else:
+            foreign.append(f"{streams[0].name}: {_named(streams[0])}")
+    if silent:
+        notes.append(f"{silent} TCP connections without data")
+    if foreign:
+        more = f", and {len(foreign) - _MAX_NAMED} more" if len(foreign) > _MAX_NAMED else ""
+        notes.append(f"not DICOM: {'; '.join(foreign[:_MAX_NAMED])}{more}")
+    if not conversations:
+        why = "; ".join(notes) or f"{packets} packets"
+        raise Undecodable(f"{source} without a TCP connection that has DICOM in it: {why}")
+    return Capture(conversations, source, size, notes)
+
+
+def _streams(connection: _Connection, notes: list[str]) -> list[Stream]:
+    """Give the streams that have data, first that of the end which has opened the connection."""
+    names = [_endpoint(end) for end in connection.ends]
+    streams = []
+    for number, direction in enumerate(connection.directions):
+        name = f"{names[number]} -> {names[1 - number]}"
+        if direction.pieces:
+            streams.append(direction.stream(name, notes))
+            direction.pieces.clear()
+        if direction.was_reset:
+            notes.append(f"{name}: ended by a TCP reset")
+    if len(streams) == 2 and streams[1].data[:1] == b"\x01" and streams[0].data[:1] != b"\x01":
+        streams.reverse()
+    return streams
+
+
+def _endpoint(end: Endpoint) -> str:
+    address = ipaddress.ip_address(end[0])
+    return f"[{address}]:{end[1]}" if address.version == 6 else f"{address}:{end[1]}"
+
+
+def _is_dicom(stream: Stream) -> bool:
+    """Whether a stream seems to be one of PDUs."""
+    if not stream.data:
+        return False
+    begins = _begins_pdus(stream)
+    if not stream.is_from_start:
+        # It may start anywhere in a PDU: even where that looks like the start of one.
+        return begins or find_pdu(stream.data, 0) is not None
+    return begins or (bool(stream.missing) and find_pdu(stream.data, 0) is not None)
+
+
+def _begins_pdus(stream: Stream) -> bool:
+    head = stream.data[: PDU_HEADER.size].ljust(PDU_HEADER.size, b"\0")
+    kind, reserved, length = PDU_HEADER.unpack(head)
+    most = 0x1000000 if kind == 0x04 else 0x100000 if kind in (0x01, 0x02) else 16
+    return kind in PDU_NAMES and reserved == 0 and length <= most
+
+
+def _named(stream: Stream) -> str:
+    """Say what a stream is that is no DICOM."""
+    start = stream.data[:3]
+    if start[:2] == b"\x16\x03":
+        return "TLS, which is encrypted"
+    return f"begins with {start.hex(' ').upper()}"

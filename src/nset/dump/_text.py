@@ -1,0 +1,320 @@
+"""Finds the bytes that a text stands for: hex digits, hex dumps, arrays, literals and logs."""
+
+import binascii
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from typing import Final
+
+from nset.dump import _limits
+from nset.dump._capture import Capture, Stream, Undecodable, check_size
+from nset.dump._hex_dump import read_hex_dump
+from nset.dump._values import count_of_bytes
+
+_CHUNK: Final = 0x10000
+_HEX: Final = b"0123456789abcdefABCDEF"
+_SEPARATORS: Final = b" \t\r\n\f\v:,;"
+_SEPARATOR: Final = re.compile(rb"[\s:,;\\]")
+_TOKEN_ENDS: Final = re.compile(rb"[\s:,;]+|(?=\\)")
+
+# Python's list(data) has numbers of one and of three digits among others.
+_DECIMAL: Final = re.compile(rb"(?<!\d)(?:\d|\d{3})(?!\d)")
+_NO_DECIMAL: Final = re.compile(rb"[a-fA-F:;\\]")
+
+_PYNETDICOM_BLOCK: Final = b" ENCODED PDU "
+_END_OF_BLOCK: Final = b" END ENCODED PDU "
+_DCMTK_BLOCK: Final = re.compile(rb"PDU Length: (\d{1,9}) \+ 6 bytes PDU header")
+_HEX_AT_END: Final = re.compile(rb"(?:^|[^0-9a-fA-F])((?:[0-9a-fA-F]{2} {1,2})*[0-9a-fA-F]{2})\s*$")
+_MAX_BLOCK_LINE: Final = 100
+"""Characters of a log's line, from its end, of which the bytes are taken: 25 or 16 bytes."""
+
+_ARRAY: Final = re.compile(rb"[\[{(]([0-9a-fA-FxX,\s]{7,})[\]})]")
+_COMMENT: Final = re.compile(rb"/\*[^\n]*?\*/(?=[\s,]*?(?:0[xX]|[\n\d\]})]|$))|(?://|#)[^\n]*")
+_PEER: Final = re.compile(rb"\bpeer(\d)_\d+\s*\[\d*\]\s*=\s*$")
+_QUOTE: Final = re.compile(rb"(?<![A-Za-z0-9_\\])[bB]?(['\"])")
+_LEAST_ARRAY: Final = 8
+"""Bytes that an array must have: a text may have other numbers in brackets."""
+
+_LEAST_HEX: Final = 20
+"""Digits that a string of hex digits alone must have to be taken for bytes."""
+
+_LOGS: Final = {
+    "pynetdicom": (
+        re.compile(rb"END A-(?:ASSOCIATE-..|ABORT) PDU ==|pydicom\.read_dataset\(\) Transfer"),
+        "have them logged: evt_handlers=[(evt.EVT_DATA_RECV, debug_data), "
+        "(evt.EVT_DATA_SENT, debug_data)], with debug_data of pynetdicom._handlers, at level DEBUG",
+    ),
+    "DCMTK": (
+        re.compile(rb"\$dcmtk: |BEGIN A-ASSOCIATE-.. ==|DcmDataset::read\(\) Transfer"),
+        "it has those of the A-ASSOCIATE PDU that was received, at level debug, and of messages "
+        "none at any level: capture packets, by tcpdump -w FILE port PORT",
+    ),
+    "DICOM messages": (
+        re.compile(rb"(?:INCOMING|OUTGOING) DIMSE MESSAGE =="),
+        "capture packets, by tcpdump -w FILE port PORT",
+    ),
+}
+
+
+def capture_of_text(text: bytes) -> Capture | None:
+    """Find the bytes that a text stands for.
+
+    Parameters
+    ----------
+    text : bytes
+        The text, in any encoding that has ASCII in it.
+
+    Returns
+    -------
+    Capture or None
+        The bytes; None where none are found.
+
+    Raises
+    ------
+    Undecodable
+        If it is a log without bytes, has an odd number of hex digits, or stands for too many.
+    """
+    notes: list[str] = []
+    if _PYNETDICOM_BLOCK in text:
+        blocks = list(_blocks_of_pynetdicom(text, notes))
+        if blocks:
+            return _stream_of(blocks, "a log of pynetdicom", notes)
+    if _DCMTK_BLOCK.search(text):
+        blocks = list(_blocks_of_dcmtk(text, notes))
+        if blocks:
+            notes.append("a log of DCMTK has the bytes of A-ASSOCIATE PDUs, of messages none")
+            return _stream_of(blocks, "a log of DCMTK", notes)
+    sides = read_hex_dump(text)
+    if sides is not None:
+        return _capture_of_sides(sides, "a hex dump", _nodes(text))
+    plain = _from_digits(text)
+    if plain is not None:
+        return _capture_of_sides([[plain]], "", [])
+    arrays = _arrays(text)
+    if arrays:
+        return _capture_of_sides(arrays, "an array", [])
+    literals = _literals(text)
+    if literals:
+        return _capture_of_sides([literals], "a string literal", [])
+    for name, (pattern, advice) in _LOGS.items():
+        if pattern.search(text):
+            raise Undecodable(f"a log of {name} without bytes in it: {advice}")
+    return None
+
+
+def _stream_of(blocks: list[bytes], source: str, notes: list[str]) -> Capture:
+    data = b"".join(blocks)
+    return Capture([[Stream(data)]], source, len(data), notes)
+
+
+def _capture_of_sides(
+    sides: Sequence[Sequence[bytes | bytearray]], source: str, names: list[str]
+) -> Capture:
+    """Put the blocks of each side together, or what they carry where they are packets."""
+    blocks = [block for side in sides for block in side]
+    packets = _packets_of(blocks, source)
+    if packets is not None:
+        return packets
+    streams = []
+    for number, side in enumerate(sides):
+        data = bytes(side[0]) if len(side) == 1 else b"".join(side)
+        name = names[number] if number < len(names) else f"side {number + 1}"
+        streams.append(Stream(data, name if len(sides) > 1 else ""))
+    return Capture([streams], source, sum(map(len, blocks)))
+
+
+def _packets_of(blocks: list[bytes | bytearray], source: str) -> Capture | None:
+    try:
+        from nset.dump._packets import capture_of_frames
+    except ModuleNotFoundError as exc:
+        if exc.name != "dpkt":
+            raise
+        return None
+    return capture_of_frames(blocks, source or "hex digits")
+
+
+# -- Logs -----------------------------------------------------------------------------------------
+
+
+def _hex_at_end(line: bytes) -> bytes | None:
+    """Give the bytes at the end of a line of a log, whatever is before them."""
+    found = _HEX_AT_END.search(line.rstrip()[-_MAX_BLOCK_LINE:])
+    return None if found is None else binascii.unhexlify(found[1].replace(b" ", b""))
+
+
+def _blocks_of_pynetdicom(text: bytes, notes: list[str]) -> Iterator[bytes]:
+    """Give the PDUs that pynetdicom's `debug_data` has logged."""
+    block: bytearray | None = None
+    for number, line in enumerate(BytesIO(text), 1):
+        if _END_OF_BLOCK in line:
+            if block:
+                _check_length(block, number, notes)
+                yield bytes(block)
+            block = None
+        elif _PYNETDICOM_BLOCK in line:
+            block = bytearray()
+        elif block is not None:
+            block += _hex_at_end(line) or b""
+    if block:
+        notes.append("the log ends amid a PDU")
+        yield bytes(block)
+
+
+def _check_length(block: bytearray, number: int, notes: list[str]) -> None:
+    expected = 6 + int.from_bytes(block[2:6], "big")
+    if len(block) != expected and len(notes) < 16:
+        came = count_of_bytes(len(block))
+        notes.append(f"the PDU that ends in line {number} has {came} of {expected}")
+
+
+def _blocks_of_dcmtk(text: bytes, notes: list[str]) -> Iterator[bytes]:
+    """Give the PDUs that DCMTK has logged."""
+    block, size = bytearray(), 0
+    for number, line in enumerate(BytesIO(text), 1):
+        start = _DCMTK_BLOCK.search(line[-200:])
+        data = None if start else _hex_at_end(line) if size else None
+        if data is not None and len(block) + len(data) <= size:
+            block += data
+        if block and (len(block) == size or data is None):
+            _check_length(block, number, notes)
+            yield bytes(block)
+            block, size = bytearray(), 0
+        if start:
+            size = int(start[1]) + 6
+    if block:
+        notes.append("the log ends amid a PDU")
+        yield bytes(block)
+
+
+def _nodes(text: bytes) -> list[str]:
+    """Give the ends of a connection, where `tshark -z follow,tcp,hex` has written them."""
+    found = [re.search(rb"^Node %d: (\S{1,60})" % number, text, re.MULTILINE) for number in (0, 1)]
+    names = [one[1].decode("ascii", "replace") for one in found if one is not None]
+    return [f"{names[0]} -> {names[1]}", f"{names[1]} -> {names[0]}"] if len(names) == 2 else []
+
+
+# -- Digits and arrays ----------------------------------------------------------------------------
+
+
+def _from_digits(text: bytes) -> bytes | None:
+    """Read hex digits with separators and prefixes among them; None for other text."""
+    # One prefix may stand before all of them.
+    text = text[2:] if re.match(rb"0[xX][0-9a-fA-F]{3}", text) else text
+    if re.search(rb"[^0-9a-fA-FxX\\\s:,;]", text):
+        return None
+    if b"x" in text or b"X" in text:
+        return _from_tokens(text, 16)
+    if b"," in text and _DECIMAL.search(text) and not _NO_DECIMAL.search(text):
+        return _from_tokens(text, 10)
+    digits = text.translate(None, _SEPARATORS)
+    if digits.translate(None, _HEX):
+        return None
+    if len(digits) % 2:
+        raise Undecodable(f"{len(digits)} hex digits, an odd number: one is missing or too many")
+    return binascii.unhexlify(digits)
+
+
+def _chunks(text: bytes) -> Iterator[bytes]:
+    """Give a text in parts that end before a separator."""
+    at = 0
+    while at < len(text):
+        found = _SEPARATOR.search(text, at + _CHUNK)
+        stop = len(text) if found is None else found.start()
+        yield text[at:stop]
+        at = stop
+
+
+def _from_tokens(text: bytes, base: int) -> bytes | None:
+    """Read numbers with separators between them; None where one of them is no byte."""
+    data = bytearray()
+    read = _token if base == 16 else _decimal
+    for chunk in _chunks(text):
+        try:
+            data += b"".join(map(read, filter(None, _TOKEN_ENDS.split(chunk))))
+        except ValueError:
+            return None
+    return bytes(data)
+
+
+def _token(token: bytes) -> bytes:
+    """Read a number in hex; without a prefix its digits, as many as there are."""
+    if token[:2] in (b"0x", b"0X", b"\\x"):
+        return binascii.unhexlify(token[2:].rjust(2, b"0"))
+    return binascii.unhexlify(token)
+
+
+def _decimal(token: bytes) -> bytes:
+    return bytes((int(token),))
+
+
+def _arrays(text: bytes) -> list[list[bytes | bytearray]]:
+    """Read arrays of numbers, in C, Python and what is written like them.
+
+    Wireshark's "Follow TCP Stream" names those of the two sides ``peer0_`` and ``peer1_``.
+    """
+    if b"," not in text:
+        return []
+    if b"/*" in text or b"//" in text or b"#" in text:
+        text = _COMMENT.sub(b"", text)
+    sides: dict[bytes, list[bytes | bytearray]] = {}
+    count = 0
+    for found in _ARRAY.finditer(text):
+        data = _from_digits(found[1].strip()) if b"," in found[1] else None
+        peer = _PEER.search(text, max(0, found.start() - 64), found.start())
+        if data is None or (len(data) < _LEAST_ARRAY and not peer):
+            continue
+        count += 1
+        if count > _limits.MAX_SEGMENTS:
+            raise Undecodable(f"more than {_limits.MAX_SEGMENTS} arrays in one text")
+        sides.setdefault(peer[1] if peer else b"", []).append(data)
+    return [sides[name] for name in sorted(sides)]
+
+
+def _literals(text: bytes) -> list[bytes | bytearray]:
+    """Read string literals, in Python and C, with escapes or hex digits in them."""
+    blocks: list[bytes | bytearray] = []
+    at = size = 0
+    while (found := _QUOTE.search(text, at)) is not None:
+        start, quote = found.end(), found[1]
+        stop = _closing(text, start, quote)
+        if stop is None:
+            at = start
+            continue
+        data = _literal(text[start:stop])
+        at = stop + 1
+        if data:
+            size += len(data)
+            check_size(size)
+            if len(blocks) >= _limits.MAX_SEGMENTS:
+                raise Undecodable(f"more than {_limits.MAX_SEGMENTS} literals in one text")
+            blocks.append(data)
+    return blocks
+
+
+def _closing(text: bytes, start: int, quote: bytes) -> int | None:
+    """Find the quote that ends a literal, on the same line."""
+    end = text.find(b"\n", start)
+    end = len(text) if end < 0 else end
+    at = text.find(quote, start, end)
+    while at >= 0:
+        before = at
+        while before > start and text[before - 1] == 0x5C:
+            before -= 1
+        if (at - before) % 2 == 0:
+            return at
+        at = text.find(quote, at + 1, end)
+    return None
+
+
+def _literal(content: bytes) -> bytes | None:
+    if b"\\x" in content:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # an escape that is none stays as it is
+                return content.decode("unicode_escape").encode("latin-1")
+        except ValueError:
+            return None
+    digits = content.translate(None, _SEPARATORS)
+    is_hex = len(digits) >= _LEAST_HEX and len(digits) % 2 == 0 and not digits.translate(None, _HEX)
+    return binascii.unhexlify(digits) if is_hex else None
