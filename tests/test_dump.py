@@ -10,6 +10,7 @@ import sys
 from io import StringIO
 from pathlib import Path
 
+import dicom_streams
 import pytest
 from click.testing import CliRunner
 from command_sets import element, explicit
@@ -142,18 +143,25 @@ PDU_NAMES = {
 }
 
 
+WRONG_IN = {
+    "a_associate_rq_called": [f"byte 10: Called AE title '{' ' * 16}': no AE title"],
+    "a_associate_rq_calling": [f"byte 26: Calling AE title '{' ' * 16}': no AE title"],
+    "a_associate_ac_user": ["byte 128: item 50H of 72 bytes: 58 bytes are left"],
+}
+
+
 @pytest.mark.parametrize("name", PDU_ITEMS)
-def test_other_pdus_are_named_and_skipped(dump, name):
+def test_other_pdus_are_named(dump, name):
     first = PDU_ITEMS[name]
     length = 6 + struct.unpack_from(">L", first, 2)[0]
     dumped = dump(first[:length] + WHOLE + ABORT)
     assert dumped.form == "PDUs"
-    assert dumped.other_pdus == [
+    assert [other[:3] for other in dumped.other_pdus] == [
         (PDU_NAMES[first[0]], 0, length),
         ("A-ABORT", length + len(WHOLE), len(ABORT)),
     ]
     assert [message.name for message in dumped.messages] == ["N-SET-RQ"]
-    assert texts(dumped) == []
+    assert texts(dumped) == WRONG_IN.get(name, [])
 
 
 UPSTREAM = {
@@ -714,9 +722,14 @@ REFUSED = {
     "data set": ("02" + DATA_SET.hex(), BEGIN + "19 bytes, the first are 02 40 00 52 02 43 53 0A"),
     "long": ("e" * 5000, BEGIN + "2500 bytes, the first are EE EE EE EE EE EE EE EE"),
     **{
-        magic: (magic + "02000400", "a capture file (pcap): give the bytes of one TCP stream")
-        for magic in ("d4c3b2a1", "a1b2c3d4", "4d3cb2a1", "a1b23c4d", "0a0d0d0a")
+        magic: (magic + "02000400", "a pcap file whose header can't be read: got 8, 24 needed")
+        for magic in ("d4c3b2a1", "a1b2c3d4", "4d3cb2a1", "a1b23c4d")
     },
+    "0a0d0d0a": (
+        "0a0d0d0a02000400",
+        "a pcapng file without a TCP connection that has DICOM in it: "
+        "the file ends amid a block, or has none at byte 0",
+    ),
     "DICOM file": (bytes(128).hex() + b"DICM".hex(), "a DICOM file (PS3.10), not a message"),
 }
 
@@ -734,7 +747,7 @@ def test_files_that_cannot_be_read(nset, run, tmp_path, monkeypatch):
     assert run(str(tmp_path)).exit_code == 2
     text = tmp_path / "text"
     text.write_text("no hex", encoding="ascii")
-    assert "neither a command set" in run(str(text)).stderr
+    assert "a text in which no bytes are found" in run(str(text)).stderr
     monkeypatch.setattr(importlib.import_module("nset.dump._limits"), "MAX_INPUT", 67)
     long = tmp_path / "long"
     long.write_bytes(ECHO)
@@ -755,14 +768,25 @@ def test_json(run):
     assert result.exit_code == 1
     document = json.loads(result.stdout)
     assert list(document) == [
-        *("form", "size", "messages", "other_pdus", "violations", "violation_count"),
+        *("form", "size", "messages", "other_pdus", "violations"),
+        *("name", "source", "missing", "notes", "streams", "violation_count"),
     ]
     assert document["form"] == "PDUs"
     assert document["size"] == len(bad + WHOLE + ABORT)
     assert document["violation_count"] == 3
     assert document["violations"] == []
     assert document["other_pdus"] == [
-        {"name": "A-ABORT", "input_offset": len(bad + WHOLE), "length": 10}
+        {
+            "name": "A-ABORT",
+            "input_offset": len(bad + WHOLE),
+            "length": 10,
+            "details": {
+                "source": 2,
+                "source_meaning": "service-provider",
+                "reason": 0,
+                "reason_meaning": "reason-not-specified",
+            },
+        }
     ]
     first, second = document["messages"]
     assert second == {
@@ -774,6 +798,23 @@ def test_json(run):
         "data_set_announced": True,
         "elements": second["elements"],
         "violations": [],
+        "abstract_syntax": None,
+        "transfer_syntax": "1.2.840.10008.1.2.1",
+        "transfer_syntax_guessed": True,
+        "data_set": [
+            {
+                "tag": "(0040,0252)",
+                "keyword": "PerformedProcedureStepStatus",
+                "vr": "CS",
+                "length": 10,
+                "depth": 0,
+                "offset": 0,
+                "input_offset": len(bad + WHOLE) - len(DATA_SET),
+                "value": "COMPLETED",
+                "meaning": "",
+            }
+        ],
+        "notes": [],
     }
     assert second["elements"][1] == {
         "tag": "(0000,0003)",
@@ -805,8 +846,10 @@ def test_a_peer_writes_nothing_of_its_own(run):
     assert re.fullmatch("[ -~\n]+", output)
 
 
-def test_without_a_terminal_no_line_is_cut_or_padded(run, monkeypatch):
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_without_a_terminal_no_line_is_cut_or_padded(run, monkeypatch, term):
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", term)
     monkeypatch.setenv("COLUMNS", "20")
     comment = b"x" * 190
     output = run((element(0x0100, 0x8120) + element(0x0902, comment)).hex()).stdout
@@ -884,13 +927,28 @@ def test_docs_show_what_is_printed(run, tmp_path, monkeypatch):
 
 def test_docs_name_the_limits_and_keys(nset, run):
     module = importlib.import_module("nset.dump")
+    limits = importlib.import_module("nset.dump._limits")
     text = DOCS.read_text(encoding="utf-8")
     assert f"{module.MAX_INPUT // 2**20} MiB" in text
     assert f"{module.MAX_ENTRIES:,} PDUs" in text
-    document = json.loads(run("--json", (p_data(3, REQUEST) + ABORT).hex()).stdout)
-    (message,) = document["messages"]
+    assert f"{limits.MAX_SEGMENTS:,} TCP segments" in text
+    assert f"{limits.MAX_CONNECTIONS:,} connections" in text
+    assert f"{limits.MAX_DATA_SET_ELEMENTS:,} elements and {limits.MAX_DEPTH} levels" in text
+    assert f"{limits.MAX_INFLATED // 2**20} MiB inflated" in text
+    stream = (
+        dicom_streams.request()
+        + dicom_streams.acceptance(dicom_streams.EXPLICIT)
+        + WHOLE
+        + p_data(3, REQUEST)
+    )
+    document = json.loads(run("--json", (stream + ABORT).hex()).stdout)
+    first, message = document["messages"]
     keys = {*document, *message, *message["elements"][0], *message["violations"][0]}
-    for key in {*keys, *document["other_pdus"][0]}:
+    keys |= {*first["data_set"][0], *document["other_pdus"][0]}
+    for pdu in document["other_pdus"][:2]:
+        details = pdu["details"]
+        keys |= {*details, *details["presentation_contexts"][0]}
+    for key in keys:
         assert f"`{key}`" in text, key
     for form in (module.COMMAND_SET, module.FRAGMENT, module.PDVS, module.PDUS):
         assert f"- **{form}**" in text

@@ -33,8 +33,9 @@ def demo() -> None:
 def dump(source: str, as_json: bool) -> None:
     """List what captured messages say, and every violation of the standard.
 
-    Takes a command set, PDVs or a stream of PDUs, as bytes or as hex digits: from a FILE, from
-    standard input (-), or HEX itself. It sees which of them it has.
+    Takes a pcap or pcapng file, a log with PDUs, a hex dump, an array, hex digits, or the bytes
+    of a stream of PDUs, PDVs or a command set: from a FILE, from standard input (-), or HEX
+    itself. It sees which of them it has.
 
     Exits with 0 where there is no violation, with 1 where there are some, and with 2 where the
     input is none of these.

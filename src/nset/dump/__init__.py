@@ -5,6 +5,7 @@ off, and they tell which; or a capture of packets or a text that has such in it.
 trusted in nothing, and the work and the memory that it takes are limited.
 """
 
+from nset.dump import _limits
 from nset.dump._capture import Capture, Stream, Undecodable
 from nset.dump._forms import COMMAND_SET, FRAGMENT, PDUS, PDVS, form_of
 from nset.dump._limits import MAX_ENTRIES, MAX_INPUT
@@ -46,12 +47,16 @@ def dump(data: bytes | Capture) -> Dump:
     budget = Budget()
     streams: list[Dump] = []
     reasons: list[Undecodable] = []
+    left_out = 0
     for conversation in capture.conversations:
+        if budget.is_spent:
+            left_out += len(conversation)
+            continue
         association = Association() if len(conversation) > 1 else None
         readers = []
         for stream in conversation:
             try:
-                form = form_of(stream.data) if stream.is_from_start else PDUS
+                form = stream.form or form_of(stream.data)
             except Undecodable as exc:
                 reasons.append(exc)
                 unknown = Dump("nothing that is known", len(stream.data), name=stream.name)
@@ -72,4 +77,8 @@ def dump(data: bytes | Capture) -> Dump:
         return streams[0]
     whole = Dump(capture.source, capture.size, notes=capture.notes, streams=streams)
     whole.source = capture.source
+    if left_out:
+        whole.notes.append(
+            f"more than {_limits.MAX_ENTRIES} entries, {left_out} streams are left out"
+        )
     return whole

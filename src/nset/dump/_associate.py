@@ -208,7 +208,7 @@ class PDUReader:
     def _context(self, kind: int, at: int, stop: int, is_whole: bool) -> dict[str, Any]:
         head = self._data[at : min(at + 4, stop)].ljust(4, b"\0")
         found: dict[str, Any] = {"id": head[0]}
-        if head[0] % 2 == 0:
+        if head[0] % 2 == 0 and stop > at:
             self._report(at, f"presentation context ID {head[0]}, not odd")
         if kind == 0x02:
             meaning = _CONTEXT_RESULTS.get(head[2])
@@ -310,17 +310,26 @@ def _sub_field(data: bytes) -> tuple[bytes, bytes]:
 
 def as_lines(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Give what a PDU says as names and values, in printable ASCII."""
+    for name, text in _fields(details):
+        label = name.replace("_", " ").replace("ae title", "AE title")
+        yield label[0].upper() + label[1:], text
+    yield from map(_context_line, details.get("presentation_contexts", ()))
+    for item in details.get("user_information", ()):
+        fields = {key: item[key] for key in item if key not in ("item", "name")}
+        shown = [
+            text if key == "value" else f"{key.replace('_', ' ')} {text}"
+            for key, text in _fields(fields)
+        ]
+        yield item["name"], ", ".join(shown)
+
+
+def _fields(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give each field with its meaning, but for those that have some of their own."""
     for name, value in details.items():
-        if name == "presentation_contexts":
-            yield from map(_context_line, value)
-        elif name == "user_information":
-            for item in value:
-                fields = {k: v for k, v in item.items() if k not in ("item", "name")}
-                yield item["name"], ", ".join(_field(*field) for field in fields.items())
-        elif not name.endswith("_meaning"):
-            meaning = details.get(f"{name}_meaning")
-            label = name.replace("_", " ").replace("ae title", "AE title")
-            yield label[0].upper() + label[1:], _value(value) + (f" ({meaning})" if meaning else "")
+        if name.endswith("_meaning") or name in ("presentation_contexts", "user_information"):
+            continue
+        meaning = details.get(f"{name}_meaning")
+        yield name, _value(value) + (f" ({meaning})" if meaning else "")
 
 
 def _context_line(context: dict[str, Any]) -> tuple[str, str]:
@@ -334,10 +343,6 @@ def _context_line(context: dict[str, Any]) -> tuple[str, str]:
     if context.get("result", 0) == 0:
         parts.append(" | ".join(map(_value, context["transfer_syntaxes"])) or "none")
     return f"Presentation context {context['id']}", ": ".join(parts)
-
-
-def _field(name: str, value: Any) -> str:
-    return _value(value) if name == "value" else f"{name.replace('_', ' ')} {_value(value)}"
 
 
 def _value(value: Any) -> str:

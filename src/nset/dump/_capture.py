@@ -23,12 +23,15 @@ class Stream:
         Start and end of what was not captured, in their order.
     is_from_start : bool
         Whether it may not start amid a message.
+    form : str
+        What they are; empty where that is to be seen from them.
     """
 
     data: bytes
     name: str = ""
     missing: list[tuple[int, int]] = field(default_factory=list)
     is_from_start: bool = True
+    form: str = ""
 
 
 @dataclass

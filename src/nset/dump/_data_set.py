@@ -45,14 +45,6 @@ _MAX_CONVERTED: Final = 1024
 """Bytes of a value that pydicom is given; a multiple of the size of every number."""
 
 
-class DataSetFault(NamedTuple):
-    """Why a data set can't be read from some byte on."""
-
-    offset: int
-    tag: int | None
-    reason: str
-
-
 class _Place(NamedTuple):
     """What an element is in: the data set, a sequence or an Item."""
 
@@ -76,7 +68,7 @@ def guess_transfer_syntax(data: bytes) -> str:
 
 def read_data_set(
     data: bytes, transfer_syntax: str, input_offset: Callable[[int], int], count: Callable[[], None]
-) -> tuple[list[DataSetElement], DataSetFault | None, list[str]]:
+) -> tuple[list[DataSetElement], list[str]]:
     """List what a data set holds.
 
     Parameters
@@ -93,7 +85,7 @@ def read_data_set(
     Returns
     -------
     tuple
-        The elements; why it can't be read to its end, or None; and notes on what is not listed.
+        The elements; and notes on what is not listed, and why it can't be read to its end.
     """
     notes: list[str] = []
     if transfer_syntax == DeflatedExplicitVRLittleEndian:
@@ -101,7 +93,7 @@ def read_data_set(
         try:
             data = inflater.decompress(data, _limits.MAX_INFLATED)
         except zlib.error as exc:
-            return [], DataSetFault(0, None, f"can't be inflated: {exc}"), notes
+            return [], [f"the data set can't be inflated: {exc}"]
         if inflater.unconsumed_tail:
             notes.append(f"inflated up to {_limits.MAX_INFLATED} bytes, the rest is not looked at")
         input_offset = int
@@ -111,7 +103,7 @@ def read_data_set(
         warnings.simplefilter("ignore")
         with contextlib.suppress(_Unreadable):
             reader.read()
-    return reader.elements, reader.fault, notes + reader.notes
+    return reader.elements, notes + reader.notes
 
 
 class _Reader:
@@ -125,7 +117,6 @@ class _Reader:
         count: Callable[[], None],
     ) -> None:
         self.elements: list[DataSetElement] = []
-        self.fault: DataSetFault | None = None
         self.notes: list[str] = []
         self._data = data
         self._at = 0
@@ -163,7 +154,9 @@ class _Reader:
                 self._element(place, tag, end)
 
     def _stop(self, reason: str, tag: int | None = None) -> _Unreadable:
-        self.fault = DataSetFault(self._at, tag, reason)
+        where = f"byte {self._input_offset(self._at)}, {self._at} of the data set"
+        name = "" if tag is None else f"{keyword_of(tag)} {tag_text(tag)}: ".lstrip()
+        self.notes.append(f"{where}: {name}{reason}; it is read no further")
         return _Unreadable()
 
     def _end(self) -> int:

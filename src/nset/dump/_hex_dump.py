@@ -59,15 +59,16 @@ class _Line:
         """Give its bytes where no next line says how many they are."""
         for data, at in self._stops:
             characters = self._rest[at:].strip()
-            shown = data.translate(_PRINTABLE)
-            if characters and (_same(characters, shown) or _same(characters[1:-1], shown)):
+            if characters[:1] in (b"|", b">") and _same(characters[1:-1], data):
+                return data
+            if characters and _same(characters, data):
                 return data
         return self._stops[-1][0] if self._stops else b""
 
 
-def _same(characters: bytes, shown: bytes) -> bool:
-    """Whether they are the same but for blanks: one is between two eights of them."""
-    return characters.replace(b" ", b"") == shown.replace(b" ", b"")
+def _same(characters: bytes, data: bytes) -> bool:
+    """Whether they are those of the bytes, but for blanks: one is between two eights of them."""
+    return characters.replace(b" ", b"") == data.translate(_PRINTABLE).replace(b" ", b"")
 
 
 class _Side:

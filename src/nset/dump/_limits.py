@@ -11,6 +11,9 @@ MAX_ENTRIES: Final = 50_000
 MAX_SEGMENTS: Final = 500_000
 """Most TCP segments with data that are taken from a capture."""
 
+MAX_CONNECTIONS: Final = 50_000
+"""Most TCP connections that are taken from a capture."""
+
 MAX_DATA_SET_ELEMENTS: Final = 2_000
 """Most elements that are listed of one data set."""
 

@@ -1,6 +1,7 @@
 """Reads what the user has named: a file, standard input or text."""
 
 import os
+import re
 import sys
 from typing import Final
 
@@ -14,6 +15,7 @@ _PCAP: Final = (
 )
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 _UTF_8: Final = b"\xef\xbb\xbf"
+_PRINTABLE: Final = re.compile(rb"[ -~\s\x80-\xff]+")
 
 
 def load(source: str) -> Capture:
@@ -54,7 +56,14 @@ def load(source: str) -> Capture:
     elif b"\0" in data[:64]:
         return capture_of(data)
     text = capture_of_text(data.removeprefix(_UTF_8))
-    return capture_of(data) if text is None else _opened(text)
+    if text is not None:
+        return _opened(text)
+    if _PRINTABLE.fullmatch(data[:64]):
+        raise Undecodable(
+            "a text in which no bytes are found: neither hex digits nor a hex dump, an array, "
+            "a string literal or a log with PDUs in it"
+        )
+    return capture_of(data)
 
 
 def capture_of(data: bytes) -> Capture:
@@ -66,8 +75,13 @@ def capture_of(data: bytes) -> Capture:
         If it is a file of packets that can't be read.
     """
     if data.startswith(_PCAP):
-        from nset.dump._packets import capture_of_file
-
+        try:
+            from nset.dump._packets import capture_of_file
+        except ModuleNotFoundError as exc:
+            if exc.name != "dpkt":
+                raise
+            needs = "a file of packets needs dpkt: pip install 'nset[cli]'"
+            raise Undecodable(needs) from exc
         return capture_of_file(data)
     return Capture([[Stream(data)]], size=len(data))
 
@@ -75,8 +89,5 @@ def capture_of(data: bytes) -> Capture:
 def _opened(capture: Capture) -> Capture:
     """Read the bytes that a text stands for, where they are a file of packets."""
     streams = [stream for conversation in capture.conversations for stream in conversation]
-    return (
-        capture_of(streams[0].data)
-        if len(streams) == 1 and streams[0].data.startswith(_PCAP)
-        else capture
-    )
+    is_file = len(streams) == 1 and streams[0].data.startswith(_PCAP)
+    return capture_of(streams[0].data) if is_file else capture

@@ -17,7 +17,7 @@ import dpkt.tcp
 
 from nset.dump import _limits
 from nset.dump._capture import Capture, Stream, Undecodable, check_size
-from nset.dump._forms import PDU_HEADER, PDU_NAMES, find_pdu
+from nset.dump._forms import PDU_HEADER, PDU_NAMES, PDUS, find_pdu
 
 _ETHERNET: Final = 1
 _COOKED: Final = 113
@@ -81,7 +81,7 @@ class _Direction:
         if segment.size and not segment.flags & dpkt.tcp.TH_RST:
             self.pieces.append((place, segment.payload, segment.size))
 
-    def stream(self, name: str, notes: list[str]) -> Stream:
+    def stream(self, name: str, too_long: list[str]) -> Stream:
         """Put the bytes in order, each once."""
         self.pieces.sort(key=lambda piece: piece[0])
         start = self.first
@@ -93,7 +93,7 @@ class _Direction:
             at = place - start
             if at > len(data) and payload:
                 if at - len(data) > _MAX_GAP:
-                    notes.append(f"{name}: {at - len(data)} bytes missing, the rest is left out")
+                    too_long.append(f"{name}: {at - len(data)} bytes")
                     break
                 check_size(at)
                 missing.append((len(data), at))
@@ -103,8 +103,7 @@ class _Direction:
         if len(data) < end <= len(data) + _MAX_FRAME:
             missing.append((len(data), end))
             data += bytes(end - len(data))
-        is_whole = self.first is not None
-        return Stream(bytes(data), name, missing, is_from_start=is_whole)
+        return Stream(bytes(data), name, missing, self.first is not None, PDUS)
 
 
 class _Connection:
@@ -293,6 +292,10 @@ def _capture_of(frames: Iterable[Frame], source: str, notes: list[str]) -> Captu
         ends = frozenset((segment.source, segment.target))
         connection = current.get(ends)
         if connection is None or connection.is_over(segment):
+            if len(connections) >= _limits.MAX_CONNECTIONS:
+                limit = _limits.MAX_CONNECTIONS
+                notes.append(f"more than {limit} TCP connections, the rest is left out")
+                break
             connection = current[ends] = _Connection(segment)
             connections.append(connection)
         connection.direction(segment).add(segment)
@@ -300,10 +303,13 @@ def _capture_of(frames: Iterable[Frame], source: str, notes: list[str]) -> Captu
         unknown = sorted(link_types - {*_GUESSES, *_LOOPBACKS, *_RAW})
         of_types = f", of link types {', '.join(map(str, unknown[:8]))}" if unknown else ""
         notes.append(f"{others} of {packets} packets are no whole TCP segments{of_types}")
-    conversations, foreign, silent = [], [], 0
+    conversations, silent = [], 0
+    foreign: list[str] = []
+    resets: list[str] = []
+    too_long: list[str] = []
     size = 0
     for connection in connections:
-        streams = _streams(connection, notes)
+        streams = _streams(connection, resets, too_long)
         if not streams:
             silent += 1
         elif any(map(_is_dicom, streams)):
@@ -314,26 +320,32 @@ def _capture_of(frames: Iterable[Frame], source: str, notes: list[str]) -> Captu
             foreign.append(f"{streams[0].name}: {_named(streams[0])}")
     if silent:
         notes.append(f"{silent} TCP connections without data")
-    if foreign:
-        more = f", and {len(foreign) - _MAX_NAMED} more" if len(foreign) > _MAX_NAMED else ""
-        notes.append(f"not DICOM: {'; '.join(foreign[:_MAX_NAMED])}{more}")
+    notes += _listed("not DICOM", foreign)
+    notes += _listed("ended by a TCP reset", resets)
+    notes += _listed("too many bytes missing, the rest is left out", too_long)
     if not conversations:
         why = "; ".join(notes) or f"{packets} packets"
         raise Undecodable(f"{source} without a TCP connection that has DICOM in it: {why}")
     return Capture(conversations, source, size, notes)
 
 
-def _streams(connection: _Connection, notes: list[str]) -> list[Stream]:
+def _listed(what: str, names: list[str]) -> list[str]:
+    """Give a note on streams, which names the first of them."""
+    more = f", and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return [f"{what}: {'; '.join(names[:_MAX_NAMED])}{more}"] if names else []
+
+
+def _streams(connection: _Connection, resets: list[str], too_long: list[str]) -> list[Stream]:
     """Give the streams that have data, first that of the end which has opened the connection."""
     names = [_endpoint(end) for end in connection.ends]
     streams = []
     for number, direction in enumerate(connection.directions):
         name = f"{names[number]} -> {names[1 - number]}"
         if direction.pieces:
-            streams.append(direction.stream(name, notes))
+            streams.append(direction.stream(name, too_long))
             direction.pieces.clear()
         if direction.was_reset:
-            notes.append(f"{name}: ended by a TCP reset")
+            resets.append(name)
     if len(streams) == 2 and streams[1].data[:1] == b"\x01" and streams[0].data[:1] != b"\x01":
         streams.reverse()
     return streams

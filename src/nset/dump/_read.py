@@ -48,10 +48,15 @@ class Budget:
     def __init__(self) -> None:
         self._entries = 0
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether there is too much."""
+        return self._entries > _limits.MAX_ENTRIES
+
     def take(self, entries: int = 1) -> None:
         """Count some more, or raise `Full`."""
         self._entries += entries
-        if self._entries > _limits.MAX_ENTRIES:
+        if self.is_spent:
             raise Full
 
 
@@ -101,7 +106,6 @@ class _Message:
         self.command_set = _Pieces()
         self.data_set = _Pieces()
         self.is_command_set_complete = False
-        self.is_data_set_complete = False
         # Bytes that were not captured: no violation is found in what they leave.
         self.has_gap = False
 
@@ -142,6 +146,7 @@ class Reader:
         self._is_cut_off = False
         # Whether the start of a message may be among what was not captured.
         self._is_after_gap = not stream.is_from_start
+        self._has_skipped = False
         self._pdu_reader = PDUReader(stream.data, self._fault, budget.take)
 
     def read(self) -> None:
@@ -181,19 +186,10 @@ class Reader:
         if syntax is None or not UID(syntax, validation_mode=IGNORE).is_transfer_syntax:
             syntax, shown.transfer_syntax_guessed = guess_transfer_syntax(data), True
         shown.transfer_syntax = syntax
-        shown.data_set, fault, notes = read_data_set(
+        shown.data_set, notes = read_data_set(
             data, syntax, message.data_set.stream_offset, self._count
         )
         shown.notes += notes
-        if fault is None:
-            return
-        where = (fault.offset, message.data_set.stream_offset(fault.offset))
-        found = Fault(fault.reason, fault.tag, *where, in_data_set=True)
-        is_whole = message.is_data_set_complete and not message.has_gap
-        if is_whole and not shown.transfer_syntax_guessed:
-            shown.violations.append(found)
-        else:
-            shown.notes.append(f"the data set can't be read further: {found.text}")
 
     def _fault(self, at: int, reason: str) -> None:
         self._count()
@@ -221,6 +217,10 @@ class Reader:
                 return
             kind, reserved, length = PDU_HEADER.unpack_from(self._data, at)
             name, stop = PDU_NAMES.get(kind), at + PDU_HEADER.size + length
+            if name is None and self._has_skipped:
+                # What was found behind a gap was no PDU.
+                at = self._skip(at, at + 1)
+                continue
             if name is None:
                 self._fault(at, f"{kind:02X}H is no type of a PDU, 01H to 07H: nothing to go on by")
                 return
@@ -250,7 +250,7 @@ class Reader:
             return start
         if self._message is not None:
             self._message.miss(at, start)
-        self._is_after_gap = True
+        self._is_after_gap = self._has_skipped = True
         note = f"bytes {at} to {start - 1}: the start of a PDU was not captured, passed over"
         self.result.notes.append(note)
         return start
@@ -344,7 +344,6 @@ class Reader:
         if not had_gap:
             message.data_set.add(start, known)
         if is_last:
-            message.is_data_set_complete = True
             self._message = None
 
     def _message_for(

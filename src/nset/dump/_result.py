@@ -27,19 +27,15 @@ class Fault(NamedTuple):
     tag : int or None
         The element that is at fault.
     offset : int or None
-        Bytes from the start of the command set to that element, or to where it can't be read; of
-        the data set where `in_data_set` is True.
+        Bytes from the start of the command set to that element, or to where it can't be read.
     input_offset : int or None
         Bytes from the start of the stream to the same place, or to the PDV or PDU at fault.
-    in_data_set : bool
-        Whether it is in the data set.
     """
 
     reason: str
     tag: int | None = None
     offset: int | None = None
     input_offset: int | None = None
-    in_data_set: bool = False
 
     @property
     def text(self) -> str:
@@ -47,8 +43,8 @@ class Fault(NamedTuple):
         parts = []
         if self.input_offset is not None:
             place = f"byte {self.input_offset}"
-            if self.in_data_set or self.offset not in (None, self.input_offset):
-                place += f", {self.offset} of the {'data' if self.in_data_set else 'command'} set"
+            if self.offset not in (None, self.input_offset):
+                place += f", {self.offset} of the command set"
             parts.append(place)
         if self.tag is not None:
             known = dictionary_has_tag(self.tag)
@@ -204,7 +200,7 @@ class DumpedMessage:
     elements : list of DumpedElement
         Those of the command set, in their order.
     violations : list of Fault
-        Those within the command set and the data set, and of what the one says of the other.
+        Those within the command set, and of what it says of a data set.
     abstract_syntax : str or None
         UID that was proposed for the context, where the A-ASSOCIATE-RQ was seen.
     transfer_syntax : str or None
@@ -214,8 +210,7 @@ class DumpedMessage:
     data_set : list of DataSetElement
         What the data set holds, in its order.
     notes : list of str
-        Why there is not more: what is missing from the capture, what is not listed, and what
-        can't be read, unless it is a violation.
+        Why there is not more: what was not captured, and where the data set can't be read.
     """
 
     name: str

@@ -30,7 +30,9 @@ _MAX_BLOCK_LINE: Final = 100
 """Characters of a log's line, from its end, of which the bytes are taken: 25 or 16 bytes."""
 
 _ARRAY: Final = re.compile(rb"[\[{(]([0-9a-fA-FxX,\s]{7,})[\]})]")
-_COMMENT: Final = re.compile(rb"/\*[^\n]*?\*/(?=[\s,]*?(?:0[xX]|[\n\d\]})]|$))|(?://|#)[^\n]*")
+_COMMENT: Final = re.compile(
+    rb"/\*[^\n]{0,200}?\*/(?=[\s,]*?(?:0[xX]|[\n\d\]})]|$))|(?://|#)[^\n]*"
+)
 _PEER: Final = re.compile(rb"\bpeer(\d)_\d+\s*\[\d*\]\s*=\s*$")
 _QUOTE: Final = re.compile(rb"(?<![A-Za-z0-9_\\])[bB]?(['\"])")
 _LEAST_ARRAY: Final = 8
@@ -240,7 +242,7 @@ def _from_tokens(text: bytes, base: int) -> bytes | None:
 def _token(token: bytes) -> bytes:
     """Read a number in hex; without a prefix its digits, as many as there are."""
     if token[:2] in (b"0x", b"0X", b"\\x"):
-        return binascii.unhexlify(token[2:].rjust(2, b"0"))
+        return binascii.unhexlify(token[2:].rjust(2, b"0") if len(token) > 2 else b"?")
     return binascii.unhexlify(token)
 
 
@@ -294,16 +296,14 @@ def _literals(text: bytes) -> list[bytes | bytearray]:
 
 def _closing(text: bytes, start: int, quote: bytes) -> int | None:
     """Find the quote that ends a literal, on the same line."""
-    end = text.find(b"\n", start)
-    end = len(text) if end < 0 else end
-    at = text.find(quote, start, end)
+    at = text.find(quote, start)
     while at >= 0:
         before = at
         while before > start and text[before - 1] == 0x5C:
             before -= 1
         if (at - before) % 2 == 0:
-            return at
-        at = text.find(quote, at + 1, end)
+            return at if text.find(b"\n", start, at) < 0 else None
+        at = text.find(quote, at + 1)
     return None
 
 
