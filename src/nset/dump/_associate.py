@@ -80,6 +80,10 @@ def proposed_contexts(details: dict[str, Any]) -> dict[int, str | None]:
     return {context["id"]: context["abstract_syntax"] for context in contexts}
 
 
+def _ignore(at: int, reason: str) -> None:
+    pass
+
+
 class PDUReader:
     """Reads the PDUs that carry no message.
 
@@ -95,7 +99,7 @@ class PDUReader:
 
     def __init__(self, data: bytes, report: Report, count: Callable[[], None]) -> None:
         self._data = data
-        self._report = report
+        self._report = self._report_to = report
         self._count = count
 
     def read(self, kind: int, at: int, stop: int) -> dict[str, Any]:
@@ -114,10 +118,11 @@ class PDUReader:
             What it says, by name; as much as there is.
         """
         start, end = at + 6, min(stop, len(self._data))
-        is_whole = end == stop
+        # What is cut off is a violation of its own; nothing else is found in it.
+        self._report = self._report_to if end == stop else _ignore
         if kind in (0x01, 0x02):
-            return self._associate(kind, start, end, is_whole)
-        if is_whole and stop - start != 4:
+            return self._associate(kind, start, end)
+        if stop - start != 4:
             self._report(at, f"a PDU-length of {stop - start}, not 4")
         body = self._data[start:end]
         if len(body) < 4:
@@ -150,10 +155,9 @@ class PDUReader:
             self._report(at, f"A-ABORT with reason {reason} (PS3.8 Table 9-26)")
         return found
 
-    def _associate(self, kind: int, start: int, end: int, is_whole: bool) -> dict[str, Any]:
+    def _associate(self, kind: int, start: int, end: int) -> dict[str, Any]:
         if end - start < _FIXED_PART:
-            if is_whole:
-                self._report(start, f"{count_of_bytes(end - start)}, too few: titles take 68")
+            self._report(start, f"{count_of_bytes(end - start)}, too few: titles take 68")
             return {}
         version, _, called, calling = struct.unpack_from(">HH16s16s", self._data, start)
         found: dict[str, Any] = {"protocol_version": version}
@@ -165,15 +169,13 @@ class PDUReader:
         found["presentation_contexts"] = contexts = []
         found["user_information"] = user_information = []
         context_kind = 0x20 if kind == 0x01 else 0x21
-        for item, at, stop in self._items(start + _FIXED_PART, end, is_whole):
+        for item, at, stop in self._items(start + _FIXED_PART, end):
             if item == 0x10:
                 found["application_context"] = self._text(at, stop)
             elif item == context_kind:
-                contexts.append(self._context(kind, at, stop, is_whole))
+                contexts.append(self._context(kind, at, stop))
             elif item == 0x50:
-                user_information += [
-                    self._user_item(*sub, kind) for sub in self._items(at, stop, is_whole)
-                ]
+                user_information += [self._user_item(*sub, kind) for sub in self._items(at, stop)]
             else:
                 self._report(at - 4, f"an item of type {item:02X}H, none of this PDU's")
         ids = [context["id"] for context in contexts]
@@ -189,23 +191,22 @@ class PDUReader:
             self._report(at, f"{name} AE title '{printable(raw.decode('latin-1'))}': no AE title")
         return title
 
-    def _items(self, at: int, end: int, is_whole: bool) -> Iterator[tuple[int, int, int]]:
+    def _items(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
         """Give the type of each item, and where its value starts and ends."""
         while at < end:
             self._count()
             if end - at < 4:
-                if is_whole:
-                    self._report(at, f"{count_of_bytes(end - at)}, too few for an item's header")
+                self._report(at, f"{count_of_bytes(end - at)}, too few for an item's header")
                 return
             kind, _, length = struct.unpack_from(">BBH", self._data, at)
             stop = at + 4 + length
-            if stop > end and is_whole:
+            if stop > end:
                 left = count_of_bytes(end - at - 4)
                 self._report(at, f"item {kind:02X}H of {count_of_bytes(length)}: {left} are left")
             yield kind, at + 4, min(stop, end)
             at = stop
 
-    def _context(self, kind: int, at: int, stop: int, is_whole: bool) -> dict[str, Any]:
+    def _context(self, kind: int, at: int, stop: int) -> dict[str, Any]:
         head = self._data[at : min(at + 4, stop)].ljust(4, b"\0")
         found: dict[str, Any] = {"id": head[0]}
         if head[0] % 2 == 0 and stop > at:
@@ -218,14 +219,14 @@ class PDUReader:
         else:
             found["abstract_syntax"] = None
         found["transfer_syntaxes"] = syntaxes = []
-        for item, begin, end in self._items(at + 4, stop, is_whole):
+        for item, begin, end in self._items(at + 4, stop):
             if item == 0x40:
                 syntaxes.append(self._text(begin, end))
             elif item == 0x30 and kind == 0x01:
                 found["abstract_syntax"] = self._text(begin, end)
             else:
                 self._report(begin - 4, f"an item of type {item:02X}H, none of a context's")
-        if is_whole and kind == 0x01 and not (found["abstract_syntax"] and syntaxes):
+        if kind == 0x01 and not (found["abstract_syntax"] and syntaxes):
             lacks = "a transfer" if found["abstract_syntax"] else "an abstract"
             self._report(at, f"presentation context {head[0]} without {lacks} syntax")
         return found
