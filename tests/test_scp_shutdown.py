@@ -781,5 +781,5 @@ class TestInterrupt:
             process.send_signal(signal.SIGINT)
             until(lambda: is_refused(("127.0.0.1", server_port)))
             process.send_signal(signal.SIGINT)
-            with takes(0, 2 * SLACK):
+            with takes(0, SLACK):
                 process.wait(TIMEOUT)

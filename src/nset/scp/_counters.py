@@ -15,7 +15,8 @@ class Counts(NamedTuple):
     Attributes
     ----------
     connections : int
-        Connections that were taken, and `refused_connections` those over the limit.
+        Connections that were taken, and `refused_connections` those that were closed as there were
+        too many: new ones, or silent ones for them.
     open_connections : int
         Those that are open now.
     associations : int

@@ -129,6 +129,7 @@ class Server(AssociationServer):
         self._ended = threading.Event()
         self._deadline = math.inf
         self._quiet = QUIET
+        self._closing_timeout = _CLOSING_TIMEOUT
         self._thread_id: int | None = None
         self._contexts_index: tuple[Any, int, dict[Any, PresentationContext]] = (None, 0, {})
         self._variables = contextvars.copy_context() if _config.PASS_CONTEXTVARS else None
@@ -532,7 +533,7 @@ class Server(AssociationServer):
         for assoc in list(self._associations):
             assoc.abort_reason = assoc.abort_reason or "shutdown"
             assoc.abort_soon()
-        end = time.monotonic() + _CLOSING_TIMEOUT
+        end = time.monotonic() + self._closing_timeout
         while (self.connections or self.aborting) and time.monotonic() < end:
             await asyncio.sleep(0.001)
         for connection in list(self.connections):
@@ -540,7 +541,7 @@ class Server(AssociationServer):
         for task in list(self.tasks):
             task.cancel()
         if self.tasks:
-            await asyncio.wait(list(self.tasks), timeout=_CLOSING_TIMEOUT)
+            await asyncio.wait(list(self.tasks), timeout=self._closing_timeout)
         await asyncio.sleep(0)
         for assoc in list(self._associations):
             assoc.end()  # its handler has not returned
@@ -600,7 +601,11 @@ class Server(AssociationServer):
 
     def interrupt(self) -> None:
         """Begin to shut down; called again, abort the associations that there still are."""
-        self.stop(0 if self._is_to_stop else SHUTDOWN_TIMEOUT)
+        if self._is_to_stop:
+            self._closing_timeout = 0.1
+            self.stop(0)
+        else:
+            self.stop()
 
     def shutdown(self, timeout: float = SHUTDOWN_TIMEOUT, quiet: float = QUIET) -> None:
         """Take no more connections, answer what still comes, and let the associations end.
