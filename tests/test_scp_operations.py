@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
 from associations import MPPS, TIMEOUT
 from certificates import client_context, make_certificate, server_context
 from command_sets import joined
-from pynetdicom import evt
+from pynetdicom import evt, sop_class
 from pynetdicom.sop_class import Verification
 from raw_peer import ABORT, Peer, associate_rq, pdu
 
@@ -598,7 +598,7 @@ import asyncio, multiprocessing, os, socket, subprocess, sys, time, warnings
 import nset.scp
 from acceptors import entity, n_set_pdus, port
 from associations import MPPS
-from pynetdicom import evt
+from pynetdicom import evt, sop_class
 from raw_peer import Peer
 
 how, loop = sys.argv[1:]
@@ -729,3 +729,103 @@ def test_an_option_that_a_socket_does_not_take_any_more(nset, monkeypatch, caplo
         with Peer(port(server), MPPS) as peer:
             peer.release()
         assert caplog.records == []
+
+
+# -- Requests of many items ------------------------------------------------------------------------
+
+
+def item(kind, value):
+    return bytes((kind, 0)) + len(value).to_bytes(2, "big") + value
+
+
+def long_request(contexts=1, syntaxes=1, user=b"", more=b""):
+    """An A-ASSOCIATE-RQ of so many presentation contexts, each with so many transfer syntaxes."""
+    names = [*storage_classes(), MPPS.encode()]
+    parts = [
+        item(
+            0x20,
+            bytes((2 * number % 256 + 1, 0, 0, 0))
+            + item(0x30, names[-1 - number % len(names)])
+            + item(0x40, b"1.2.840.10008.1.2") * syntaxes,
+        )
+        for number in range(contexts)
+    ]
+    about = item(0x51, (16384).to_bytes(4, "big")) + item(0x52, b"1.2.826.0.1.3680043.8.498.9")
+    head = b"\0\1\0\0" + b"ANY-SCP".ljust(16) + b"RAW".ljust(16) + bytes(32)
+    application = item(0x10, b"1.2.840.10008.3.1.1.1")
+    return pdu(1, head + application + b"".join(parts) + more + item(0x50, about + user))
+
+
+def storage_classes():
+    return [uid.encode() for uid in sop_class._STORAGE_CLASSES.values()]
+
+
+ROLE = item(0x54, b"\0\x11" + b"1.2.840.10008.1.1" + b"\1\1")
+TOO_MANY = {
+    "contexts": (long_request(129), "more than 128 presentation contexts"),
+    "thousands of contexts": (long_request(12000), "more than 128 presentation contexts"),
+    "transfer syntaxes": (long_request(128, 280), "more than 128 items in a presentation context"),
+    "user items": (long_request(user=ROLE * 2600), "more than 389 items of user information"),
+    "unknown items": (long_request(more=item(0x77, b"") * 200000), "more than 16 items"),
+    "unknown user items": (long_request(user=item(0x77, b"") * 16000), "more than 389 items"),
+}
+
+
+@pytest.mark.parametrize(("sent", "reason"), TOO_MANY.values(), ids=TOO_MANY)
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_request_of_too_many_items(nset, caplog, sent, reason, heard):
+    """It is refused before it is parsed, and nobody else waits for that."""
+    handlers = [(evt.EVT_N_SET, lambda event: (0x0000, None))]
+    if heard:
+        handlers.append((evt.EVT_REQUESTED, lambda event: None))
+    with accepting(nset, handlers) as server, Peer(port(server), MPPS) as good:
+        for _ in range(5):
+            with connected(server) as peer:
+                peer.sendall(sent)
+                with busy_peer(nset, good) as slowest:
+                    assert peer.recv(10) == bytes((ABORT, 0, 0, 0, 0, 4, 0, 0, 0, 0))
+            assert slowest[0] < 0.1
+        good.release()
+        assert server.counts.associations == 1
+    lines = errors(caplog)
+    assert len(lines) == 5
+    assert all("invalid PDU" in line and reason in line for line in lines)
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_long_request_holds_up_nobody(nset, heard):
+    handlers = [(evt.EVT_N_SET, lambda event: (0x0000, None))]
+    if heard:
+        handlers.append((evt.EVT_REQUESTED, lambda event: None))
+    ae = entity()
+    for uid in sop_class._STORAGE_CLASSES.values():
+        ae.add_supported_context(uid)
+    with accepting(nset, handlers, ae) as server, Peer(port(server), MPPS) as good:
+        for _ in range(3):
+            with connected(server) as peer:
+                peer.sendall(long_request(128, 60, ROLE * 100))
+                with busy_peer(nset, good) as slowest:
+                    assert peer.recv(1) == b"\x02"
+            assert slowest[0] < 0.2
+        good.release()
+
+
+@contextmanager
+def busy_peer(nset, peer):
+    """Have a peer ask all the time; tell of the longest that it has waited."""
+    slowest, ends = [0.0], threading.Event()
+
+    def ask():
+        while not ends.is_set():
+            began = time.monotonic()
+            peer.send(n_set_pdus(nset))
+            peer.receive_message()
+            slowest[0] = max(slowest[0], time.monotonic() - began)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    try:
+        yield slowest
+    finally:
+        ends.set()
+        thread.join(TIMEOUT)

@@ -205,6 +205,7 @@ class Association(_StockAssociation):
         self._is_advancing = False
         self._is_sending = False  # what was done has something to send that a pump still holds
         self._was_requested = False
+        self._has_long_request = False
         self._was_counted = False
         self._is_over = False
         self._is_finishing = False  # all but negotiating and serving leads to the end
@@ -298,9 +299,13 @@ class Association(_StockAssociation):
         """Tell whether someone looks at PDUs or messages: a program, or the log at DEBUG."""
         return self._bindings.is_observed or messages_are_logged(logging.DEBUG)
 
-    def is_listened_to(self) -> bool:
-        """Tell whether a program's code runs when something comes or is sent."""
-        return self.bindings.is_listened_to
+    def is_for_worker(self) -> bool:
+        """Tell whether what has come may hold up the loop: a program's code runs, or it is long."""
+        return self.bindings.is_listened_to or self._has_long_request
+
+    def request_is_long(self) -> None:
+        """Have workers read and negotiate an A-ASSOCIATE-RQ that takes more than moments."""
+        self._has_long_request = not self._was_requested
 
     # -- Threads -----------------------------------------------------------------------------------
 
@@ -375,7 +380,7 @@ class Association(_StockAssociation):
                 continue
             self._connection.is_busy = True
             self._is_finishing = step != self._negotiate
-            if self.bindings.is_listened_to:
+            if self.is_for_worker():
                 self.do_in_worker(step)
                 return
             try:
@@ -451,6 +456,7 @@ class Association(_StockAssociation):
 
     def _negotiate(self) -> None:
         self._was_requested = True
+        self._has_long_request = False
         primitive = self.dul.receive_pdu(wait=False)
         if not isinstance(primitive, A_ASSOCIATE):
             self._note_abort(primitive)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pynetdicom import evt
 
+from nset import _pdu
 from nset._command_set import CommandSetError
 from nset._implementation import RequestPath
 from nset._pdu import PduError
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from nset.scp._server import Server
 
 _LOGGER = logging.getLogger("nset")
+
+# Bytes of an A-ASSOCIATE-RQ that take pynetdicom a few milliseconds.
+_LONG = 4096
 
 # Seconds that a peer has at most to close the connection once the association is over, also where
 # the ARTIM timer, the AE's acse_timeout, would give it more.
@@ -159,6 +163,8 @@ class Connection(RequestPath, asyncio.Protocol):
     def take_pdu(self, pdu: bytes) -> None:
         """Have a PDU taken by the state machine; no more is read until it is."""
         self._server.heard(self)
+        if len(pdu) > _LONG and pdu[0] == _pdu.ASSOCIATE_RQ:
+            self.assoc.request_is_long()
         self.inbox.append(pdu)
         self.assoc.dul.work()
 

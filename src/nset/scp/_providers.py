@@ -145,7 +145,7 @@ class DULServiceProvider(_StockDUL):
     def work(self) -> None:
         """Have all done that there is to do; in the loop's thread, which no program may hold up."""
         assoc: Any = self.assoc
-        if assoc.is_listened_to():
+        if assoc.is_for_worker():
             assoc.submit(self.pump)
         else:
             self.pump()
@@ -243,6 +243,12 @@ class DULServiceProvider(_StockDUL):
         if data[0] == _pdu.ABORT:  # whoever on the other side is its source
             assoc: Any = self.assoc
             assoc.abort_reason = assoc.abort_reason or "peer"
+        try:
+            if data[0] == _pdu.ASSOCIATE_RQ:
+                _pdu.check_items(data)
+        except PduError as fault:
+            self.refuse(fault)
+            return True
         try:
             pdu, event = self._decode_pdu(bytearray(data))
             if isinstance(pdu, P_DATA_TF) and not pdu.presentation_data_value_items:
