@@ -16,8 +16,9 @@ from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
-from acceptors import accepting, entity, n_set_pdus, n_set_request, port, until
+from acceptors import accepting, entity, n_set_pdus, n_set_request, one_pdu, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed
+from command_sets import joined
 from pydicom import Dataset
 from pynetdicom import evt
 from pynetdicom.sop_class import Verification
@@ -658,9 +659,19 @@ def test_the_log_says_how_many_requests_were_cut_off(nset, caplog):
     ]
 
 
+EVENT_REPORT = {
+    0x0002: MPPS.encode() + bytes(len(MPPS) % 2),
+    0x0100: 0x0100,
+    0x0110: 7,
+    0x0800: 0x0101,
+    0x1000: b"1.2.3.4\0",
+    0x1002: 1,
+}
 FLOODS = {
     "N-SETs": lambda nset: n_set_pdus(nset) * 100,
     "N-SETs in fragments": lambda nset: n_set_pdus(nset, 7, 64) * 100,
+    "small PDVs": lambda nset: pdu(P_DATA_TF, bytes((0, 0, 0, 2, 1, 1)) * 10000),
+    "N-EVENT-REPORTs": lambda nset: one_pdu(joined(EVENT_REPORT)) * 300,
 }
 
 

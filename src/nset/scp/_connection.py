@@ -162,6 +162,9 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def take_pdu(self, pdu: bytes) -> None:
         """Have a PDU taken by the state machine; no more is read until it is."""
+        if time.monotonic() > self._server.deadline:  # which the loop has not come to yet
+            self.read_no_more()
+            return
         self._server.heard(self)
         if len(pdu) > _LONG and pdu[0] == _pdu.ASSOCIATE_RQ:
             self.assoc.request_is_long()

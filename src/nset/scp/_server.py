@@ -90,6 +90,8 @@ class Server(AssociationServer):
         Those that are open.
     counters : Counters
         What is counted.
+    deadline : float
+        When associations are aborted and nothing is read any more, by the monotonic clock.
     """
 
     request_queue_size = 1024
@@ -127,7 +129,7 @@ class Server(AssociationServer):
         self._is_to_stop = False
         self._stopped = asyncio.Event()
         self._ended = threading.Event()
-        self._deadline = math.inf
+        self.deadline = math.inf
         self._quiet = QUIET
         self._closing_timeout = _CLOSING_TIMEOUT
         self._thread_id: int | None = None
@@ -376,7 +378,7 @@ class Server(AssociationServer):
         try:
             await self._stopping.wait()
         finally:
-            self._deadline = min(self._deadline, time.monotonic() + SHUTDOWN_TIMEOUT)
+            self.deadline = min(self.deadline, time.monotonic() + SHUTDOWN_TIMEOUT)
             listening.cancel()
             try:
                 await asyncio.wait([listening])
@@ -511,7 +513,7 @@ class Server(AssociationServer):
         self.is_releasing = True
         quiet_looks: dict[Association, int] = {}
         # In short waits, since a second call may bring the deadline forward.
-        while self._associations and (left := self._deadline - time.monotonic()) > 0:
+        while self._associations and (left := self.deadline - time.monotonic()) > 0:
             self._stopped.clear()
             seconds = min(self._quiet / _LOOKS, left, 0.1)
             with suppress(asyncio.TimeoutError):
@@ -589,7 +591,7 @@ class Server(AssociationServer):
         timeout, quiet : float
             As for `shutdown`.
         """
-        self._deadline = min(self._deadline, time.monotonic() + timeout)
+        self.deadline = min(self.deadline, time.monotonic() + timeout)
         self._quiet = min(self._quiet, quiet, timeout / 2)
         self._is_to_stop = True
         if self.loop is None:
