@@ -112,6 +112,7 @@ def places(*, nodelay: bool) -> list[Place]:
         *_places_of_the_codec(),
         *_places_of_the_reactors(),
         *_places_of_the_exchange(),
+        *_places_of_the_negotiation(),
     ]
     if nodelay:
         from nset.pynetdicom import _socket
@@ -195,6 +196,14 @@ def _places_of_the_exchange() -> Iterator[Place]:
     yield _method("acse", "ACSE", "is_release_requested", _exchange.is_release_requested)
     yield _method("fsm", "StateMachine", "do_action", _exchange.do_action)
     yield _function("dimse", "make_target", _exchange.make_target)
+
+
+def _places_of_the_negotiation() -> Iterator[Place]:
+    from nset.pynetdicom import _negotiation
+
+    yield _method("dul", "DULServiceProvider", "_decode_pdu", _negotiation.logged)
+    name = "_negotiate_as_acceptor"
+    yield _method("acse", "ACSE", name, _negotiation.negotiate_as_acceptor)
 
 
 def _method(module: str, cls: str, name: str, make: Callable[[Any], Any]) -> Place:

@@ -182,6 +182,7 @@ def _log_abort(assoc: Any, fault: Exception) -> None:
 
 
 def _peer(assoc: Any) -> str:
-    """Name the other side: AE title and address."""
+    """Name the other side: AE title, once there is one, and address."""
     peer = assoc.acceptor if assoc.is_requestor else assoc.requestor
-    return f"{peer.ae_title}@{peer.address}:{peer.port}"
+    address = f"{peer.address}:{peer.port}"
+    return f"{peer.ae_title}@{address}" if peer.ae_title else address

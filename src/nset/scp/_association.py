@@ -27,7 +27,7 @@ from pynetdicom.transport import AddressInformation
 from nset import _pdu
 from nset._command_set import CommandSetError
 from nset.primitive import N_SET
-from nset.pynetdicom import _provider
+from nset.pynetdicom import _negotiation, _provider
 from nset.scp._bindings import Bindings, rebound
 from nset.scp._counters import Tally
 from nset.scp._n_set import known_services, response_to, service_class
@@ -87,6 +87,8 @@ class _ACSE(ACSE):
         acceptor: Any = self.acceptor
         acceptor._is_negotiating = True
         try:
+            if _negotiation.is_rejected(self):
+                return
             super()._negotiate_as_acceptor()
         finally:
             acceptor._is_negotiating = False
@@ -848,10 +850,9 @@ class Association(_StockAssociation):
             (2, 3, 2): f"{ae.maximum_associations} associations already (AE.maximum_associations)",
         }
         default = f"result {result}, source {source}, reason {reason} (PS3.8 Table 9-21)"
-        _NSET_LOGGER.warning(
-            "Rejecting the association with %s: %s",
-            *(self.peer_name(), reasons.get((result, source, reason), default)),
-        )
+        bad_title = vars(self).get("_nset_rejection")
+        why = bad_title[0] if bad_title else reasons.get((result, source, reason), default)
+        _NSET_LOGGER.warning("Rejecting the association with %s: %s", self.peer_name(), why)
 
     def _log_abort(self) -> None:
         """Say why an association is aborted; with faults, that has been said."""

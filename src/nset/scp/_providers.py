@@ -29,7 +29,7 @@ from nset._command_set import CommandSetError
 from nset._implementation import peek
 from nset._pdu import PduError
 from nset.primitive import N_SET
-from nset.pynetdicom import _messages, _provider
+from nset.pynetdicom import _messages, _negotiation, _provider
 from nset.scp._queues import IdleTimer, Mailbox, Responses, Timer
 from nset.wire import encode_pdus
 
@@ -232,6 +232,11 @@ class DULServiceProvider(_StockDUL):
                 *(assoc.peer_name(), kind, self.state),
             )
 
+    def _decode_pdu(self, bytestream: bytearray) -> Any:
+        if bytestream[0] in _negotiation.KINDS:
+            return _negotiation.decode_pdu(self, bytestream)
+        return super()._decode_pdu(bytestream)
+
     def _decode_next(self) -> bool:
         """Decode the next PDU that has been received; False where there is none."""
         if not self._inbox:
@@ -256,7 +261,9 @@ class DULServiceProvider(_StockDUL):
         except Exception as exc:
             _DUL_LOGGER.error("Unable to decode the received PDU data")
             _DUL_LOGGER.exception(exc)
-            self.refuse(PduError(f"{type(exc).__name__}: {exc}", _pdu.INVALID_PDU_PARAMETER))
+            if not isinstance(exc, PduError):
+                exc = PduError(f"{type(exc).__name__}: {exc}", _pdu.INVALID_PDU_PARAMETER)
+            self.refuse(exc)
             return True
         self._recv_pdu.put(pdu)
         self.event_queue.put(event)

@@ -1,0 +1,306 @@
+"""PDUs that open and end an association, made such that pynetdicom can read them.
+
+PS3.8 Section 9.3.1 has unknown items skipped, and Section 9.3.2 bit 0 of the protocol version alone
+tested. pynetdicom refuses such a PDU, or the conversion of what it holds ends a thread of its own.
+What can be served is mended in the bytes, before pynetdicom decodes them; what can't be is a
+`PduError`, or an A-ASSOCIATE-RJ where that is what the standard has for it (Table 9-21).
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, Final
+
+from pynetdicom import evt
+from pynetdicom.dul import _PDU_TYPES
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+
+from nset import _pdu
+from nset._pdu import PduError
+from nset._rules import escaped
+from nset.pynetdicom._provider import _peer
+
+_LOGGER = logging.getLogger("nset")
+
+_RQ, _AC, _RJ, _ABORT = 0x01, 0x02, 0x03, 0x07
+KINDS: Final = {
+    _RQ: "A-ASSOCIATE-RQ",
+    _AC: "A-ASSOCIATE-AC",
+    _RJ: "A-ASSOCIATE-RJ",
+    _ABORT: "A-ABORT",
+}
+"""The PDUs that are mended here, by their type."""
+
+_ITEMS_AT: Final = 74  # bytes of an A-ASSOCIATE-RQ or -AC before its items
+_ABSTRACT_SYNTAX, _TRANSFER_SYNTAX, _USER_INFORMATION = 0x30, 0x40, 0x50
+_CONTEXT: Final = {_RQ: 0x20, _AC: 0x21}
+_MAX_CONTEXTS: Final = 128  # the odd IDs
+_MAXIMUM_LENGTH, _CLASS_UID, _VERSION_NAME, _USER_IDENTITY = 0x51, 0x52, 0x55, 0x58
+_IDENTITIES: Final = (b"\1", b"\2", b"\3", b"\4", b"\5")  # PS3.7 Section D.3.3.7
+_USER_ITEMS: Final = {
+    _RQ: (0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58),
+    _AC: (0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x59),
+}
+
+# Bytes, where the peer has not said how long a PDU it takes: what DCMTK says by default.
+_USUAL_LENGTH: Final = 16384
+
+# PS3.8 Tables 9-21 and 9-26.
+_REJECTED_FOR: Final = {1: (1, 2, 3, 7), 2: (1, 2), 3: (1, 2)}
+_ABORTED_FOR: Final = (0, 1, 2, 4, 5, 6)
+_TITLES: Final = {"calling": (26, (1, 1, 3)), "called": (10, (1, 1, 7))}
+
+
+def decode_pdu(self: Any, bytestream: bytearray) -> tuple[Any, str]:
+    """Stand in for ``DULServiceProvider._decode_pdu`` where the PDU is one of `KINDS`.
+
+    Returns
+    -------
+    tuple of pynetdicom PDU and str
+        The PDU, and the event that it is to the state machine.
+
+    Raises
+    ------
+    PduError
+        If it can't be served. pynetdicom raises other exceptions.
+    """
+    data = bytes(bytestream)
+    evt.trigger(self.assoc, evt.EVT_DATA_RECV, {"data": data})
+    kind = data[0]
+    cls, event = _PDU_TYPES[data[:1]]
+    pdu: Any = cls()
+    notes: list[str] = []
+    if kind == _RQ:
+        data = _with_titles(data, self.assoc)
+    pdu.decode(readable(data, notes))
+    # What can't be converted would end the thread that runs the state machine.
+    primitive = pdu.to_primitive()
+    pdu.to_primitive = lambda: primitive
+    if notes:
+        _LOGGER.warning("%s from %s: %s", KINDS[kind], _peer(self.assoc), "; ".join(notes))
+    evt.trigger(self.assoc, evt.EVT_PDU_RECV, {"pdu": pdu})
+    return pdu, event
+
+
+def logged(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Have ``DULServiceProvider._decode_pdu`` mend PDUs, and the log say with whom it fails."""
+
+    @wraps(stock)
+    def _decode_pdu(self: Any, bytestream: bytearray) -> Any:
+        if bytestream[0] not in KINDS:
+            return stock(self, bytestream)
+        try:
+            return decode_pdu(self, bytestream)
+        except Exception as exc:
+            text = str(exc) if isinstance(exc, PduError) else f"{type(exc).__name__}: {exc}"
+            _LOGGER.error(
+                "Aborting the association with %s: invalid PDU: %s",
+                _peer(self.assoc),
+                escaped(text),
+            )
+            raise
+
+    return _decode_pdu
+
+
+def negotiate_as_acceptor(stock: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Make ``ACSE._negotiate_as_acceptor`` reject what has an AE title that is none."""
+
+    @wraps(stock)
+    def _negotiate_as_acceptor(self: Any) -> None:
+        rejection = vars(self.assoc).get("_nset_rejection")
+        if rejection is not None:
+            _LOGGER.warning(
+                "Rejecting the association with %s: %s", _peer(self.assoc), rejection[0]
+            )
+        if not is_rejected(self):
+            stock(self)
+
+    return _negotiate_as_acceptor
+
+
+def is_rejected(acse: Any) -> bool:
+    """Reject the association if it has been requested with an AE title that is none.
+
+    Parameters
+    ----------
+    acse : pynetdicom ACSE
+        The acceptor's.
+
+    Returns
+    -------
+    bool
+        Whether it was.
+    """
+    assoc = acse.assoc
+    rejection = vars(assoc).get("_nset_rejection")
+    if rejection is None:
+        return False
+    acse.requestor.ae_title = acse.requestor.primitive.calling_ae_title
+    acse.send_reject(*rejection[1])
+    evt.trigger(assoc, evt.EVT_REJECTED, {})
+    assoc.kill()
+    return True
+
+
+def _with_titles(data: bytes, assoc: Any) -> bytes:
+    """Strip the AE titles; note on the association which of them none can have (PS3.5 6.2)."""
+    if len(data) < _ITEMS_AT:
+        return data
+    mended = bytearray(data)
+    for name, (at, answer) in _TITLES.items():
+        raw = data[at : at + 16]
+        title = raw.strip(b"\0 ")
+        try:
+            setattr(A_ASSOCIATE_RQ(), f"{name}_ae_title", title)
+        except ValueError:
+            reason = f"{name.capitalize()} AE Title {raw!r}, which is none (PS3.5 Section 6.2)"
+            assoc._nset_rejection = reason, answer
+            title = _printable(title) or b"?"
+        mended[at : at + 16] = title.ljust(16)
+    return bytes(mended)
+
+
+def _printable(text: bytes) -> bytes:
+    return bytes(c if 0x20 <= c < 0x7F and c != 0x5C else 0x3F for c in text)
+
+
+def readable(data: bytes, notes: list[str]) -> bytes:
+    """Mend a PDU, for pynetdicom to decode.
+
+    Parameters
+    ----------
+    data : bytes
+        An A-ASSOCIATE-RQ, -AC or -RJ, or an A-ABORT.
+    notes : list of str
+        Takes a sentence for each violation of the standard that was mended.
+
+    Returns
+    -------
+    bytes
+        The PDU, or one like it. Its PDU-length is that of the original.
+
+    Raises
+    ------
+    PduError
+        If it can't be served.
+    """
+    kind = data[0]
+    if kind == _ABORT:
+        return _abort(data, notes)
+    if kind == _RJ:
+        return _rejection(data, notes)
+    return _association(data, notes)
+
+
+def _abort(data: bytes, notes: list[str]) -> bytes:
+    """Whatever it says, it is one: AA-3 closes the connection and answers nothing."""
+    source, reason = data.ljust(10, b"\0")[8:10]
+    if source == 2 and reason not in _ABORTED_FOR:
+        notes.append(f"reason {reason} is none (PS3.8 Table 9-26)")
+        reason = 0
+    elif source not in (0, 2):
+        notes.append(f"source {source} is none (PS3.8 Table 9-26)")
+        source = 0
+    return data[:6].ljust(8, b"\0") + bytes((source, reason))
+
+
+def _rejection(data: bytes, notes: list[str]) -> bytes:
+    said = result, source, reason = tuple(data.ljust(10, b"\0")[7:10])
+    if result not in (1, 2) or reason not in _REJECTED_FOR.get(source, ()):
+        notes.append("result {}, source {}, reason {} is none (PS3.8 Table 9-21)".format(*said))
+        result = result if result in (1, 2) else 1
+        source = source if source in _REJECTED_FOR else 1
+        reason = 1
+    return data[:6].ljust(7, b"\0") + bytes((result, source, reason))
+
+
+def _association(data: bytes, notes: list[str]) -> bytes:
+    kind, context = data[0], _CONTEXT[data[0]]
+    if len(data) < _ITEMS_AT:
+        raise _invalid(f"an {KINDS[kind]} of {len(data)} bytes")
+    version = b"\0\1" if data[7] & 1 else data[6:8]  # PS3.8 Section 9.3.2: no other bit is tested
+    parts = [data[:6], version, data[8:_ITEMS_AT]]
+    contexts, user = 0, None
+    for item, value in _items(data, _ITEMS_AT):
+        if item == context:
+            contexts += 1
+            if contexts > _MAX_CONTEXTS:
+                raise _invalid(f"more than {_MAX_CONTEXTS} presentation contexts")
+            parts.append(_item(item, _presentation_context(kind, value)))
+        elif item == _USER_INFORMATION:
+            user = value
+        elif item == 0x10:
+            parts.append(_item(item, value))
+    parts.append(_item(_USER_INFORMATION, _user_information(kind, user or b"", notes)))
+    return b"".join(parts)
+
+
+def _presentation_context(kind: int, value: bytes) -> bytes:
+    if len(value) < 4:
+        raise _invalid(f"a presentation context item of {len(value)} bytes")
+    context_id = value[0]
+    if not context_id % 2:
+        raise _invalid(f"presentation context ID {context_id}, which is even")
+    parts, found = [value[:4]], set()
+    for item, name in _items(value, 4):
+        if name and item in (_ABSTRACT_SYNTAX, _TRANSFER_SYNTAX):
+            found.add(item)
+            parts.append(_item(item, name))
+    if kind == _RQ and _ABSTRACT_SYNTAX not in found:
+        raise _invalid(f"presentation context {context_id} without an abstract syntax")
+    if (kind == _RQ or value[2] == 0) and _TRANSFER_SYNTAX not in found:
+        raise _invalid(f"presentation context {context_id} without a transfer syntax")
+    return b"".join(parts)
+
+
+def _user_information(kind: int, value: bytes, notes: list[str]) -> bytes:
+    parts, length = [], None
+    for item, data in _items(value, 0):
+        if item not in _USER_ITEMS[kind]:
+            continue
+        if item == _MAXIMUM_LENGTH and len(data) == 4:
+            length = int.from_bytes(data, "big")
+            if 0 < length < _pdu.PDV_HEADER_LENGTH + 2:
+                raise _invalid(f"a maximum length of {length} bytes, which no PDV has room in")
+        elif item == _USER_IDENTITY and data[:1] not in _IDENTITIES:
+            raise _invalid(f"a user identity of type {data[0] if data else None}")
+        elif item == _VERSION_NAME:
+            data = _version_name(data, notes)
+        elif item == _CLASS_UID and not 0 < len(data.rstrip(b"\0 ")) <= 64:
+            notes.append(f"Implementation Class UID of {len(data)} bytes, passed over")
+            data = b""
+        if data or item not in (_VERSION_NAME, _CLASS_UID):
+            parts.append(_item(item, data))
+    if length is None:
+        notes.append(f"no Maximum Length, taken for {_USUAL_LENGTH} bytes")
+        parts.insert(0, _item(_MAXIMUM_LENGTH, _USUAL_LENGTH.to_bytes(4, "big")))
+    return b"".join(parts)
+
+
+def _version_name(name: bytes, notes: list[str]) -> bytes:
+    stripped = name.strip(b"\0 ")
+    mended = _printable(stripped[:16])
+    if mended != stripped:
+        notes.append(f"Implementation Version Name {name[:64]!r}, taken for {mended!r}")
+    return mended
+
+
+def _items(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the type and value of each item, whatever type that is (PS3.8 Section 9.3.1)."""
+    while len(data) - at >= 4:
+        begin = at + 4
+        at = begin + int.from_bytes(data[at + 2 : begin], "big")
+        if at > len(data):
+            raise _invalid(f"an item of type 0x{data[begin - 4]:02X} that runs past the end")
+        yield data[begin - 4], data[begin:at]
+    if data[at:].strip(b"\0"):
+        raise _invalid(f"{len(data) - at} bytes behind the last item")
+
+
+def _item(kind: int, value: bytes) -> bytes:
+    return bytes((kind, 0)) + len(value).to_bytes(2, "big") + value
+
+
+def _invalid(reason: str) -> PduError:
+    return PduError(reason, _pdu.INVALID_PDU_PARAMETER)
