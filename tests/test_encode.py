@@ -392,10 +392,11 @@ def test_what_can_not_be_sent_in_a_request(twin):
     cls, _ = codec(twin)
     told = [
         attempt(build(cls, {"MessageID": value}).to_command_set).error
-        for value in (Posing(7), Contrary(65536), Contrary(2**64))
+        for value in (Posing(7), Lazy(7), Contrary(65536), Contrary(2**64))
     ]
     assert told == [
         ("TypeError", "MessageID (0000,0110) must be an int, not Posing"),
+        ("TypeError", "MessageID (0000,0110) must be an int, not Lazy"),
         ("ValueError", f"MessageID (0000,0110) {RANGE}"),
         ("ValueError", f"MessageID (0000,0110) {RANGE}"),
     ]

@@ -240,10 +240,11 @@ def _read_canonical(data: bytes) -> dict[str, Any] | None:
 
 def _us(value: Any) -> int | None:
     """Give the int if a US element can hold it; None for any other."""
-    if not issubclass(type(value), int):  # isinstance() would believe what only poses as one
-        return None
-    number = index(value)
-    return number if 0 <= number <= MAX_US else None
+    if type(value) is not int:
+        if not issubclass(type(value), int):  # isinstance() would believe what only poses as one
+            return None
+        value = index(value)
+    return value if 0 <= value <= MAX_US else None
 
 
 def _uid_element(number: int, kept: list[Any] | None) -> bytes | None:
