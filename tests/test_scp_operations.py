@@ -200,6 +200,26 @@ def test_silent_connections_have_a_time_of_their_own(nset, security, caplog, sen
         assert f"Closing the connection with {name}, which has sent no PDU in 0.3 s" in caplog.text
 
 
+def test_a_peer_that_the_server_has_not_read_is_not_silent(nset):
+    """It has sent its A-ASSOCIATE-RQ, and a handler takes longer to hear of the connection."""
+    limits = importlib.import_module("nset.scp").Limits(first_pdu_timeout=0.1)
+    handlers = [(evt.EVT_CONN_OPEN, lambda event: time.sleep(0.6))]
+    with accepting(nset, handlers, limits=limits) as server, Peer(port(server), MPPS) as peer:
+        peer.release()
+
+
+def test_counts_while_connections_come_and_go(nset):
+    """They are added up in another thread than that which notes these."""
+    with accepting(nset) as server:
+        number = 0
+        for _ in range(100):
+            with Peer(port(server), MPPS) as peer:
+                peer.send(n_set_pdus(nset))
+                until(lambda number=number: server.counts.n_set_requests > number)
+            number += 1
+            assert server.counts.n_set_requests == number
+
+
 def test_the_time_is_the_aes_where_that_is_less(nset, security):
     options, _ = security
     ae = entity()

@@ -51,24 +51,19 @@ class Counts(NamedTuple):
 
 
 class Counters:
-    """Counts; what is frequent is counted by each connection and added up when asked for.
-
-    Attributes
-    ----------
-    connections : set
-        Those that are open.
-    """
+    """Counts; what is frequent is counted by each connection and added up when asked for."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards all of it, and that a connection counts once
         self._events: Counter[str] = Counter()
         self._aborted: Counter[str] = Counter()
         self._statuses: Counter[int] = Counter()
-        self.connections: set[Any] = set()
+        self._connections: set[Any] = set()  # those that are open
 
-    def renew_lock(self) -> None:
-        """Make a lock that nobody holds, in a process that has been forked."""
+    def renew(self) -> None:
+        """Have no connections, and a lock that nobody holds: in a process that has been forked."""
         self._lock = threading.Lock()
+        self._connections = set()
 
     def count(self, what: str, number: int = 1) -> None:
         """Count something that has happened."""
@@ -93,10 +88,15 @@ class Counters:
             tally.responses[service, code] += 1
             self._statuses[code] += 1
 
+    def open(self, connection: Any) -> None:
+        """Add what a connection counts, which is open."""
+        with self._lock:
+            self._connections.add(connection)
+
     def close(self, connection: Any) -> None:
         """Add what a connection has counted, which is closed."""
         with self._lock:
-            self.connections.discard(connection)
+            self._connections.discard(connection)
             self._add(connection, self._events, self._statuses)
 
     def _add(self, connection: Any, events: Counter[str], statuses: Counter[int]) -> None:
@@ -122,7 +122,7 @@ class Counters:
         with self._lock:
             events, aborted = self._events.copy(), self._aborted.copy()
             statuses = self._statuses.copy()
-            for connection in self.connections:
+            for connection in self._connections:
                 self._add(connection, events, statuses)
         return Counts(
             connections=events["connections"],

@@ -308,7 +308,7 @@ class Server(AssociationServer):
         """Note that a connection is open, and its TLS handshake done."""
         self._connecting.pop(connection, None)
         self.connections.add(connection)
-        self.counters.connections.add(connection)
+        self.counters.open(connection)
 
     def heard(self, connection: Connection) -> None:
         """Note that a PDU has come."""
@@ -571,7 +571,7 @@ class Server(AssociationServer):
         """
         # Threads that are not there any more may have held these.
         self.handlers_lock, self._ended = threading.Lock(), threading.Event()
-        self.counters.renew_lock()
+        self.counters.renew()
         connections = [*self.connections, *self._connecting]
         for connection in connections:
             connection.is_closed = True
@@ -579,7 +579,6 @@ class Server(AssociationServer):
             if sock is not None and sock.fileno() >= 0:
                 os.close(sock.detach())
         self._associations, self.connections, self.tasks = {}, set(), set()
-        self.counters.connections = set()
         self.loop = self.thread = self.task = None
         self._leave()
 
