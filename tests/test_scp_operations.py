@@ -211,12 +211,10 @@ def test_a_peer_that_the_server_has_not_read_is_not_silent(nset):
 def test_counts_while_connections_come_and_go(nset):
     """They are added up in another thread than that which notes these."""
     with accepting(nset) as server:
-        number = 0
-        for _ in range(100):
+        for number in range(1, 101):
             with Peer(port(server), MPPS) as peer:
                 peer.send(n_set_pdus(nset))
-                until(lambda number=number: server.counts.n_set_requests > number)
-            number += 1
+                until(lambda number=number: server.counts.n_set_requests >= number)
             assert server.counts.n_set_requests == number
 
 
