@@ -1106,6 +1106,7 @@ TESTED_ELSEWHERE = {
     "Values that can't be sent",
     "Odd length",
     "Affected UIDs in a request",
+    "A data set that is not announced",
     "Fragments in another presentation context",
     "Status categories",
     "What is told of them",

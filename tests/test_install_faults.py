@@ -3,6 +3,7 @@
 import importlib
 import logging
 import queue
+import struct
 import threading
 from collections.abc import Iterator
 from types import ModuleType
@@ -21,6 +22,7 @@ from associations import (
     serving,
 )
 from command_sets import command_set, element, explicit
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pynetdicom import _config, build_context, evt, sop_class
 from pynetdicom.pdu_primitives import P_DATA
@@ -178,6 +180,17 @@ EXPLICIT = b"".join(
     )
 )
 
+EXPLICIT_UN = b"".join(
+    struct.pack("<HH2sHI", 0, tag, b"UN", 0, len(value)) + value
+    for tag, value in (
+        (0x0003, uid(MPPS)),
+        (0x0100, b"\x20\x01"),
+        (0x0110, b"\x07\x00"),
+        (0x0800, b"\x01\x00"),
+        (0x1001, uid(INSTANCE)),
+    )
+)
+
 SERVED = {
     "as it should be": message(request()),
     "no CommandDataSetType": message(request({0x0800: None})),
@@ -238,6 +251,7 @@ SERVED = {
     "wrong group length": message(element(0, b"\xff\xff\0\0") + request()[12:]),
     "no group length": message(request()[12:]),
     "explicit VR": message(EXPLICIT),
+    "explicit VR UN": message(EXPLICIT_UN),
     **{
         f"{length} zeros at the end": message(request() + bytes(length))
         for length in (*range(1, 18), 1001)
@@ -277,23 +291,6 @@ def test_is_served(scp, caplog, pdus):
     assert served._context_id == 1
     assert modification_list == completed()
     assert reasons(caplog) == []
-
-
-NO_DATA_SET = {
-    "none": b"",
-    "one, not announced, in the same PDU": DATA,
-}
-
-
-@pytest.mark.parametrize("data_set", NO_DATA_SET.values(), ids=NO_DATA_SET)
-def test_0101_has_no_data_set(scp, data_set):
-    with scp.connect() as peer:
-        stray = [(1, LAST, data_set)] if data_set else []
-        peer.send(p_data((1, COMMAND | LAST, request({0x0800: 0x0101})), *stray))
-        assert peer.receive_message()[0].Status == 0x0000
-        peer.release()
-    ((_, modification_list),) = scp.served
-    assert modification_list == Dataset()
 
 
 # -- Refused --------------------------------------------------------------------------------------
@@ -359,6 +356,49 @@ REFUSED = {
         0x0117,
         "Requested SOP Instance UID (0000,1001): missing in an N-SET-RQ",
     ),
+    **{
+        f"0101H, and {name}": Refusal(
+            p_data((1, COMMAND | LAST, request({0x0800: 0x0101})), *same) + b"".join(behind),
+            0x0212,
+            "Command Data Set Type (0000,0800): 0101H, but an N-SET-RQ has a data set",
+        )
+        for name, same, behind in (
+            ("no data set", [], []),
+            ("a data set in the same PDU", [(1, LAST, DATA)], []),
+            ("one that begins there", [(1, 0, DATA[:8])], [p_data((1, LAST, DATA[8:]))]),
+            ("a data set in a PDU of its own", [], [p_data((1, LAST, DATA))]),
+            ("a data set in PDUs", [], [p_data((1, 0, DATA[:8])), p_data((1, LAST, DATA[8:]))]),
+        )
+    },
+    "0101H, truncated, and a data set": Refusal(
+        message(request({0x0800: 0x0101})[:-4]),
+        0x0110,
+        f"Requested SOP Instance UID (0000,1001) at byte {INSTANCE_OFFSET}: "
+        f"the value of {len(uid(INSTANCE))} bytes runs past the end, {len(uid(INSTANCE)) - 4} "
+        "are left",
+    ),
+    "an unknown class": Refusal(
+        with_class(uid("1.2.3.4")),
+        0x0118,
+        "Requested SOP Class UID (0000,0003): no service class for '1.2.3.4', "
+        "see pynetdicom.sop_class.register_uid()",
+    ),
+    **{
+        f"a class without N-SET, {sop_class}": Refusal(
+            with_class(uid(sop_class)),
+            0x0211,
+            f"Requested SOP Class UID (0000,0003): '{sop_class}' has no N-SET",
+        )
+        for sop_class in (
+            sop_class.CTImageStorage,
+            sop_class.Verification,
+            sop_class.StudyRootQueryRetrieveInformationModelFind,
+            sop_class.ModalityWorklistInformationFind,
+            sop_class.StorageCommitmentPushModel,
+            sop_class.MediaCreationManagement,
+            sop_class.HangingProtocolStorage,
+        )
+    },
     "truncated, and no data set": Refusal(
         message(request({0x0800: 0x0101})[:-4], data_set=None),
         0x0110,
@@ -552,6 +592,180 @@ def test_is_answered_with_an_abort(scp, caplog, fault):
     ]
 
 
+# -- Other services -------------------------------------------------------------------------------
+
+CT, FIND = sop_class.CTImageStorage, sop_class.StudyRootQueryRetrieveInformationModelFind
+MOVE = sop_class.StudyRootQueryRetrieveInformationModelMove
+NO_INSTANCE, NO_CLASS = "Instance UID (0000,1001): missing in", "Class UID (0000,0003): missing in"
+NO_AFFECTED_CLASS = "Affected SOP Class UID (0000,0002): missing in"
+NO_AFFECTED_INSTANCE = "Affected SOP Instance UID (0000,1000): missing in"
+ALONE = "Command Data Set Type (0000,0800): 0101H, but a"
+
+
+def other(field: int, *, data: bool = False, **elements: str | int) -> bytes:
+    """A request of another service, by keyword; with a data set, announced or not."""
+    tags = {tag_for_keyword(keyword): value for keyword, value in elements.items()}
+    tags = {0x0100: field, 0x0110: 7, 0x0800: 0x0101 if not data else 0x0001} | tags
+    command = command_set(
+        *(
+            element(tag, uid(value) if isinstance(value, str) else value)
+            for tag, value in sorted(tags.items())
+            if value != ""
+        )
+    )
+    return message(command, DATA if data else None)
+
+
+def unannounced(pdus: bytes) -> bytes:
+    """The same request with 0101H, and its data set behind it all the same."""
+    return pdus.replace(element(0x0800, 0x0001), element(0x0800, 0x0101))
+
+
+STORE = {"AffectedSOPClassUID": CT, "AffectedSOPInstanceUID": INSTANCE, "Priority": 0}
+QUERY = {"AffectedSOPClassUID": FIND, "Priority": 0}
+ABOUT = {"RequestedSOPClassUID": MPPS, "RequestedSOPInstanceUID": INSTANCE}
+TOLD = {"AffectedSOPClassUID": MPPS, "AffectedSOPInstanceUID": INSTANCE, "EventTypeID": 1}
+
+# Requests, the Status of their response, and the reason in the log.
+OTHERS = {
+    "C-ECHO without a class": (other(0x0030), 0x0118, NO_AFFECTED_CLASS),
+    "C-STORE without an instance": (
+        other(0x0001, data=True, **{**STORE, "AffectedSOPInstanceUID": ""}),
+        0x0117,
+        NO_AFFECTED_INSTANCE,
+    ),
+    "C-STORE without a class": (
+        other(0x0001, data=True, **{**STORE, "AffectedSOPClassUID": ""}),
+        0x0118,
+        NO_AFFECTED_CLASS,
+    ),
+    "C-FIND without a class": (other(0x0020, data=True, Priority=0), 0x0118, NO_AFFECTED_CLASS),
+    "C-GET without a class": (other(0x0010, data=True, Priority=0), 0x0118, NO_AFFECTED_CLASS),
+    "C-MOVE without a destination": (
+        other(0x0021, data=True, AffectedSOPClassUID=MOVE, Priority=0),
+        0x0212,
+        "Move Destination (0000,0600): missing in",
+    ),
+    "N-EVENT-REPORT without an instance": (
+        other(0x0100, **{**TOLD, "AffectedSOPInstanceUID": ""}),
+        0x0117,
+        NO_AFFECTED_INSTANCE,
+    ),
+    "N-GET without a class": (
+        other(0x0110, **{**ABOUT, "RequestedSOPClassUID": ""}),
+        0x0118,
+        NO_CLASS,
+    ),
+    "N-ACTION without an instance": (
+        other(0x0130, **{**ABOUT, "RequestedSOPInstanceUID": "", "ActionTypeID": 1}),
+        0x0117,
+        NO_INSTANCE,
+    ),
+    "N-ACTION without a type": (
+        other(0x0130, **ABOUT),
+        0x0212,
+        "Action Type ID (0000,1008): missing in",
+    ),
+    "N-CREATE without a class": (other(0x0140, data=True), 0x0118, NO_AFFECTED_CLASS),
+    "N-DELETE without an instance": (
+        other(0x0150, **{**ABOUT, "RequestedSOPInstanceUID": ""}),
+        0x0117,
+        NO_INSTANCE,
+    ),
+    "C-STORE, 0101H": (unannounced(other(0x0001, data=True, **STORE)), 0x0212, ALONE),
+    "C-FIND, 0101H": (unannounced(other(0x0020, data=True, **QUERY)), 0x0212, ALONE),
+    "C-GET, 0101H": (unannounced(other(0x0010, data=True, **QUERY)), 0x0212, ALONE),
+    "C-MOVE, 0101H": (
+        unannounced(other(0x0021, data=True, **QUERY, MoveDestination="AE")),
+        0x0212,
+        ALONE,
+    ),
+    "N-CREATE of what is stored": (
+        other(0x0140, data=True, AffectedSOPClassUID=CT),
+        0x0211,
+        f"'{CT}' has no N-CREATE",
+    ),
+    "N-EVENT-REPORT of what is stored": (
+        other(0x0100, **{**TOLD, "AffectedSOPClassUID": CT}),
+        0x0211,
+        f"'{CT}' has no N-EVENT-REPORT",
+    ),
+    "N-GET of what is verified": (
+        other(0x0110, **{**ABOUT, "RequestedSOPClassUID": sop_class.Verification}),
+        0x0211,
+        f"'{sop_class.Verification}' has no N-GET",
+    ),
+    "N-ACTION of a procedure step": (
+        other(0x0130, **ABOUT, ActionTypeID=1),
+        0x0211,
+        f"'{MPPS}' has no N-ACTION",
+    ),
+    "N-DELETE of a procedure step": (other(0x0150, **ABOUT), 0x0211, f"'{MPPS}' has no N-DELETE"),
+    "N-GET of nothing known": (
+        other(0x0110, **{**ABOUT, "RequestedSOPClassUID": "1.2.840.10008.5.1.4.34.4.1"}),
+        0x0118,
+        "no service class for '1.2.840.10008.5.1.4.34.4.1'",
+    ),
+}
+OTHER_EVENTS = (
+    *(evt.EVT_C_ECHO, evt.EVT_C_STORE, evt.EVT_C_FIND, evt.EVT_C_GET, evt.EVT_C_MOVE),
+    *(evt.EVT_N_CREATE, evt.EVT_N_EVENT_REPORT, evt.EVT_N_GET, evt.EVT_N_ACTION, evt.EVT_N_DELETE),
+)
+others = pytest.mark.parametrize(("pdus", "status", "reason"), OTHERS.values(), ids=OTHERS)
+
+
+@others
+def test_a_request_of_another_service_is_refused(scp, caplog, pdus, status, reason):
+    heard: list[Any] = []
+    for event in OTHER_EVENTS:
+        scp.server.bind(event, heard.append)
+    try:
+        with scp.connect() as peer:
+            peer.send(pdus)
+            response, data_set = peer.receive_message()
+            peer.send(message(request({0x0110: 8})))
+            assert peer.receive_message()[0].Status == 0x0000
+            peer.release()
+    finally:
+        for event in OTHER_EVENTS:
+            scp.server.unbind(event, heard.append)
+    field = pdus[pdus.index(element(0x0100, 0)[:8]) + 8 :][:2]
+    assert response.CommandField == 0x8000 | int.from_bytes(field, "little")
+    assert (response.MessageIDBeingRespondedTo, response.Status, data_set) == (7, status, b"")
+    assert heard == []
+    (told,) = reasons(caplog)
+    assert f"request 7 from {AE_TITLE}@{peer.address} with status 0x{status:04X}: " in told
+    assert reason in told
+
+
+def test_a_request_of_another_service_without_a_message_id_is_aborted(scp, caplog):
+    with scp.connect() as peer:
+        peer.send(other(0x0030, MessageID="", AffectedSOPClassUID=sop_class.Verification))
+        assert peer.receive() == (ABORT, BY_USER)
+    (told,) = reasons(caplog)
+    assert told.endswith("Message ID (0000,0110): missing in a C-ECHO-RQ")
+
+
+@pytest.mark.parametrize("in_one_pdu", [True, False])
+def test_an_action_that_may_have_lost_its_information(scp, caplog, in_one_pdu):
+    """Its data set is optional: it is served, and the association is aborted by what follows."""
+    action = other(
+        0x0130,
+        RequestedSOPClassUID=sop_class.StorageCommitmentPushModel,
+        RequestedSOPInstanceUID=INSTANCE,
+        ActionTypeID=1,
+    )
+    stray = p_data((1, LAST, DATA))
+    with scp.connect() as peer:
+        if in_one_pdu:
+            peer.send(pdu(P_DATA_TF, action[6:] + stray[6:]))
+        else:
+            peer.send(action, stray)
+        last = peer.receive()
+        assert last == (ABORT, BY_PROVIDER) or peer.receive() == (ABORT, BY_PROVIDER)
+    assert reasons(caplog)[-1].endswith(DATA_SET_FIRST)
+
+
 # -- A data set in another context ----------------------------------------------------------------
 
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -597,10 +811,6 @@ def test_a_data_set_in_a_context_of_another_transfer_syntax(scp, caplog):
 
 
 AS_EVER = {
-    "an unknown class": (
-        with_class(uid("1.2.3.4")),
-        "No supported service class available for the SOP Class UID '1.2.3.4'",
-    ),
     "a context that was not accepted": (
         p_data((3, COMMAND | LAST, request()), (3, LAST, DATA)),
         "Received DIMSE message with invalid or rejected context ID: 3",
@@ -653,15 +863,25 @@ def hurry(event: evt.Event) -> None:
     event.assoc.network_timeout = 0.1
 
 
-def test_a_data_set_that_nobody_announced(scp, caplog):
-    """In a PDU of its own it is the start of the next message."""
+def test_what_is_behind_a_message_in_the_same_pdu(scp):
+    """Stock, it is lost."""
+    pdvs = [(1, COMMAND | LAST, request()), (1, LAST, DATA)]
     with scp.connect() as peer:
-        peer.send(p_data((1, COMMAND | LAST, request({0x0800: 0x0101}))))
+        peer.send(p_data(*pdvs, *pdvs, (1, COMMAND | LAST, request({0x0800: 0x0101})), *pdvs))
+        assert [peer.receive_message()[0].Status for _ in range(4)] == [0, 0, 0x0212, 0]
+        peer.release()
+    assert len(scp.served) == 3
+
+
+def test_a_pdu_without_a_pdv(scp, caplog):
+    """It says nothing, and is passed over; the log tells of the first one."""
+    empty = pdu(P_DATA_TF, b"")
+    with scp.connect() as peer:
+        peer.send(empty, p_data((1, COMMAND | LAST, request())), empty, empty)
+        peer.send(p_data((1, LAST, DATA)), empty)
         assert peer.receive_message()[0].Status == 0x0000
-        peer.send(p_data((1, LAST, DATA)))
-        assert peer.receive() == (ABORT, BY_PROVIDER)
-    (reason,) = reasons(caplog)
-    assert reason.endswith(DATA_SET_FIRST)
+        peer.release()
+    assert warnings_of(caplog) == [f"A P-DATA-TF PDU without a PDV from {AE_TITLE}@{peer.address}"]
 
 
 # -- What handlers return -------------------------------------------------------------------------

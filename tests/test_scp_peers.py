@@ -27,6 +27,7 @@ from raw_peer import ABORT, AE_TITLE, COMMAND, LAST, P_DATA_TF, Pdu, Peer, assoc
 from test_install_faults import (
     ABORTED,
     AFFECTED,
+    OTHER_EVENTS,
     OTHER_INSTANCE,
     REFUSED,
     SERVED,
@@ -35,6 +36,7 @@ from test_install_faults import (
     cut,
     message,
     optional_elements,
+    others,
     pdvs,
     request,
     status_dataset,
@@ -276,14 +278,16 @@ ROWS = {
         message(request({0x0003: None, 0x1001: None, **AFFECTED})), 0x0000, True
     ),
     "an N-SET-RSP out of the blue": Row(one_pdu(RESPONSE), None, False),
-    "0101": Row(one_pdu(NO_DATA_SET), 0x0000, True),
-    "0101, and a data set in the same PDU": Row(one_pdu(NO_DATA_SET, DATA), 0x0000, True),
+    "0101": Row(one_pdu(NO_DATA_SET), 0x0212, False, "0101H, but an N-SET-RQ has a data set"),
+    "0101, and a data set in the same PDU": Row(
+        one_pdu(NO_DATA_SET, DATA), 0x0212, False, "0101H, but an N-SET-RQ has a data set"
+    ),
     "Affected and Requested UIDs that differ": Row(
         message(request({0x0002: uid(sop_class.CTImageStorage), 0x1000: uid(OTHER_INSTANCE)})),
         0x0000,
         True,
     ),
-    "an unknown class": Row(with_class(uid("1.2.3.4")), BY_USER, False, "1.2.3.4"),
+    "an unknown class": Row(with_class(uid("1.2.3.4")), 0x0118, False, "1.2.3.4"),
     "a context that was not accepted": Row(
         p_data((5, COMMAND | LAST, request()), (5, LAST, DATA)), BY_USER, False, "context 5"
     ),
@@ -427,6 +431,25 @@ def test_a_data_set_in_another_context(nset, caplog, syntax, way):
     told = [one.getMessage() for one in caplog.records if "within a message" in one.getMessage()]
     assert len(told) == 1
     assert "presentation context 3 within a message of context 1" in told[0]
+
+
+@ways
+@others
+def test_a_request_of_another_service_is_refused(nset, caplog, pdus, status, reason, way):
+    """As with an installed nset."""
+    heard: list[Any] = []
+    handlers = [*way, *((event, heard.append) for event in OTHER_EVENTS)]
+    with serving(nset, handlers) as (server, handler), Caller(server).associate() as peer:
+        peer.send(pdus)
+        answer = peer.answer()
+        peer.goes_on(nset)
+        assert len(handler.served) == 1
+    field = pdus[pdus.index(element(0x0100, 0)[:8]) + 8 :][:2]
+    assert answer == Answer(1, 0x8000 | int.from_bytes(field, "little"), 7, status)
+    assert heard == []
+    (told,) = reasons(caplog)
+    assert f"request 7 from {AE_TITLE}@{peer.address} with status 0x{status:04X}: " in told
+    assert reason in told
 
 
 @about_values
@@ -707,7 +730,6 @@ LIES = {
     "P-DATA of 4 GiB": (bytes((4, 0)) + b"\xff" * 4, INVALID_PARAMETER),
     "A-RELEASE-RQ of 4 GiB": (bytes((5, 0)) + b"\xff" * 4, INVALID_PARAMETER),
     "A-ABORT of 4 GiB": (bytes((7, 0)) + b"\xff" * 4, INVALID_PARAMETER),
-    "empty P-DATA": (pdu(P_DATA_TF, b""), None),
     "PDV-length beyond the PDU": (pdu(P_DATA_TF, b"\0\0\0\xff\1\3" + request()), None),
     "PDV-length of 4 GiB": (pdu(P_DATA_TF, b"\xff\xff\xff\xff\1\3" + request()), None),
     "PDV-length cut": (pdu(P_DATA_TF, b"\0\0\0"), None),
@@ -718,6 +740,20 @@ LIES = {
     "a byte behind the last PDV": (pdu(P_DATA_TF, b"\0\0\0\2\1\1\0"), None),
     "A-ASSOCIATE-RQ of 0 bytes": (pdu(RQ, b""), None),
 }
+
+
+@ways
+def test_a_pdu_without_a_pdv(nset, caplog, way):
+    """It says nothing, and is passed over; the log tells of the first one."""
+    empty = pdu(P_DATA_TF, b"")
+    with serving(nset, way) as (server, handler), Caller(server).associate() as peer:
+        peer.send(empty, p_data((1, COMMAND | LAST, request())), empty, empty)
+        peer.send(p_data((1, LAST, DATA)), empty)
+        assert peer.answer() == set_answer(7)
+        peer.goes_on(nset)
+    assert handler.served[0][1] == DATA
+    told = [one.getMessage() for one in caplog.records if one.name == "nset"]
+    assert told == [f"A P-DATA-TF PDU without a PDV from {AE_TITLE}@{peer.address}"]
 
 
 @ways

@@ -132,13 +132,6 @@ UID_NAMES = {
     "RequestedSOPInstanceUID": REQUESTED_SOP_INSTANCE_UID,
 }
 
-TAGS = {
-    "MessageID": 0x00000110,
-    "RequestedSOPClassUID": 0x00000003,
-    "RequestedSOPInstanceUID": 0x00001001,
-}
-"""Of the elements without which a request can't be served."""
-
 
 def escaped(text: str) -> str:
     """Make a log line of text that a peer may have sent, to forge others or to steer a terminal."""

@@ -49,6 +49,8 @@ class _Question:
 
     def takes(self, message: Any) -> bool:
         """Tell whether the message is for whoever has asked."""
+        if hasattr(message, "_nset_refusal"):
+            return False
         if message.is_valid_request:
             return self._takes_stores and isinstance(message, C_STORE)
         message_id = message.MessageIDBeingRespondedTo
@@ -207,7 +209,11 @@ def _take(questions: list[_Question], message: Any) -> bool:
 def _is_request(message: Any) -> bool:
     """Whether a message is a request, be it one that can only be refused."""
     is_numbered = getattr(message, "MessageID", None) is not None
-    return message.is_valid_request or (is_numbered and message.MessageIDBeingRespondedTo is None)
+    return (
+        hasattr(message, "_nset_refusal")
+        or message.is_valid_request
+        or (is_numbered and message.MessageIDBeingRespondedTo is None)
+    )
 
 
 class Checkpoint:

@@ -16,6 +16,7 @@ from functools import partial, wraps
 from io import BytesIO
 from typing import Any, Final
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pynetdicom import dimse_messages, dsutils
@@ -24,6 +25,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from nset import _pdu, _rules
 from nset._command_set import (
     N_SET_RQ,
+    NO_DATA_SET,
     CommandSetError,
     announces_data_set,
     data_set_type,
@@ -38,8 +40,13 @@ from nset.wire import cut_into_pdvs
 
 _NAMES: Final = {0x0120: "N_SET_RQ", 0x8120: "N_SET_RSP"}
 
-# A Command Field of N-SET may stand here, in whatever VR: the look that other messages pay for.
-_maybe_n_set: Final = re.compile(rb"\x00\x00\x00\x01....\x20[\x01\x81]", re.DOTALL).search
+# Requests that must have a data set, and those that may (PS3.7 Sections 9.3 and 10.3).
+_WITH_DATA_SET: Final = ("C_STORE_RQ", "C_FIND_RQ", "C_GET_RQ", "C_MOVE_RQ", "N_SET_RQ")
+_MAY_HAVE_DATA_SET: Final = ("N_CREATE_RQ", "N_ACTION_RQ", "N_EVENT_REPORT_RQ")
+
+# A Command Field of N-SET may stand here, in whatever VR, of which some have a length of 4 bytes
+# behind 2 reserved ones: the look that other messages pay for.
+_maybe_n_set: Final = re.compile(rb"\x00\x00\x00\x01....(?:....)?\x20[\x01\x81]", re.DOTALL).search
 
 
 # -- The command set as a Dataset, made when first read --------------------------------------------
@@ -247,6 +254,7 @@ def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> tuple[int, bool] | No
     message.command_set = _Unread(partial(_received, encoded))
     message.__class__ = getattr(dimse_messages, name)
     message._nset_encoded = encoded
+    message._nset_has_data_set = data_set_follows
     return taken, data_set_follows
 
 
@@ -262,6 +270,37 @@ def _look(encoded: bytes) -> tuple[int, bool]:
     return field, announces_data_set(field, kind_of_data_set)
 
 
+def lacks_data_set(message: Any, kinds: tuple[str, ...] = _WITH_DATA_SET) -> bool:
+    """Tell whether a message that is complete is a request of some kinds without a data set.
+
+    Parameters
+    ----------
+    message : pynetdicom DIMSEMessage
+        The message.
+    kinds : tuple of str
+        Those that must have one, or `_MAY_HAVE_DATA_SET`.
+
+    Returns
+    -------
+    bool
+        Whether its Command Data Set Type is 0101H.
+    """
+    if type(message).__name__ not in kinds:
+        return False
+    if "_nset_has_data_set" in vars(message):
+        return not message._nset_has_data_set
+    return bool(message.command_set.CommandDataSetType == NO_DATA_SET)
+
+
+def may_be_followed_by_data(message: Any) -> bool:
+    """Tell whether a fragment of a data set behind a message, in the same PDU, is passed over.
+
+    It is as in pynetdicom, but for one that the request may have been meant to have: to serve that
+    without would be to acknowledge what is lost.
+    """
+    return not lacks_data_set(message, _MAY_HAVE_DATA_SET)
+
+
 def message_to_primitive(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Decode the command set straight into a primitive.
 
@@ -273,16 +312,24 @@ def message_to_primitive(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
     Returns
     -------
     callable
-        What to put in its place. A request that can't be served becomes a primitive that holds
-        the reason as ``_nset_refusal``; where no answer is possible either, the message holds it
-        as ``_nset_fault``.
+        What to put in its place. A request that can't be served, of whatever service, becomes a
+        primitive that holds the reason as ``_nset_refusal``; where no answer is possible either,
+        the message holds it as ``_nset_fault``.
     """
 
     @wraps(stock)
     def message_to_primitive(self: Any) -> Any:
-        if not _is_as_encoded(self):
-            return stock(self)
         refusal = None
+        if not _is_as_encoded(self):
+            try:
+                primitive = stock(self)
+            except Exception as exc:
+                self._nset_fault = exc
+                raise
+            refusal = _refusal(self, primitive)
+            if refusal is not None:
+                primitive._nset_refusal = refusal
+            return primitive
         try:
             primitive = N_SET.from_command_set(self._nset_encoded)
         except CommandSetError as error:
@@ -296,8 +343,7 @@ def message_to_primitive(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
         primitive._context_id = self.context_id
         # What send_n_set copies to the status it returns; its users know these three.
         primitive.STATUS_OPTIONAL_KEYWORDS = _rules.STATUS_OPTIONAL_KEYWORDS[:3]
-        if refusal is None and type(self).__name__ == "N_SET_RQ" and not primitive.is_valid_request:
-            refusal = _incomplete(primitive)
+        refusal = refusal or _refusal(self, primitive)
         if refusal is not None:
             primitive._nset_refusal = refusal  # type: ignore[attr-defined]
         return primitive
@@ -305,13 +351,25 @@ def message_to_primitive(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return message_to_primitive
 
 
-def _incomplete(request: N_SET) -> CommandSetError:
-    """Name the first of the mandatory elements that a request lacks."""
-    for keyword in request.REQUEST_KEYWORDS:
-        if getattr(request, keyword, None) is None:
-            status = missing_status(keyword)
-            return CommandSetError("missing in an N-SET-RQ", _rules.TAGS.get(keyword), None, status)
-    return CommandSetError("not a valid N-SET-RQ")
+def _refusal(message: Any, request: Any) -> CommandSetError | None:
+    """Name what a request lacks of what it must have; None where that is nothing."""
+    name = type(message).__name__.replace("_", "-")
+    if not name.endswith("-RQ") or name == "C-CANCEL-RQ":
+        return None
+    if not request.is_valid_request:
+        for keyword in request.REQUEST_KEYWORDS:
+            if getattr(request, keyword, None) is None:
+                reason = f"missing in {'a' if name[0] == 'C' else 'an'} {name}"
+                return CommandSetError(
+                    reason, tag_for_keyword(keyword), None, missing_status(keyword)
+                )
+        return CommandSetError(f"no valid {name}")
+    if lacks_data_set(message):
+        return CommandSetError(
+            f"0101H, but {'a' if name[0] == 'C' else 'an'} {name} has a data set",
+            *(0x800, None, _rules.MISTYPED_ARGUMENT),
+        )
+    return None
 
 
 # -- Logging --------------------------------------------------------------------------------------

@@ -154,11 +154,12 @@ def _table_of_primitives(module: ModuleType, stock: type) -> dict[Any, Any]:
 def _places_of_the_codec() -> Iterator[Place]:
     from nset.pynetdicom import _messages, _provider
 
-    yield _method("dimse_messages", "DIMSEMessage", "decode_msg", _messages.decode_msg)
+    for method in ("decode_msg", "message_to_primitive"):
+        yield _method("dimse_messages", "DIMSEMessage", method, getattr(_messages, method))
     for name in ("N_SET_RQ", "N_SET_RSP"):
         cls = _owner("dimse_messages", name)
         yield _Attribute(cls, "__init__", _messages.init)
-        for method in ("primitive_to_message", "encode_msg", "message_to_primitive"):
+        for method in ("primitive_to_message", "encode_msg"):
             yield _method("dimse_messages", name, method, getattr(_messages, method))
     yield _method("dimse", "DIMSEServiceProvider", "receive_primitive", _provider.receive_primitive)
     yield _method("association", "Association", "_serve_request", _provider.serve_request)

@@ -6,39 +6,128 @@ in its place.
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Any
+from typing import Any, Final
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
+from pynetdicom import association
+from pynetdicom import service_class as c
+from pynetdicom import service_class_n as n
+from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.pdu_primitives import P_DATA
 
-from nset import _rules
+from nset import _pdu, _rules
 from nset._command_set import CommandSetError
 from nset._implementation import peek
 from nset.primitive import N_SET, pynetdicom_class
+from nset.pynetdicom._messages import lacks_data_set, may_be_followed_by_data
 
 _LOGGER = logging.getLogger("nset")
 
+_ALL: Final = ("N-CREATE", "N-EVENT-REPORT", "N-GET", "N-SET", "N-ACTION", "N-DELETE")
+
+# The DIMSE-N services of pynetdicom's service classes; those of a program's own know themselves.
+_SERVICES: Final[dict[Any, tuple[str, ...]]] = {
+    n.ApplicationEventLoggingServiceClass: ("N-ACTION",),
+    n.DisplaySystemManagementServiceClass: ("N-GET",),
+    n.InstanceAvailabilityNotificationServiceClass: ("N-CREATE",),
+    n.MediaCreationManagementServiceClass: ("N-CREATE", "N-GET", "N-ACTION"),
+    n.PrintManagementServiceClass: _ALL,
+    n.ProcedureStepServiceClass: _ALL[:4],
+    n.RTMachineVerificationServiceClass: _ALL,
+    n.StorageCommitmentServiceClass: ("N-EVENT-REPORT", "N-ACTION"),
+    n.StorageManagementServiceClass: ("N-EVENT-REPORT", "N-ACTION"),
+    n.UnifiedProcedureStepServiceClass: _ALL[:5],
+}
+
 
 def receive_primitive(stock: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-    """Abort the association where a message can't be read, instead of losing its thread."""
+    """Take PDV by PDV, and abort where a message can't be read, instead of losing the thread.
+
+    Stock, what comes behind a message in the same PDU is lost.
+    """
 
     @wraps(stock)
     def receive_primitive(self: Any, primitive: Any) -> None:
-        fault: Exception | None
+        fault: Exception | None = None
         try:
-            stock(self, primitive)
+            may_pass_over = False
+            for each in _pdv_by_pdv(self, primitive):
+                context_id, data = each.presentation_data_value_list[0]
+                if passes_over(self, context_id, data) or (may_pass_over and _is_data(data)):
+                    continue
+                message = self.message = self.message or DIMSEMessage()
+                stock(self, each)
+                # Where a message can't be converted, stock code aborts and does not say with whom.
+                fault = vars(message).get("_nset_fault")
+                if fault is not None:
+                    break
+                may_pass_over = self.message is None and has_come(self, message, context_id)
         except Exception as exc:
             fault = _fault(self.message, exc)
             # Evt19, invalid PDU: A-ABORT with the service provider as its source (PS3.8 9.2).
             self.dul.event_queue.put("Evt19")
-        else:
-            # Where a message can't be converted, stock code aborts and does not say with whom.
-            fault = getattr(self.message, "_nset_fault", None)
         if fault is not None:
             _log_abort(self.assoc, fault)
 
     return receive_primitive
+
+
+def _pdv_by_pdv(dimse: Any, primitive: Any) -> Iterator[Any]:
+    pdvs = primitive.presentation_data_value_list
+    if len(pdvs) == 1:
+        yield primitive
+        return
+    if not pdvs:
+        warn_of_no_pdv(dimse)
+    for pdv in pdvs:
+        one = P_DATA()
+        one.presentation_data_value_list.append(pdv)
+        yield one
+
+
+def warn_of_no_pdv(dimse: Any) -> None:
+    """Say that a P-DATA-TF PDU is empty, of the first one in an association."""
+    if not hasattr(dimse, "_nset_is_told"):
+        dimse._nset_is_told = True
+        _LOGGER.warning("A P-DATA-TF PDU without a PDV from %s", _peer(dimse.assoc))
+
+
+def _is_data(data: bytes) -> bool:
+    return len(data) > 0 and not data[0] & _pdu.IS_COMMAND
+
+
+def passes_over(dimse: Any, context_id: int, data: bytes) -> bool:
+    """Drop what comes of the data set of a request that has been refused.
+
+    Parameters
+    ----------
+    dimse : DIMSEServiceProvider
+        Pynetdicom's or nset's; its ``_nset_refused`` is the context of that data set, or None.
+    context_id : int
+        Of the PDV.
+    data : bytes
+        The PDV's message control header and fragment.
+
+    Returns
+    -------
+    bool
+        False for a PDV that is none of that data set.
+    """
+    refused = getattr(dimse, "_nset_refused", None)
+    is_part = context_id == refused and _is_data(data)
+    if refused is not None and (not is_part or data[0] & _pdu.IS_LAST):
+        dimse._nset_refused = None
+    return is_part
+
+
+def has_come(dimse: Any, message: Any, context_id: int) -> bool:
+    """Note that a message is complete; give whether data behind it in its PDU is passed over."""
+    if lacks_data_set(message):
+        dimse._nset_refused = context_id
+    return may_be_followed_by_data(message)
 
 
 def _fault(message: Any, exc: Exception) -> Exception:
@@ -134,20 +223,63 @@ def serve_request(stock: Callable[[Any, Any, int], None]) -> Callable[[Any, Any,
     def _serve_request(self: Any, msg: Any, context_id: int) -> None:
         if type(msg) is pynetdicom_class():
             msg = _as_nset(msg)  # received before nset was installed
-        if type(msg) is not N_SET or self._sent_release:
-            stock(self, msg, context_id)
-            return
-        refusal = getattr(msg, "_nset_refusal", None)
+        msg = by_requested_class(msg)
+        refusal = None if self._sent_release else refusal_of(self, msg)
         if refusal is not None:
             _refuse(self, msg, context_id, refusal)
-            return
-        if msg.AffectedSOPClassUID not in (None, msg.RequestedSOPClassUID):
-            # pynetdicom chooses the service by the Affected SOP Class where there is one.
-            msg = copy.copy(msg)
-            msg.AffectedSOPClassUID = None
-        stock(self, msg, context_id)
+        else:
+            stock(self, msg, context_id)
 
     return _serve_request
+
+
+def by_requested_class(msg: Any) -> Any:
+    """Give an N-SET so that pynetdicom chooses the service by its Requested SOP Class.
+
+    It chooses by the Affected SOP Class where there is one.
+    """
+    if type(msg) is N_SET and msg.AffectedSOPClassUID not in (None, msg.RequestedSOPClassUID):
+        msg = copy.copy(msg)
+        msg.AffectedSOPClassUID = None
+    return msg
+
+
+def refusal_of(assoc: Any, msg: Any) -> CommandSetError | None:
+    """Give the reason why a message is refused.
+
+    Parameters
+    ----------
+    assoc : Association
+        The association in which it has come.
+    msg : DIMSE primitive
+        The message.
+
+    Returns
+    -------
+    CommandSetError or None
+        What a request lacks, or for DIMSE-N that its SOP Class is unknown or has no such service;
+        None where the message is to be served, or is no request.
+    """
+    refusal: CommandSetError | None = getattr(msg, "_nset_refusal", None)
+    name = type(msg).__name__.replace("_", "-")
+    if refusal is not None or not name.startswith("N-") or not msg.is_valid_request:
+        return refusal
+    # As pynetdicom looks it up.
+    keyword = "AffectedSOPClassUID"
+    if getattr(msg, keyword, None) is None:
+        keyword = "RequestedSOPClassUID"
+    uid = getattr(msg, keyword)
+    common = assoc.acceptor.accepted_common_extended.get(uid)
+    look_up: Any = vars(association)["uid_to_service_class"]
+    service = look_up(common[0] if common else uid)
+    if service is c.ServiceClass:
+        status = _rules.NO_SUCH_SOP_CLASS
+        reason = f"no service class for '{uid}', see pynetdicom.sop_class.register_uid()"
+    elif name not in _SERVICES.get(service, () if service.__module__ == c.__name__ else _ALL):
+        status, reason = _rules.UNRECOGNIZED_OPERATION, f"'{uid}' has no {name}"
+    else:
+        return None
+    return CommandSetError(reason, tag_for_keyword(keyword), None, status)
 
 
 def _as_nset(primitive: Any) -> N_SET:
@@ -159,17 +291,32 @@ def _as_nset(primitive: Any) -> N_SET:
     return ours
 
 
-def _refuse(assoc: Any, request: N_SET, context_id: int, refusal: CommandSetError) -> None:
-    """Send the N-SET-RSP that says why; abort where there is no way to send it."""
+def _refuse(assoc: Any, request: Any, context_id: int, refusal: CommandSetError) -> None:
+    """Send the response that says why; abort where there is no way to send it."""
     if request.MessageID is None or context_id not in assoc._accepted_cx:
         _log_abort(assoc, refusal)
         assoc.abort()
         return
     _LOGGER.error(
-        "Refusing N-SET request %d from %s with status 0x%04X: %s",
-        *(request.MessageID, _peer(assoc), refusal.status, refusal),
+        "Refusing %s request %d from %s with status 0x%04X: %s",
+        *(request.msg_type, request.MessageID, _peer(assoc), refusal.status, refusal),
     )
-    assoc.dimse.send_msg(request.response(refusal.status), context_id)
+    assoc.dimse.send_msg(_response(request, refusal.status), context_id)
+
+
+def _response(request: Any, status: int) -> Any:
+    if type(request) is N_SET:
+        return request.response(status)
+    response = type(request)()
+    response.MessageIDBeingRespondedTo = request.MessageID
+    for which in ("SOPClassUID", "SOPInstanceUID"):
+        uid = getattr(request, f"Requested{which}", None) or getattr(
+            request, f"Affected{which}", None
+        )
+        if uid is not None:
+            setattr(response, f"Affected{which}", uid)
+    response.Status = status
+    return response
 
 
 def _log_abort(assoc: Any, fault: Exception) -> None:

@@ -783,6 +783,11 @@ class Association(_StockAssociation):
         return bool(connection.serve(request))
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
+        msg = _provider.by_requested_class(msg)
+        refusal = None if self._sent_release else _provider.refusal_of(self, msg)
+        if refusal is not None:
+            _provider._refuse(self, msg, context_id, refusal)
+            return
         had_aborted = self._sent_abort
         super()._serve_request(msg, context_id)
         if self._sent_abort and not had_aborted:

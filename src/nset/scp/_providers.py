@@ -256,8 +256,6 @@ class DULServiceProvider(_StockDUL):
             return True
         try:
             pdu, event = self._decode_pdu(bytearray(data))
-            if isinstance(pdu, P_DATA_TF) and not pdu.presentation_data_value_items:
-                raise ValueError("a P-DATA-TF PDU without a PDV")
         except Exception as exc:
             _DUL_LOGGER.error("Unable to decode the received PDU data")
             _DUL_LOGGER.exception(exc)
@@ -366,7 +364,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         self._unanswered: Counter[int] = Counter()  # and of all that is not answered
         self._received = 0  # bytes of the message's data set
         self._commanded = 0  # and of its command set
-        self._refused: int | None = None  # the context of a data set that is passed over
+        self._nset_refused: int | None = None  # the context of a data set that is passed over
 
     def get_msg(self, block: bool = False) -> Any:
         """Give the next response from the peer.
@@ -419,11 +417,12 @@ class DIMSEServiceProvider(_StockDIMSE):
         """
         fault: Exception
         try:
-            is_complete = False
+            may_pass_over = False
+            if not primitive.presentation_data_value_list:
+                _provider.warn_of_no_pdv(self)
             for pdv in primitive.presentation_data_value_list:
-                # Data behind a command set that announces none is passed over, as in pynetdicom.
-                if not (is_complete and pdv[1] and not pdv[1][0] & _pdu.IS_COMMAND):
-                    is_complete = self._receive(pdv)
+                if not (may_pass_over and pdv[1] and not pdv[1][0] & _pdu.IS_COMMAND):
+                    may_pass_over = self._receive(pdv)
             return
         except CommandSetError as exc:
             fault = exc
@@ -432,9 +431,9 @@ class DIMSEServiceProvider(_StockDIMSE):
         self.dul.refuse(fault)  # type: ignore[attr-defined]
 
     def _receive(self, pdv: tuple[int, bytes]) -> bool:
-        """Take one PDV; give whether it completes a message."""
+        """Take one PDV; give whether data behind it in the same PDU is passed over."""
         context_id, data = pdv
-        if self._refused is not None and self._passes_over(context_id, data):
+        if _provider.passes_over(self, context_id, data):
             return False
         message = self.message
         if message is None:
@@ -452,7 +451,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         if not _decode_msg(message, primitive, self.assoc):
             return False
         self._complete(message)
-        return True
+        return _provider.has_come(self, message, context_id)
 
     def _complete(self, message: Any) -> None:
         assoc: Any = self.assoc
@@ -462,20 +461,20 @@ class DIMSEServiceProvider(_StockDIMSE):
         try:
             primitive: Any = _message_to_primitive(message)
         except Exception as exc:
-            fault = getattr(message, "_nset_fault", None)
-            if fault is None:
+            if not isinstance(exc, CommandSetError):
                 _DUL_LOGGER.error("Received an invalid DIMSE message")
                 _DUL_LOGGER.exception(exc)
-            raise fault or exc from None
+            raise
         context_id = message.context_id
         # The data set belongs to the primitive now.
         message.encoded_command_set, message.data_set = BytesIO(), BytesIO()
         message._data_set_file = message._data_set_path = None
         self.message = None
         self._connection.is_receiving = False
-        if isinstance(primitive, C_CANCEL) and len(self.cancel_req) < 10:
+        if isinstance(primitive, C_CANCEL):
             message_id: Any = primitive.MessageIDBeingRespondedTo
-            self.cancel_req[message_id] = primitive
+            if len(self.cancel_req) < 10:  # as in pynetdicom
+                self.cancel_req[message_id] = primitive
         elif isinstance(primitive, N_EVENT_REPORT) and primitive.is_valid_request:
             assoc.serve_aside(primitive, context_id)
         elif not type(message).__name__.endswith("_RSP"):
@@ -500,19 +499,10 @@ class DIMSEServiceProvider(_StockDIMSE):
         fault = _pdu.data_set_too_long(limit, message_id)
         if message_id is None:
             raise fault
-        self._refused = context_id
-        self._passes_over(context_id, data)
+        self._nset_refused = context_id
+        _provider.passes_over(self, context_id, data)
         self.assoc.refuse_request(fault, context_id)  # type: ignore[attr-defined]
         return False
-
-    def _passes_over(self, context_id: int, data: bytes) -> bool:
-        """Drop what is left of a data set that was too long; False for anything else."""
-        if context_id != self._refused or (data and data[0] & _pdu.IS_COMMAND):
-            self._refused = None
-            return False
-        if data and data[0] & _pdu.IS_LAST:
-            self._refused = None
-        return True
 
     def progress(self) -> tuple[int | None, int] | None:
         """Tell of a message that has not come to its end.
