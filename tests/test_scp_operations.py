@@ -802,7 +802,7 @@ def test_a_request_of_too_many_items(nset, caplog, sent, reason, heard):
                 peer.sendall(sent)
                 with busy_peer(nset, good) as slowest:
                     assert peer.recv(10) == bytes((ABORT, 0, 0, 0, 0, 4, 0, 0, 0, 0))
-            assert slowest[0] < 0.1
+            assert slowest[0] < 0.5
         good.release()
         assert server.counts.associations == 1
     lines = errors(caplog)
@@ -818,13 +818,17 @@ def test_a_long_request_holds_up_nobody(nset, heard):
     ae = entity()
     for uid in sop_class._STORAGE_CLASSES.values():
         ae.add_supported_context(uid)
+    took, waited = [], []
     with accepting(nset, handlers, ae) as server, Peer(port(server), MPPS) as good:
-        for _ in range(3):
+        for _ in range(5):
             with connected(server) as peer:
+                began = time.monotonic()
                 peer.sendall(long_request(128, 60, ROLE * 100))
                 with busy_peer(nset, good) as slowest:
                     assert peer.recv(1) == b"\x02"
-            assert slowest[0] < 0.2
+                took.append(time.monotonic() - began)
+                waited.append(slowest[0])
+        assert sum(waited) < sum(took) / 2
         good.release()
 
 

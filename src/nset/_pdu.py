@@ -1,7 +1,6 @@
 """What both twins know of PDUs (PS3.8 Section 9.3): numbers, limits and error texts."""
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 from nset import _rules
@@ -91,57 +90,6 @@ def too_long(kind: int, length: int, limit: int) -> PduError:
     return PduError(
         f"a PDU of type 0x{kind:02X} of {length} bytes, {limit} are allowed", INVALID_PDU_PARAMETER
     )
-
-
-# Items of an A-ASSOCIATE-RQ: where they begin, and how many of which there are (PS3.8 Section
-# 9.3.2). User information has 5 items that come once, and 3 that come once for each context.
-_ITEMS_AT = 74
-_CONTEXT, _USER_INFORMATION = 0x20, 0x50
-_MAX_CONTEXTS = 128
-_MAX_IN_CONTEXT = 128
-_MAX_USER_ITEMS = 5 + 3 * _MAX_CONTEXTS
-_MAX_OTHERS = 16
-
-
-def check_items(data: bytes) -> None:
-    """Refuse an A-ASSOCIATE-RQ of so many items that to parse them would take too long.
-
-    Parameters
-    ----------
-    data : bytes
-        The PDU. What else is wrong with it is not looked for.
-
-    Raises
-    ------
-    PduError
-        If there are too many.
-    """
-    contexts = others = 0
-    for kind, begin, end in _items(data, _ITEMS_AT, len(data)):
-        if kind == _CONTEXT:
-            contexts += 1
-            _check_number(contexts, _MAX_CONTEXTS, "presentation contexts")
-            for number, _ in enumerate(_items(data, begin + 4, end), 1):
-                _check_number(number, _MAX_IN_CONTEXT, "items in a presentation context")
-            continue
-        others += 1
-        _check_number(others, _MAX_OTHERS, "items beside the presentation contexts")
-        if kind == _USER_INFORMATION:
-            for number, _ in enumerate(_items(data, begin, end), 1):
-                _check_number(number, _MAX_USER_ITEMS, "items of user information")
-
-
-def _items(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the type of each item, and where its value begins and ends."""
-    while end - at >= 4:
-        kind, begin = data[at], at + 4
-        at = begin + (data[begin - 2] << 8 | data[begin - 1])
-        yield kind, begin, min(at, end)
-
-
-def _check_number(number: int, limit: int, what: str) -> None:
-    if number > limit:
-        raise PduError(f"an A-ASSOCIATE-RQ of more than {limit} {what}", INVALID_PDU_PARAMETER)
 
 
 def command_among_data() -> CommandSetError:

@@ -34,7 +34,14 @@ KINDS: Final = {
 _ITEMS_AT: Final = 74  # bytes of an A-ASSOCIATE-RQ or -AC before its items
 _ABSTRACT_SYNTAX, _TRANSFER_SYNTAX, _USER_INFORMATION = 0x30, 0x40, 0x50
 _CONTEXT: Final = {_RQ: 0x20, _AC: 0x21}
-_MAX_CONTEXTS: Final = 128  # the odd IDs
+
+# How many items there are at most: a context for each odd ID; of user items 5 come once, and 3 once
+# for each context. More are refused before pynetdicom decodes them, which takes it 20 us for each.
+_MAX_CONTEXTS: Final = 128
+_MAX_IN_CONTEXT: Final = 128
+_MAX_USER_ITEMS: Final = 5 + 3 * _MAX_CONTEXTS
+_MAX_OTHERS: Final = 16
+
 _MAXIMUM_LENGTH, _CLASS_UID, _VERSION_NAME, _USER_IDENTITY = 0x51, 0x52, 0x55, 0x58
 _IDENTITIES: Final = (b"\1", b"\2", b"\3", b"\4", b"\5")  # PS3.7 Section D.3.3.7
 _USER_ITEMS: Final = {
@@ -221,12 +228,13 @@ def _association(data: bytes, notes: list[str]) -> bytes:
         raise _invalid(f"an {KINDS[kind]} of {len(data)} bytes")
     version = b"\0\1" if data[7] & 1 else data[6:8]  # PS3.8 Section 9.3.2: no other bit is tested
     parts = [data[:6], version, data[8:_ITEMS_AT]]
-    contexts, user = 0, None
+    contexts, others, user = 0, 0, None
     for item, value in _items(data, _ITEMS_AT):
+        contexts += item == context
+        others += item != context
+        _check_number(contexts, _MAX_CONTEXTS, "presentation contexts")
+        _check_number(others, _MAX_OTHERS, "items beside the presentation contexts")
         if item == context:
-            contexts += 1
-            if contexts > _MAX_CONTEXTS:
-                raise _invalid(f"more than {_MAX_CONTEXTS} presentation contexts")
             parts.append(_item(item, _presentation_context(kind, value)))
         elif item == _USER_INFORMATION:
             user = value
@@ -243,7 +251,8 @@ def _presentation_context(kind: int, value: bytes) -> bytes:
     if not context_id % 2:
         raise _invalid(f"presentation context ID {context_id}, which is even")
     parts, found = [value[:4]], set()
-    for item, name in _items(value, 4):
+    for number, (item, name) in enumerate(_items(value, 4), 1):
+        _check_number(number, _MAX_IN_CONTEXT, "items in a presentation context")
         if name and item in (_ABSTRACT_SYNTAX, _TRANSFER_SYNTAX):
             found.add(item)
             parts.append(_item(item, name))
@@ -256,7 +265,8 @@ def _presentation_context(kind: int, value: bytes) -> bytes:
 
 def _user_information(kind: int, value: bytes, notes: list[str]) -> bytes:
     parts, length = [], None
-    for item, data in _items(value, 0):
+    for number, (item, data) in enumerate(_items(value, 0), 1):
+        _check_number(number, _MAX_USER_ITEMS, "items of user information")
         if item not in _USER_ITEMS[kind]:
             continue
         if item == _MAXIMUM_LENGTH and len(data) == 4:
@@ -296,6 +306,11 @@ def _items(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
         yield data[begin - 4], data[begin:at]
     if data[at:].strip(b"\0"):
         raise _invalid(f"{len(data) - at} bytes behind the last item")
+
+
+def _check_number(number: int, limit: int, what: str) -> None:
+    if number > limit:
+        raise _invalid(f"more than {limit} {what}")
 
 
 def _item(kind: int, value: bytes) -> bytes:

@@ -249,12 +249,6 @@ class DULServiceProvider(_StockDUL):
             assoc: Any = self.assoc
             assoc.abort_reason = assoc.abort_reason or "peer"
         try:
-            if data[0] == _pdu.ASSOCIATE_RQ:
-                _pdu.check_items(data)
-        except PduError as fault:
-            self.refuse(fault)
-            return True
-        try:
             pdu, event = self._decode_pdu(bytearray(data))
         except Exception as exc:
             _DUL_LOGGER.error("Unable to decode the received PDU data")
