@@ -293,6 +293,32 @@ def test_is_served(scp, caplog, pdus):
     assert reasons(caplog) == []
 
 
+REGISTERED = "1.2.826.0.1.3680043.8.498.99"
+CLASSES = (
+    *(sop_class.UnifiedProcedureStepPush, sop_class.UnifiedProcedureStepWatch),
+    *(sop_class.BasicFilmBox, sop_class.BasicGrayscalePrintManagementMeta),
+    *(sop_class.RTConventionalMachineVerification, sop_class.UnifiedProcedureStepEvent),
+    REGISTERED,
+)
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """An SOP Class that a program has registered."""
+    known = sop_class._PROCEDURE_STEP_CLASSES
+    monkeypatch.setitem(known, "Own", REGISTERED)
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("text", CLASSES)
+def test_classes_that_have_n_set_are_served(scp, text):
+    """Whatever the context: UPS Push in one of UPS Pull, a Film Box in one of a Meta SOP Class."""
+    with scp.connect() as peer:
+        peer.send(with_class(uid(text)))
+        assert peer.receive_message()[0].Status == 0x0000
+        peer.release()
+
+
 # -- Refused --------------------------------------------------------------------------------------
 
 
@@ -1077,6 +1103,26 @@ RESPONSE = {
 def response(changes: dict[int, bytes | int | None]) -> bytes:
     elements = sorted({**RESPONSE, **changes}.items())
     return command_set(*(element(tag, value) for tag, value in elements if value is not None))
+
+
+@pytest.mark.parametrize("padding", [b"\0", bytes(7), bytes(9), b"\x20" * 7])
+def test_a_response_with_padding(nset, server, padding):
+    """The requestor takes it: the server has done what was asked."""
+
+    def answer(event):
+        data = P_DATA()
+        command = response({0x0120: event.request.MessageID}) + padding
+        data.presentation_data_value_list.append((event.context.context_id, b"\3" + command))
+        event.assoc.dul.send_pdu(data)
+        event.assoc.dimse.send_msg = lambda *args: None
+        return 0x0000, None
+
+    with (
+        importlib.import_module("nset.pynetdicom").installed(),
+        associated(server, MPPS, {evt.EVT_N_SET: answer}) as (requestor, _),
+    ):
+        status, _ = requestor.send_n_set(completed(), MPPS, INSTANCE, msg_id=7)
+    assert status.Status == 0x0000
 
 
 BAD_RESPONSES = {

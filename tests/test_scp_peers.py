@@ -27,6 +27,7 @@ from raw_peer import ABORT, AE_TITLE, COMMAND, LAST, P_DATA_TF, Pdu, Peer, assoc
 from test_install_faults import (
     ABORTED,
     AFFECTED,
+    CLASSES,
     OTHER_EVENTS,
     OTHER_INSTANCE,
     REFUSED,
@@ -431,6 +432,17 @@ def test_a_data_set_in_another_context(nset, caplog, syntax, way):
     told = [one.getMessage() for one in caplog.records if "within a message" in one.getMessage()]
     assert len(told) == 1
     assert "presentation context 3 within a message of context 1" in told[0]
+
+
+@ways
+@pytest.mark.parametrize("text", CLASSES)
+def test_classes_that_have_n_set_are_served(nset, monkeypatch, text, way):
+    monkeypatch.setitem(sop_class._PROCEDURE_STEP_CLASSES, "Own", CLASSES[-1])
+    with serving(nset, way) as (server, handler), Caller(server).associate() as peer:
+        peer.send(with_class(uid(text)))
+        assert peer.answer() == set_answer(7)
+        peer.release()
+    assert handler.served[0][0].RequestedSOPClassUID == text
 
 
 @ways
