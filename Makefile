@@ -52,8 +52,8 @@ lint: $(TOOLS) ## ruff, mypy --strict, cython-lint
 types: $(TOOLS) ## mypy and pyright, and stubtest on both twins
 	$(BIN)/python -m mypy --strict
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	NSET_IMPLEMENTATION=compiled $(BIN)/python -m mypy.stubtest nset
-	NSET_IMPLEMENTATION=python $(BIN)/python -m mypy.stubtest nset
+	NSET_IMPLEMENTATION=compiled $(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml nset
+	NSET_IMPLEMENTATION=python $(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml nset
 
 annotate: $(TOOLS) ## what Cython made of each line: build/annotate/_core.html
 	@mkdir -p build/annotate
