@@ -598,6 +598,20 @@ ABORTED = {
         p_data((1, COMMAND | LAST, request()), (1, 0, DATA)) + message(request({0x0110: 8})),
         COMMAND_AGAIN,
     ),
+    **{
+        f"a command set of {what} that does not end": Fault(
+            b"".join(
+                p_data((1, COMMAND, fragment))
+                for fragment in cut(request({0x0100: field, 0x1002: bytes(70_000)}), 1000)[:-1]
+            ),
+            "a command set of more than 65536 bytes",
+        )
+        for what, field in (("an N-SET", 0x0120), ("an N-CREATE", 0x0140), ("nothing", 0x7777))
+    },
+    "a command set in one PDV that is too long": Fault(
+        p_data((1, COMMAND | LAST, request({0x1002: bytes(65_536)}))),
+        "a command set of more than 65536 bytes",
+    ),
     "a data set in another context": Fault(
         p_data((1, COMMAND | LAST, request()), (5, LAST, DATA)),
         "presentation context 5 within a message of context 1",

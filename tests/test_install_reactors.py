@@ -1,6 +1,7 @@
 """The threads of an acceptor wait instead of looking every millisecond; nothing else differs."""
 
 import importlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, association, evt
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
-from raw_peer import COMMAND, LAST, Peer, p_data
+from raw_peer import ABORT, COMMAND, LAST, RELEASE_RQ, Peer, associate_rq, p_data, pdu
 
 
 @pytest.fixture
@@ -235,5 +236,32 @@ def test_a_subclass_of_the_socket_sleeps_as_ever(integration, monkeypatch):
         assert scu.send_n_set(completed(), MPPS, INSTANCE)[0].Status == 0x0000
         assert [type(socket) for socket in made] == [Special]
         scu.release()
+    finally:
+        running.shutdown()
+
+
+NOTHING_MORE = {
+    "nothing": b"",
+    "half a request": associate_rq(MPPS)[:60],
+    "an abort": pdu(ABORT, bytes(4)),
+    "another PDU": pdu(RELEASE_RQ, bytes(4)),
+    "no PDU": b"GET / HTTP/1.0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", NOTHING_MORE.values(), ids=NOTHING_MORE)
+def test_connections_that_end_without_an_association(integration, sent):
+    """As of a health check: its thread ends with it, and others are served."""
+    ae = AE()
+    ae.acse_timeout = 60
+    ae.add_supported_context(MPPS)
+    running = ae.start_server(("127.0.0.1", 0), block=False)
+    try:
+        for _ in range(ae.maximum_associations + 2):
+            with socket.create_connection(running.server_address, TIMEOUT) as connection:
+                connection.sendall(sent)
+        until(lambda: running.active_associations == [], "threads that wait")
+        with Peer(running.server_address[1], MPPS) as peer:
+            peer.release()
     finally:
         running.shutdown()

@@ -182,6 +182,7 @@ def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:
             return stock(self, primitive, assoc)
         pdvs = primitive.presentation_data_value_list
         if "_nset_encoded" not in vars(self):
+            _check_length(self, pdvs)
             started = _start(self, pdvs)
             if started is None:
                 return _leave_to(stock, self, primitive, assoc)
@@ -220,6 +221,18 @@ def _leave_to(stock: Callable[..., bool], message: Any, primitive: Any, assoc: A
     if was_open and (name in _NAMES.values() or (is_complete and name == "DIMSEMessage")):
         raise _pdu.data_before_command()
     return is_complete
+
+
+def _check_length(message: Any, pdvs: list[tuple[int, bytes]]) -> None:
+    """Refuse more fragments of a command set than anybody needs, before they are kept."""
+    length = message.encoded_command_set.tell()
+    for _, pdv in pdvs:
+        if pdv and pdv[0] & IS_COMMAND:
+            length += len(pdv) - 1
+            if length > _rules.MAX_COMMAND_SET_LENGTH:
+                raise _pdu.command_set_too_long()
+            if pdv[0] & IS_LAST:
+                return
 
 
 def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> tuple[int, bool] | None:

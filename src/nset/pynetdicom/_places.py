@@ -182,6 +182,7 @@ def _places_of_the_reactors() -> Iterator[Place]:
             raise _unknown(f"{name} does not sleep by the module time")
         yield _Attribute(module, "time", _reactors.Clock())
     yield _method("association", "Association", "__init__", _reactors.init)
+    yield _method("dul", "DULServiceProvider", "kill_dul", _reactors.kill_dul)
 
 
 def _places_of_the_exchange() -> Iterator[Place]:

@@ -111,6 +111,23 @@ def _prepare(assoc: Any, bell: _Bell) -> None:
     dul.send_pdu = partial(_send_pdu, dul)
 
 
+def kill_dul(stock: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Make ``DULServiceProvider.kill_dul`` wake an acceptor that waits for an A-ASSOCIATE-RQ.
+
+    A connection that is closed before it brings one would count as an association until the ACSE
+    timeout is over, and ten such connections in that time keep everybody else out.
+    """
+
+    @wraps(stock)
+    def kill_dul(self: Any) -> None:
+        stock(self)
+        assoc = self.assoc
+        if assoc.is_acceptor and assoc.requestor.primitive is None:
+            self.to_user_queue.put(None)
+
+    return kill_dul
+
+
 def _transfers_data(dul: Any) -> bool:
     return bool(dul.state_machine.current_state == "Sta6")
 
