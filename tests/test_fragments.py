@@ -11,12 +11,13 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-from acceptors import entity, n_set_pdus, port
+from acceptors import accepting, entity, n_set_pdus, port
 from associations import INSTANCE, MPPS, TIMEOUT, completed
 from command_sets import command_set, element
 from pydicom.dataset import Dataset
 from pynetdicom import evt
 from raw_peer import ABORT, COMMAND, LAST, P_DATA_TF, RELEASE_RP, RELEASE_RQ, Peer, p_data, pdu
+from services import as_async
 
 N_SETS, REPORTS = 1000, 300  # of the peer, and of each of two threads of the server
 AT_ONCE = 4  # requests that the peer has open
@@ -109,8 +110,15 @@ def installed_server(nset, handlers):
             server.shutdown()
 
 
+def nset_server(nset, handlers, **options):
+    return accepting(nset, handlers, **options)
+
+
 KINDS = {
     "install": (installed_server, lambda handler: handler, {}),
+    "scp, plain": (nset_server, lambda handler: handler, {}),
+    "scp, async": (nset_server, as_async, {}),
+    "scp, inline": (nset_server, lambda handler: handler, {"inline": True}),
 }
 
 

@@ -608,8 +608,8 @@ ABORTED = {
         )
         for what, field in (("an N-SET", 0x0120), ("an N-CREATE", 0x0140), ("nothing", 0x7777))
     },
-    "a command set in one PDV that is too long": Fault(
-        p_data((1, COMMAND | LAST, request({0x1002: bytes(65_536)}))),
+    "a command set in two PDVs that is too long": Fault(
+        b"".join(map(p_data, pdvs(COMMAND, cut(request({0x1002: bytes(65_536)}), 40_000)))),
         "a command set of more than 65536 bytes",
     ),
     "a data set in another context": Fault(
