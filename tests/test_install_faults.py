@@ -139,6 +139,9 @@ def stock_scp(server: ThreadedAssociationServer, monkeypatch: pytest.MonkeyPatch
 def scp(nset: ModuleType, stock_scp: Scp) -> Iterator[Scp]:
     with importlib.import_module("nset.pynetdicom").installed():
         yield stock_scp
+        # What stock code would do with a late response is not nset's doing.
+        for acceptor in list(stock_scp.acceptors.queue):
+            acceptor.join(TIMEOUT)
 
 
 def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
