@@ -25,9 +25,13 @@ _NO_DECIMAL: Final = re.compile(rb"[a-fA-F:;\\]")
 _PYNETDICOM_BLOCK: Final = b" ENCODED PDU "
 _END_OF_BLOCK: Final = b" END ENCODED PDU "
 _DCMTK_BLOCK: Final = re.compile(rb"PDU Length: (\d{1,9}) \+ 6 bytes PDU header")
-_HEX_AT_END: Final = re.compile(rb"(?:^|[^0-9a-fA-F])((?:[0-9a-fA-F]{2} {1,2})*[0-9a-fA-F]{2})\s*$")
+_HEX_AT_END: Final = re.compile(rb"(?:^|\s)((?:[0-9a-fA-F]{2} {1,2})*[0-9a-fA-F]{2})\s*$")
+_ROW_OF_PYNETDICOM: Final = 25
+_ROW_OF_DCMTK: Final = 16
 _MAX_BLOCK_LINE: Final = 100
-"""Characters of a log's line, from its end, of which the bytes are taken: 25 or 16 bytes."""
+"""Characters of a log's line, from its end, of which the bytes are taken."""
+
+_MAX_NOTES: Final = 16
 
 _ARRAY: Final = re.compile(rb"[\[{(]([0-9a-fA-FxX,\s]{7,})[\]})]")
 _COMMENT: Final = re.compile(
@@ -139,54 +143,79 @@ def _packets_of(blocks: list[bytes | bytearray], source: str) -> Capture | None:
 # -- Logs -----------------------------------------------------------------------------------------
 
 
-def _hex_at_end(line: bytes) -> bytes | None:
+def _hex_at_end(line: bytes, most: int) -> bytes:
     """Give the bytes at the end of a line of a log, whatever is before them."""
     found = _HEX_AT_END.search(line.rstrip()[-_MAX_BLOCK_LINE:])
-    return None if found is None else binascii.unhexlify(found[1].replace(b" ", b""))
+    return binascii.unhexlify(found[1].replace(b" ", b""))[-most:] if found and most else b""
 
 
 def _blocks_of_pynetdicom(text: bytes, notes: list[str]) -> Iterator[bytes]:
     """Give the PDUs that pynetdicom's `debug_data` has logged."""
     block: bytearray | None = None
+    # Fewer bytes than a row has are its last, or the end of another thread's line.
+    short: list[bytes] = []
+    number = 0
     for number, line in enumerate(BytesIO(text), 1):
-        if _END_OF_BLOCK in line:
-            if block:
-                _check_length(block, number, notes)
-                yield bytes(block)
-            block = None
-        elif _PYNETDICOM_BLOCK in line:
-            block = bytearray()
+        if _PYNETDICOM_BLOCK in line:
+            if block is not None:
+                yield from _completed(block, short, number, notes)
+            block, short = (None if _END_OF_BLOCK in line else bytearray()), []
         elif block is not None:
-            block += _hex_at_end(line) or b""
-    if block:
-        notes.append("the log ends amid a PDU")
-        yield bytes(block)
+            row = _hex_at_end(line, _ROW_OF_PYNETDICOM)
+            if len(row) == _ROW_OF_PYNETDICOM:
+                block += row
+            elif row:
+                short = [*short[-15:], row]
+    if block is not None:
+        yield from _completed(block, short, number, notes)
 
 
-def _check_length(block: bytearray, number: int, notes: list[str]) -> None:
-    expected = 6 + int.from_bytes(block[2:6], "big")
-    if len(block) != expected and len(notes) < 16:
-        came = count_of_bytes(len(block))
-        notes.append(f"the PDU that ends in line {number} has {came} of {expected}")
+def _completed(
+    block: bytearray, short: list[bytes], number: int, notes: list[str]
+) -> Iterator[bytes]:
+    """Give the bytes of a block with what completes its last PDU."""
+    for rest in (*short, b""):
+        if _is_whole(block + rest):
+            yield bytes(block + rest)
+            return
+    found = bytes(block + max(short, key=len, default=b""))
+    _note(notes, f"a PDU is not whole: {count_of_bytes(len(found))}, up to line {number}")
+    yield found
+
+
+def _is_whole(data: bytearray) -> bool:
+    """Whether it is one PDU, or some after each other."""
+    at = 0
+    while at + 6 <= len(data):
+        at += 6 + int.from_bytes(data[at + 2 : at + 6], "big")
+    return at == len(data) > 0
 
 
 def _blocks_of_dcmtk(text: bytes, notes: list[str]) -> Iterator[bytes]:
-    """Give the PDUs that DCMTK has logged."""
-    block, size = bytearray(), 0
+    """Give the PDUs that DCMTK has logged, whose length it says before them."""
+    block, size, number = bytearray(), 0, 0
     for number, line in enumerate(BytesIO(text), 1):
-        start = _DCMTK_BLOCK.search(line[-200:])
-        data = None if start else _hex_at_end(line) if size else None
-        if data is not None and len(block) + len(data) <= size:
-            block += data
-        if block and (len(block) == size or data is None):
-            _check_length(block, number, notes)
+        missing = size - len(block)
+        row = _hex_at_end(line, min(missing, _ROW_OF_DCMTK))
+        block += row
+        if block and (len(block) == size or not row):
+            if len(block) < size:
+                _note(
+                    notes, f"a PDU is not whole: {len(block)} of {size} bytes, up to line {number}"
+                )
             yield bytes(block)
             block, size = bytearray(), 0
+        start = _DCMTK_BLOCK.search(line[-200:])
         if start:
             size = int(start[1]) + 6
     if block:
-        notes.append("the log ends amid a PDU")
+        _note(notes, f"a PDU is not whole: {len(block)} of {size} bytes, up to line {number}")
         yield bytes(block)
+
+
+def _note(notes: list[str], text: str) -> None:
+    if len(notes) < _MAX_NOTES:
+        notes.append(text)
 
 
 def _nodes(text: bytes) -> list[str]:
