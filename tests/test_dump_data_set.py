@@ -135,7 +135,9 @@ def test_it_shows_what_pydicom_reads(dump, syntax, form):
         order = ">" if syntax == BIG_ENDIAN else "<"
         tag = struct.pack(f"{order}HH", element.tag >> 16, element.tag & 0xFFFF)
         assert data[element.offset :][:4] == tag
-        if syntax != DEFLATED:
+        if syntax == DEFLATED:
+            assert element.input_offset == element.offset
+        else:
             assert stream(sent, syntax)[element.input_offset :][:4] == tag
 
 
@@ -175,6 +177,17 @@ def test_encapsulated_pixel_data(dump):
         ("Item", 4, "(fragment)"),
     ]
     assert message.notes == []
+
+
+def test_a_sequence_of_unknown_vr_has_implicit_vr_within(dump):
+    within = ITEM + encoded(report(), IMPLICIT) + bytes.fromhex("feff0de000000000")
+    data = bytes.fromhex("09000110") + b"UN\0\0" + b"\xff" * 4 + within
+    data += bytes.fromhex("feffdde000000000")
+    (message,) = dump(stream(data, EXPLICIT)).messages
+    assert message.notes == []
+    whole = dump(stream(encoded(report(), IMPLICIT), IMPLICIT)).messages[0]
+    found = [(depth - 1, *rest) for depth, *rest in shown(message)]
+    assert found[2:] == list(shown(whole))
 
 
 def test_fragments_of_the_data_set(dump):

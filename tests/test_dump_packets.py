@@ -34,7 +34,7 @@ from dicom_streams import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
-from test_dump import ECHO, p_data, texts
+from test_dump import ECHO, p_data, pdu, pdv, texts
 from test_dump import request as n_set
 
 quick = settings(derandomize=True, database=None, deadline=None, max_examples=200)
@@ -153,7 +153,7 @@ def test_connections_in_between_each_other(dump):
     )
     tls = list(conversation(b"\x16\x03\x01\2\0", b"\x16\x03\x03", server=("10.0.0.9", 2762)))
     silent = list(conversation(b"", b"", server=("10.0.0.9", 11112)))
-    silent.append(segment(("10.0.0.9", 11112), CLIENT, 7, flags=RST | ACK))
+    silent.append(segment(("10.0.0.9", 11112), CLIENT, 7, b"why it is so", RST | ACK))
     every = (
         [one for group in zip(first, second, strict=True) for one in group] + third + tls + silent
     )
@@ -173,12 +173,12 @@ def test_connections_in_between_each_other(dump):
 # -- What was not captured -------------------------------------------------------------------------
 
 
-def lost(*gaps):
+def lost(*gaps, sent=SENT):
     """A capture that lacks bytes of the client's, each gap by its start and end."""
     packets = list(conversation(b"", RECEIVED))
     at = 0
-    for start, stop in [*gaps, (len(SENT), len(SENT))]:
-        packets.append(segment(CLIENT, SERVER, NUMBER + at, SENT[at:start]))
+    for start, stop in [*gaps, (len(sent), len(sent))]:
+        packets.append(segment(CLIENT, SERVER, NUMBER + at, sent[at:start]))
         at = stop
     return pcap(packets, 101)
 
@@ -225,20 +225,44 @@ def test_lost_segments(dump, gap, names, noted):
     assert all(one in every for one in shown)
 
 
-def test_every_gap(nset, dump):
+def fragmented(header, data):
+    """Each PDU with two PDVs of a few bytes."""
+    pieces = [data[at : at + 14] for at in range(0, len(data), 14)]
+    headers = [header] * (len(pieces) - 1) + [header | 2]
+    pdvs = [pdv(one, piece) for one, piece in zip(headers, pieces, strict=True)]
+    return b"".join(pdu(*pdvs[at : at + 2]) for at in range(0, len(pdvs), 2))
+
+
+IN_FRAGMENTS = request() + fragmented(1, n_set()) + fragmented(0, DATA_SET * 3)
+IN_FRAGMENTS += p_data(3, ECHO) + RELEASE
+
+
+@pytest.mark.parametrize("stream", [SENT, IN_FRAGMENTS], ids=["whole", "fragments"])
+def test_every_gap(nset, dump, stream):
     """Wherever it is: nothing is shown that was not sent, and no violation made of it."""
-    whole = dump(pcap(conversation(SENT, RECEIVED), 101)).streams[0]
+    whole = dump(pcap(conversation(stream, RECEIVED), 101)).streams[0]
     every = [one for message in whole.messages for one in [*message.elements, *message.data_set]]
-    for start in range(1, len(SENT) - 1, 3):
+    for start in range(1, len(stream) - 1, 3):
         for size in (1, 5, 40, 150):
-            stop = min(start + size, len(SENT) - 1)
-            dumped = dump(lost((start, stop)))
+            stop = min(start + size, len(stream) - 1)
+            dumped = dump(lost((start, stop), sent=stream))
             sent = dumped.streams[0]
             assert sent.missing == [(start, stop)]
             assert texts(sent) == [], (start, stop)
             for message in sent.messages:
                 for one in [*message.elements, *message.data_set]:
                     assert one in every, (start, stop, one)
+
+
+@pytest.mark.parametrize(
+    "like", [ABORT + ABORT + b"\xff" * 20, p_data(3, ECHO) + b"\xff", ABORT + b"\7\7" * 9]
+)
+def test_what_only_looks_like_a_pdu_behind_a_gap(dump, like):
+    stream = SENT[:DATA_SET_PDU_AT] + p_data(2, DATA_SET + like) + p_data(3, ECHO) + RELEASE
+    (sent, _) = dump(lost((DATA_SET_PDU_AT, DATA_SET_AT), sent=stream)).streams
+    assert texts(sent) == []
+    assert sent.messages[-1].name == "C-ECHO-RQ"
+    assert sent.other_pdus[-1].name == "A-RELEASE-RQ"
 
 
 def test_the_capture_starts_late(dump):
@@ -315,6 +339,15 @@ def test_files_that_are_cut_off(dump, undecodable):
             except undecodable:
                 continue
             assert dumped.streams[0].name == NAMES[0]
+
+
+@pytest.mark.parametrize("length", [0, 4, 14, 2**32 - 4])
+def test_blocks_without_a_length(dump, length):
+    file = pcapng((101, list(conversation(SENT, RECEIVED))))
+    dumped = dump(file + struct.pack("<LL", 6, length) + bytes(32))
+    assert dumped.notes == [f"the file ends amid a block, or has none at byte {len(file)}"]
+    dumped.notes = []
+    assert_whole(dumped)
 
 
 def test_anything(nset, dump, undecodable):

@@ -100,7 +100,9 @@ def find_pdu(data: bytes, at: int) -> int | None:
         pdv = found[1]
         if length <= _MAX_PDU and (pdv is None or 2 <= int.from_bytes(pdv, "big") <= length - 4):
             stop = start + PDU_HEADER.size + length
-            if stop >= len(data) or data[stop] in PDU_NAMES:
+            if stop >= len(data) or (
+                data[stop] in PDU_NAMES and data[stop + 1 : stop + 2] <= b"\0"
+            ):
                 return start
         found = _PDU.search(data, start + 1)
     return None

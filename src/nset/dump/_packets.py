@@ -107,14 +107,11 @@ class _Direction:
 
 
 class _Connection:
-    """A TCP connection; the end that has opened it comes first."""
+    """A TCP connection; the end that was seen first comes first."""
 
     def __init__(self, segment: _Segment) -> None:
         self.ends = [segment.source, segment.target]
         self.directions = [_Direction(), _Direction()]
-        flags = segment.flags & (dpkt.tcp.TH_SYN | dpkt.tcp.TH_ACK)
-        if flags == dpkt.tcp.TH_SYN | dpkt.tcp.TH_ACK:
-            self.ends.reverse()
 
     def direction(self, segment: _Segment) -> _Direction:
         return self.directions[0 if segment.source == self.ends[0] else 1]
@@ -336,7 +333,7 @@ def _listed(what: str, names: list[str]) -> list[str]:
 
 
 def _streams(connection: _Connection, resets: list[str], too_long: list[str]) -> list[Stream]:
-    """Give the streams that have data, first that of the end which has opened the connection."""
+    """Give the streams that have data, first that of the requestor where it can be told."""
     names = [_endpoint(end) for end in connection.ends]
     streams = []
     for number, direction in enumerate(connection.directions):

@@ -12,7 +12,7 @@ from nset.dump._capture import Capture, Stream, Undecodable, check_size
 from nset.dump._hex_dump import read_hex_dump
 from nset.dump._values import count_of_bytes
 
-_CHUNK: Final = 0x10000
+_CHUNK: Final = 0x2000
 _HEX: Final = b"0123456789abcdefABCDEF"
 _SEPARATORS: Final = b" \t\r\n\f\v:,;"
 _SEPARATOR: Final = re.compile(rb"[\s:,;\\]")
