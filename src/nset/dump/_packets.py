@@ -6,14 +6,8 @@ from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import Any, Final, NamedTuple
 
-import dpkt
-import dpkt.ethernet
-import dpkt.ip
-import dpkt.ip6
-import dpkt.pcap
-import dpkt.sll
-import dpkt.sll2
-import dpkt.tcp
+# dpkt has no types.
+from dpkt import Error, ethernet, ip, ip6, pcap, sll, sll2, tcp  # type: ignore[import-untyped]
 
 from nset.dump import _limits
 from nset.dump._capture import Capture, Stream, Undecodable, check_size
@@ -74,11 +68,11 @@ class _Direction:
         step = (segment.number - self._number + 0x80000000) % 0x100000000 - 0x80000000
         self._number, self._place = segment.number, self._place + step
         place = self._place
-        if segment.flags & dpkt.tcp.TH_SYN:
+        if segment.flags & tcp.TH_SYN:
             self.syn = segment.number
             self.first = place = place + 1
-        self.was_reset |= bool(segment.flags & dpkt.tcp.TH_RST)
-        if segment.size and not segment.flags & dpkt.tcp.TH_RST:
+        self.was_reset |= bool(segment.flags & tcp.TH_RST)
+        if segment.size and not segment.flags & tcp.TH_RST:
             self.pieces.append((place, segment.payload, segment.size))
 
     def stream(self, name: str, too_long: list[str]) -> Stream:
@@ -119,7 +113,7 @@ class _Connection:
     def is_over(self, segment: _Segment) -> bool:
         """Whether a segment opens another connection from the same port."""
         syn = self.direction(segment).syn
-        is_syn = segment.flags & (dpkt.tcp.TH_SYN | dpkt.tcp.TH_ACK) == dpkt.tcp.TH_SYN
+        is_syn = segment.flags & (tcp.TH_SYN | tcp.TH_ACK) == tcp.TH_SYN
         has_data = any(direction.pieces for direction in self.directions)
         return bool(is_syn and (has_data or syn is not None) and syn != segment.number)
 
@@ -180,15 +174,15 @@ def capture_of_frames(blocks: list[bytes | bytearray], source: str) -> Capture |
 
 def _frames_of_pcap(data: bytes, notes: list[str]) -> Iterator[Frame]:
     try:
-        reader = dpkt.pcap.Reader(BytesIO(data))
+        reader = pcap.Reader(BytesIO(data))
         # The bits above tell of a frame check sequence.
         link_type = reader.datalink() & 0xFFFF
-    except (dpkt.Error, ValueError, struct.error) as exc:
+    except (Error, ValueError, struct.error) as exc:
         raise Undecodable(f"a pcap file whose header can't be read: {exc}") from exc
     try:
         for _, frame in reader:
             yield link_type, frame
-    except (dpkt.Error, struct.error):
+    except (Error, struct.error):
         notes.append("the file ends amid a packet")
 
 
@@ -234,39 +228,41 @@ def _segment(link_type: int, frame: bytes) -> _Segment | None:
     """Read a packet; None where it is no TCP, or is a fragment."""
     try:
         packet = _ip_packet(link_type, frame)
-        tcp = packet.data
-        if not isinstance(tcp, dpkt.tcp.TCP) or packet.v != (4 if len(packet.src) == 4 else 6):
+        inner = packet.data
+        if not isinstance(inner, tcp.TCP) or packet.v != (4 if len(packet.src) == 4 else 6):
             return None
-        header = tcp.off * 4
-        if isinstance(packet, dpkt.ip.IP):
+        payload = inner.data
+        if isinstance(packet, ip.IP):
             if packet.mf or packet.offset:
                 return None
-            size = packet.len - packet.hl * 4 - header if packet.len else len(tcp.data)
+            whole, headers = packet.len, packet.hl * 4
         else:
-            if dpkt.ip.IP_PROTO_FRAGMENT in packet.extension_hdrs:
+            if ip.IP_PROTO_FRAGMENT in packet.extension_hdrs:
                 return None
-            extensions = sum(extension.length for extension in packet.all_extension_headers)
-            size = packet.plen - extensions - header if packet.plen else len(tcp.data)
-        if size < len(tcp.data):
+            whole = packet.plen
+            headers = sum(extension.length for extension in packet.all_extension_headers)
+        # Where the network card cuts packets up, it fills in their length after the capture.
+        size = whole - headers - inner.off * 4 if whole else len(payload)
+        if size < len(payload):
             return None
-        source, target = (packet.src, tcp.sport), (packet.dst, tcp.dport)
-        return _Segment(source, target, tcp.seq, tcp.flags, tcp.data, size)
+        source, target = (packet.src, inner.sport), (packet.dst, inner.dport)
+        return _Segment(source, target, inner.seq, inner.flags, payload, size)
     except Exception:  # whatever dpkt makes of bytes that are no packet
         return None
 
 
 def _ip_packet(link_type: int, frame: bytes) -> Any:
     if link_type == _ETHERNET:
-        return dpkt.ethernet.Ethernet(frame).data
+        return ethernet.Ethernet(frame).data
     if link_type == _COOKED:
-        return dpkt.sll.SLL(frame).data
+        return sll.SLL(frame).data
     if link_type == _COOKED_2:
-        return dpkt.sll2.SLL2(frame).data
+        return sll2.SLL2(frame).data
     if link_type in _LOOPBACKS:
         frame = frame[4:]
     elif link_type not in _RAW:
         return None
-    return (dpkt.ip6.IP6 if frame[0] >> 4 == 6 else dpkt.ip.IP)(frame)
+    return (ip6.IP6 if frame[0] >> 4 == 6 else ip.IP)(frame)
 
 
 def _capture_of(frames: Iterable[Frame], source: str, notes: list[str]) -> Capture:
