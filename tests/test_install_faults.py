@@ -142,6 +142,7 @@ def scp(nset: ModuleType, stock_scp: Scp) -> Iterator[Scp]:
         # What stock code would do with a late response is not nset's doing.
         for acceptor in list(stock_scp.acceptors.queue):
             acceptor.join(TIMEOUT)
+            acceptor.dul.join(TIMEOUT)
 
 
 def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
