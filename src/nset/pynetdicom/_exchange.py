@@ -166,7 +166,7 @@ class Messages(Queue[_Item]):
         return None
 
     def _is_unasked(self, message: Any) -> bool:
-        return not any(
+        return not self._askers or not any(
             question.takes(message) for questions in self._askers.values() for question in questions
         )
 
@@ -187,6 +187,8 @@ class Messages(Queue[_Item]):
 
     def wait_for_request(self) -> _Item | None:
         """Wait for a request while anybody asks; None where nobody does any more."""
+        if not self._askers:
+            return None
         with self.mutex:
             while self._askers:
                 found = self._pick(self._is_for_loop)
@@ -265,7 +267,7 @@ def is_paused(name: str) -> property:
             raise AttributeError(name) from None
 
     def put(self: Any, value: bool) -> None:
-        if value or name not in vars(self) or threading.current_thread() is self:
+        if value or threading.current_thread() is self or name not in vars(self):
             vars(self)[name] = value
 
     return property(get, put)
@@ -305,8 +307,7 @@ class _Outgoing:
     """Stands in for a DIMSE provider and its DUL, and keeps what the one sends by the other."""
 
     def __init__(self, dimse: Any) -> None:
-        self._dimse = dimse
-        self.dul = self
+        self._dimse, self.assoc, self.dul = dimse, dimse.assoc, self
         self.primitives: list[Any] = []
         self.send_pdu = self.primitives.append
 
@@ -379,6 +380,8 @@ def is_release_requested(stock: Callable[[Any], bool]) -> Callable[[Any], bool]:
     @wraps(stock)
     def is_release_requested(self: Any) -> bool:
         assoc = self.assoc
+        if not assoc.dul.to_user_queue.queue:  # as at nearly every turn of the loop
+            return False
         if not isinstance(assoc.dul.peek_next_pdu(), A_RELEASE):
             return stock(self)
         message = True
