@@ -23,6 +23,11 @@ class PduReader:
     @property
     def context_id(self) -> int: ...
     contexts: dict[int, Any]
+    pdvs_left: int
+    @property
+    def request_length(self) -> int: ...
+    @property
+    def bytes_waiting(self) -> int: ...
     def __init__(
         self,
         max_pdu_length: int,

@@ -1458,12 +1458,34 @@ cdef enum:
     PASSING_OVER = 3  # what is left of a data set that was too long
 
 
-cdef bint _is_well_formed(const unsigned char* body, size_t length) noexcept nogil:
-    """Whether the body of a P-DATA-TF PDU is PDVs to its end (PS3.8 Section 9.3.5)."""
+# What the slow path takes of a PDU in one go; and how much of a long PDU is a piece.
+cdef enum:
+    MAX_WEIGHT = 32
+    COMMAND_WEIGHT = 8
+    LONG_PDU = 0x100000
+    PIECE = 0x10000
+    MAX_EMPTY_FRAGMENTS = 8
+
+assert (MAX_WEIGHT, COMMAND_WEIGHT) == (_pdu.MAX_WEIGHT, _pdu.COMMAND_WEIGHT)
+assert (LONG_PDU, PIECE) == (_pdu.LONG_PDU, _pdu.PIECE)
+assert MAX_EMPTY_FRAGMENTS == _pdu.MAX_EMPTY_FRAGMENTS
+
+
+cdef inline uint32_t _weight(unsigned char header) noexcept nogil:
+    """Give what a PDV counts in what the slow path takes of a PDU in one go."""
+    return COMMAND_WEIGHT if header & (IS_COMMAND | IS_LAST) == IS_COMMAND | IS_LAST else 1
+
+
+cdef bint _weigh(const unsigned char* body, size_t length, size_t* weight) noexcept nogil:
+    """Whether the body of a P-DATA-TF PDU is PDVs to its end (PS3.8 Section 9.3.5); their weight.
+
+    The weight is that of the PDVs up to what is wrong.
+    """
     cdef Cursor cursor
     cdef const unsigned char* header
     cdef uint32_t size
     cursor.at, cursor.left = body, length
+    weight[0] = 0
     if length == 0:
         return False
     while cursor.left > 0:
@@ -1473,6 +1495,7 @@ cdef bint _is_well_formed(const unsigned char* body, size_t length) noexcept nog
         size = _big_endian(header)
         if size < 2 or _take(&cursor, size - 2) == NULL:
             return False
+        weight[0] += _weight(header[5])
     return True
 
 
@@ -1505,6 +1528,11 @@ cdef class PduReader:
         ID of the presentation context of the last one that has begun.
     contexts : dict
         The accepted presentation contexts by ID; none at first.
+    pdvs_left : int
+        How many PDVs `next` may still look at before it gives None; negative (at first) is no
+        limit.
+    request_length : int
+        Bytes of the data set of the last request that has been taken out.
     """
 
     cdef public bint is_fast
@@ -1536,6 +1564,16 @@ cdef class PduReader:
     cdef int _other_context  # in which fragments of its data set come, too; -1 if in none
     cdef object _stream
     cdef size_t _length
+    cdef int _empty_fragments
+    cdef readonly size_t request_length
+    cdef public int pdvs_left
+
+    # A long PDU, of which pieces are taken as they come: what is left of it, and of a PDV.
+    cdef size_t _long_left
+    cdef bint _is_in_pdv
+    cdef size_t _pdv_left
+    cdef unsigned char _pdv_context
+    cdef unsigned char _pdv_header
 
     def __init__(
         self, uint32_t max_pdu_length, uint32_t max_other_length, size_t max_data_set_length, cls
@@ -1545,6 +1583,21 @@ cdef class PduReader:
         self._max_other_length = max_other_length
         self._max_data_set_length = max_data_set_length
         self.contexts = {}
+        self.pdvs_left = -1
+
+    @property
+    def bytes_waiting(self):
+        """Bytes that have come and are of nothing that has been given."""
+        with cython.critical_section(self):
+            return self._bytes_waiting()
+
+    cdef inline size_t _bytes_waiting(self):
+        cdef size_t waiting = self._length if self._stage == IN_DATA_SET else 0
+        if self._incomplete is not None:
+            waiting += <size_t>len(self._incomplete)
+        if self._data is not None:
+            waiting += <size_t>PyBytes_GET_SIZE(self._data) - self._at
+        return waiting
 
     cpdef object feed(self, bytes data):
         """Take what has been received.
@@ -1576,6 +1629,7 @@ cdef class PduReader:
         with cython.critical_section(self):
             self._has_given_up = True
             self._data = self._pdu = self._incomplete = None
+            self._long_left = 0
             self._end_request()
 
     def progress(self):
@@ -1619,6 +1673,10 @@ cdef class PduReader:
                     item = self._next_pdu()
                     if self._pdu is None:
                         return item
+                if self.pdvs_left == 0:
+                    return None
+                if self.pdvs_left > 0:
+                    self.pdvs_left -= 1
                 item = self._next_pdv()
                 if item is not None:
                     return item
@@ -1627,11 +1685,14 @@ cdef class PduReader:
         """Give a PDU, or None: there is none, or its PDVs are to be taken one by one."""
         cdef bytes data = self._data
         cdef const unsigned char* at
-        cdef size_t left
+        cdef size_t left, weight
         cdef uint32_t length, limit
         cdef unsigned char kind
+        cdef bint is_well_formed
         if data is None:
             return None
+        if self._long_left > 0:
+            return self._next_piece(data)
         at = <const unsigned char*>PyBytes_AS_STRING(data) + self._at
         left = <size_t>PyBytes_GET_SIZE(data) - self._at
         if left < PDU_HEADER:
@@ -1642,19 +1703,65 @@ cdef class PduReader:
         limit = self._max_pdu_length if kind == P_DATA_TF else self._max_other_length
         if length > limit:
             raise _pdu.too_long(kind, length, limit)
+        if kind == P_DATA_TF and length > LONG_PDU:
+            self._at += PDU_HEADER
+            self._long_left = length
+            return self._next_piece(data)
         if left - PDU_HEADER < length:
             return self._wait_for(PDU_HEADER + <size_t>length)
         self._begin, self._end = self._at, self._at + PDU_HEADER + length
         self._at = self._end
         if left == PDU_HEADER + <size_t>length:
             self._data = None
-        if (
-            kind != P_DATA_TF
-            or not (self.is_fast or self._stage >= IN_DATA_SET)
-            or not _is_well_formed(at + PDU_HEADER, length)
-        ):
+        if kind != P_DATA_TF:
+            return self._whole(data)
+        is_well_formed = _weigh(at + PDU_HEADER, length, &weight)
+        if weight > MAX_WEIGHT:
+            if not is_well_formed:
+                raise _pdu.malformed()
+        elif not is_well_formed or not (self.is_fast or self._stage >= IN_DATA_SET):
             return self._whole(data)
         self._pdu, self._next = data, self._begin + PDU_HEADER
+        return None
+
+    cdef object _next_piece(self, bytes data):
+        """Take a piece of a PDV of a long PDU as a PDU of its own; None as `_next_pdu`."""
+        cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(data) + self._at
+        cdef size_t left = <size_t>PyBytes_GET_SIZE(data) - self._at
+        cdef size_t size
+        cdef uint32_t length
+        cdef bytes pdu
+        if not self._is_in_pdv:
+            if self._long_left < PDV_HEADER:
+                raise _pdu.malformed()
+            if left < PDV_HEADER:
+                return self._wait_for(PDV_HEADER)
+            length = _big_endian(at)
+            if length < 2 or length > self._long_left - 4:
+                raise _pdu.malformed()
+            self._is_in_pdv, self._pdv_left = True, length - 2
+            self._pdv_context, self._pdv_header = at[4], at[5]
+            self._at += PDV_HEADER
+            self._long_left -= PDV_HEADER
+            at += PDV_HEADER
+            left -= PDV_HEADER
+        size = self._pdv_left if self._pdv_left < PIECE else PIECE
+        if left < size:
+            return self._wait_for(size)
+        self._at += size
+        self._long_left -= size
+        self._pdv_left -= size
+        if left == size:
+            self._data = None
+        self._is_in_pdv = self._pdv_left > 0
+        pdu = _pdu_of_piece(
+            at, size, self._pdv_context,
+            self._pdv_header & ~IS_LAST if self._is_in_pdv else self._pdv_header,
+        )
+        if not (self.is_fast or self._stage >= IN_DATA_SET):
+            return pdu
+        self._pdu, self._begin, self._next = pdu, 0, PDU_HEADER
+        self._end = <size_t>PyBytes_GET_SIZE(pdu)
         return None
 
     cdef object _wait_for(self, size_t wanted):
@@ -1678,6 +1785,7 @@ cdef class PduReader:
         cdef size_t begin = self._next
         cdef uint32_t length = _big_endian(at)
         cdef unsigned char context_id = at[4], header = at[5]
+        cdef uint32_t weight
         cdef Command command
         self._step_over(length)
         if self._stage == PASSING_OVER:
@@ -1694,15 +1802,18 @@ cdef class PduReader:
             self._request._context = context_id
             self._request._absent &= ~CONTEXT_ID
             self.context_id, self._stream, self._length = context_id, None, 0
+            self._empty_fragments = 0
             self._other_context = -1
             self._stage = IN_DATA_SET
             return None
-        # It is left to others, with those behind it that are, too.
+        # The slow path takes it, and as many of those behind it as are for that, too.
         self._note_command(header)
-        while self._pdu is not None:
+        weight = _weight(header)
+        while self._pdu is not None and weight < MAX_WEIGHT:
             at = <const unsigned char*>PyBytes_AS_STRING(data) + self._next
             if self._begins_request(at, &command):
                 break
+            weight += _weight(at[5])
             self._note_command(at[5])
             self._step_over(_big_endian(at))
         if begin == self._begin + PDU_HEADER and self._next == self._end:
@@ -1746,6 +1857,11 @@ cdef class PduReader:
             if not header & IS_LAST:
                 self._stage = PASSING_OVER
             raise _pdu.data_set_too_long(self._max_data_set_length, request._message_id)
+        if length == 0 and not header & IS_LAST:
+            self._empty_fragments += 1
+            if self._empty_fragments > MAX_EMPTY_FRAGMENTS:
+                self._end_request()
+                raise _pdu.too_many_empty_fragments()
         self._length += length
         if header & IS_LAST and self._stream is None:
             request._dataset = data[begin:begin + length]
@@ -1758,6 +1874,7 @@ cdef class PduReader:
                 request._unread &= ~LIST
         if not header & IS_LAST:
             return None
+        self.request_length = self._length
         self._end_request()
         self.requests_read += 1
         return request
@@ -1788,6 +1905,20 @@ cdef bytes _pdu_of(const unsigned char* pdv, size_t length):
     return pdu
 
 
+cdef bytes _pdu_of_piece(
+    const unsigned char* piece, size_t length, unsigned char context_id, unsigned char header
+):
+    """Make a P-DATA-TF PDU of one PDV with a piece of a longer one, of PIECE bytes at most."""
+    cdef bytes pdu = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(PDU_PREFIX + length))
+    cdef unsigned char* at = <unsigned char*>PyBytes_AS_STRING(pdu)
+    at[0], at[1] = P_DATA_TF, 0
+    _fill_ul(at + 2, <uint32_t>(PDV_HEADER + length))
+    _fill_ul(at + PDU_HEADER, <uint32_t>(length + 2))
+    at[PDU_PREFIX - 2], at[PDU_PREFIX - 1] = context_id, header
+    memcpy(at + PDU_PREFIX, piece, length)
+    return pdu
+
+
 # -- The short way of a request through a server --------------------------------------------------
 
 # How a handler is called.
@@ -1796,10 +1927,13 @@ cdef enum:
     IN_LOOP = 1
     AS_TASK = 2
 
-    AT_A_TIME = 32
+    AT_A_TIME = 64
+    PDU_COST = 16
+    PDVS_AT_A_TIME = 256
 
 assert (IN_WORKER, IN_LOOP, AS_TASK) == (_pdu.IN_WORKER, _pdu.IN_LOOP, _pdu.AS_TASK)
-assert AT_A_TIME == _pdu.AT_A_TIME
+assert (AT_A_TIME, PDU_COST) == (_pdu.AT_A_TIME, _pdu.PDU_COST)
+assert PDVS_AT_A_TIME == _pdu.PDVS_AT_A_TIME
 
 
 cdef extern from *:
@@ -1927,6 +2061,11 @@ cdef class RequestPath(PduReader):
     cdef public object is_enabled
     cdef public list primitives
     cdef bint _is_logged
+    cdef int _left  # of AT_A_TIME, in this turn of the loop
+    cdef size_t _noted
+
+    def __cinit__(self, *args):
+        self._left = AT_A_TIME
 
     @property
     def handler(self):
@@ -1951,32 +2090,49 @@ cdef class RequestPath(PduReader):
         self._is_logged = self.is_enabled(10)
         self.is_fast = self.is_transferring and not self.is_observed and not self._is_logged
         self.feed(data)
-        self.read()
+        self._read()
 
     def read(self):
-        """Read what has been received, as far as there is room for it."""
-        cdef object item
-        cdef int left = AT_A_TIME
+        """Read what has been received, in another turn of the loop."""
+        self._left = AT_A_TIME
+        self._read()
+
+    cdef object _read(self):
+        """Read what has been received, as far as there is room, and as others may wait for it."""
+        cdef size_t waiting
         try:
-            while not self.is_held:
-                if self.inbox or self.is_pumping or left == 0:
-                    self.hold()
-                    if left == 0:
-                        self.read_later()
+            self._read_items()
+        except (_command_set.CommandSetError, _pdu.PduError) as fault:
+            self.take_fault(fault)
+        waiting = self._bytes_waiting()
+        if waiting != self._noted:
+            self._noted = waiting
+            self.note_waiting(waiting)
+
+    cdef object _read_items(self):
+        cdef object item
+        while not self.is_held:
+            if self.inbox or self.is_pumping or self._left <= 0:
+                self.hold()
+                if self._left <= 0:
+                    self.read_later()
+                return
+            self.pdvs_left = PDVS_AT_A_TIME
+            item = self.next()
+            if item is None:
+                if self.pdvs_left != 0:
                     return
-                item = self.next()
-                if item is None:
-                    return
-                left -= 1
-                if type(item) is bytes:
-                    self.take_pdu(item)
-                elif (
+                self._left -= PDU_COST
+            elif type(item) is bytes:
+                self._left -= PDU_COST
+                self.take_pdu(item)
+            else:
+                self._left -= 1
+                if (
                     self.is_busy or self.requests or self.is_receiving
                     or not self.is_transferring or not self.serve(item)
                 ):
                     self.take_request(item)
-        except (_command_set.CommandSetError, _pdu.PduError) as fault:
-            self.take_fault(fault)
 
     cpdef bint serve(self, Primitive request) except -1:
         """Have the handler called.

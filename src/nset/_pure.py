@@ -721,6 +721,11 @@ class PduReader:
         ID of the presentation context of the last one that has begun.
     contexts : dict
         The accepted presentation contexts by ID; none at first.
+    pdvs_left : int
+        How many PDVs `next` may still look at before it gives None; negative (at first) is no
+        limit.
+    request_length : int
+        Bytes of the data set of the last request that has been taken out.
     """
 
     def __init__(
@@ -751,6 +756,20 @@ class PduReader:
         self._other_context = -1  # in which fragments of its data set come, too; -1 if in none
         self._stream: BytesIO | None = None
         self._length = 0
+        self._empty_fragments = 0
+        self.request_length = 0
+        self.pdvs_left = -1
+        self._long_left = 0  # bytes of a long PDU that are still to be taken
+        self._is_in_pdv = False  # of a long PDU; then with:
+        self._pdv_left = self._pdv_context = self._pdv_header = 0
+
+    @property
+    def bytes_waiting(self) -> int:
+        """Bytes that have come and are of nothing that has been given."""
+        waiting = self._length if self._stage == _IN_DATA_SET else 0
+        if self._incomplete is not None:
+            waiting += len(self._incomplete)
+        return waiting if self._data is None else waiting + len(self._data) - self._at
 
     def feed(self, data: bytes) -> None:
         """Take what has been received.
@@ -778,6 +797,7 @@ class PduReader:
         """Drop what has come and whatever still comes: it is not to be understood."""
         self._has_given_up = True
         self._data = self._pdu = self._incomplete = None
+        self._long_left = 0
         self._end_request()
 
     def progress(self) -> tuple[int | None, int] | None:
@@ -817,6 +837,10 @@ class PduReader:
                 item = self._next_pdu()
                 if self._pdu is None:
                     return item
+            if self.pdvs_left == 0:
+                return None
+            if self.pdvs_left > 0:
+                self.pdvs_left -= 1
             item = self._next_pdv(self._pdu)
             if item is not None:
                 return item
@@ -826,6 +850,8 @@ class PduReader:
         data, begin = self._data, self._at
         if data is None:
             return None
+        if self._long_left:
+            return self._next_piece(data)
         left = len(data) - begin
         if left < _PDU_HEADER.size:
             self._wait_for(data, _PDU_HEADER.size)
@@ -836,6 +862,10 @@ class PduReader:
         limit = self._max_pdu_length if kind == _pdu.P_DATA_TF else self._max_other_length
         if length > limit:
             raise _pdu.too_long(kind, length, limit)
+        if kind == _pdu.P_DATA_TF and length > _pdu.LONG_PDU:
+            self._at = begin + _PDU_HEADER.size
+            self._long_left = length
+            return self._next_piece(data)
         end = begin + _PDU_HEADER.size + length
         if end > len(data):
             self._wait_for(data, _PDU_HEADER.size + length)
@@ -844,13 +874,53 @@ class PduReader:
         self._at = end
         if end == len(data):
             self._data = None
-        if (
-            kind != _pdu.P_DATA_TF
-            or not (self.is_fast or self._stage >= _IN_DATA_SET)
-            or not _is_well_formed(data, begin + _PDU_HEADER.size, end)
-        ):
+        if kind != _pdu.P_DATA_TF:
+            return data[begin:end]
+        is_well_formed, weight = _weigh(data, begin + _PDU_HEADER.size, end)
+        if weight > _pdu.MAX_WEIGHT:
+            if not is_well_formed:
+                raise _pdu.malformed()
+        elif not is_well_formed or not (self.is_fast or self._stage >= _IN_DATA_SET):
             return data[begin:end]
         self._pdu, self._next = data, begin + _PDU_HEADER.size
+        return None
+
+    def _next_piece(self, data: bytes) -> bytes | None:
+        """Take a piece of a PDV of a long PDU as a PDU of its own; None as `_next_pdu`."""
+        if not self._is_in_pdv:
+            if self._long_left < _PDV_HEADER.size:
+                raise _pdu.malformed()
+            if len(data) - self._at < _PDV_HEADER.size:
+                self._wait_for(data, _PDV_HEADER.size)
+                return None
+            length, self._pdv_context, self._pdv_header = _PDV_HEADER.unpack_from(data, self._at)
+            if length < 2 or length > self._long_left - 4:
+                raise _pdu.malformed()
+            self._is_in_pdv, self._pdv_left = True, length - 2
+            self._at += _PDV_HEADER.size
+            self._long_left -= _PDV_HEADER.size
+        size = min(self._pdv_left, _pdu.PIECE)
+        if len(data) - self._at < size:
+            self._wait_for(data, size)
+            return None
+        piece = data[self._at : self._at + size]
+        self._at += size
+        self._long_left -= size
+        self._pdv_left -= size
+        if self._at == len(data):
+            self._data = None
+        self._is_in_pdv = self._pdv_left > 0
+        header = self._pdv_header & ~_pdu.IS_LAST if self._is_in_pdv else self._pdv_header
+        pdu = b"".join(
+            (
+                _PDU_HEADER.pack(_pdu.P_DATA_TF, size + _PDV_HEADER.size),
+                _PDV_HEADER.pack(size + 2, self._pdv_context, header),
+                piece,
+            )
+        )
+        if not (self.is_fast or self._stage >= _IN_DATA_SET):
+            return pdu
+        self._pdu, self._begin, self._next, self._end = pdu, 0, _PDU_HEADER.size, len(pdu)
         return None
 
     def _wait_for(self, data: bytes, wanted: int) -> None:
@@ -878,14 +948,20 @@ class PduReader:
             self._request = self._cls()
             self._request.__dict__.update(fields)
             self._request._context_id = self.context_id = context_id
-            self._stream, self._length = None, 0
+            self._stream, self._length, self._empty_fragments = None, 0, 0
             self._other_context = -1
             self._stage = _IN_DATA_SET
             return None
-        # It is left to others, with those behind it that are, too.
+        # The slow path takes it, and as many of those behind it as are for that, too.
         self._note_command(header)
-        while self._pdu is not None and self._read_request(data, self._next) is None:
+        weight = _weight(header)
+        while (
+            self._pdu is not None
+            and weight < _pdu.MAX_WEIGHT
+            and self._read_request(data, self._next) is None
+        ):
             length, _, header = _PDV_HEADER.unpack_from(data, self._next)
+            weight += _weight(header)
             self._note_command(header)
             self._step_over(length)
         end = self._next
@@ -929,6 +1005,11 @@ class PduReader:
             if not header & _pdu.IS_LAST:
                 self._stage = _PASSING_OVER
             raise _pdu.data_set_too_long(self._max_data_set_length, request._message_id)
+        if begin == end and not header & _pdu.IS_LAST:
+            self._empty_fragments += 1
+            if self._empty_fragments > _pdu.MAX_EMPTY_FRAGMENTS:
+                self._end_request()
+                raise _pdu.too_many_empty_fragments()
         self._length += end - begin
         if self._stream is None:
             self._stream = BytesIO()
@@ -936,6 +1017,7 @@ class PduReader:
         if not header & _pdu.IS_LAST:
             return None
         request._dataset = self._stream
+        self.request_length = self._length
         self._end_request()
         self.requests_read += 1
         return request
@@ -1068,6 +1150,8 @@ class RequestPath(PduReader):
     is_enabled: Any = None
     primitives: Any = None
     _is_logged = False
+    _left = _pdu.AT_A_TIME
+    _noted = 0
 
     # What a subclass has.
     hold: Any
@@ -1081,6 +1165,7 @@ class RequestPath(PduReader):
     answer_slowly: Any
     answered: Any
     failed: Any
+    note_waiting: Any
 
     def data_received(self, data: bytes) -> None:
         """Take what has been received, and do what is asked.
@@ -1094,25 +1179,43 @@ class RequestPath(PduReader):
         self._is_logged = self.is_enabled(10)
         self.is_fast = self.is_transferring and not self.is_observed and not self._is_logged
         self.feed(data)
-        self.read()
+        self._read()
 
     def read(self) -> None:
-        """Read what has been received, as far as there is room for it."""
-        left = _pdu.AT_A_TIME
+        """Read what has been received, in another turn of the loop."""
+        self._left = _pdu.AT_A_TIME
+        self._read()
+
+    def _read(self) -> None:
+        """Read what has been received, as far as there is room, and as others may wait for it."""
         try:
-            while not self.is_held:
-                if self.inbox or self.is_pumping or left == 0:
-                    self.hold()
-                    if left == 0:
-                        self.read_later()
+            self._read_items()
+        except (_command_set.CommandSetError, _pdu.PduError) as fault:
+            self.take_fault(fault)
+        waiting = self.bytes_waiting
+        if waiting != self._noted:
+            self._noted = waiting
+            self.note_waiting(waiting)
+
+    def _read_items(self) -> None:
+        while not self.is_held:
+            if self.inbox or self.is_pumping or self._left <= 0:
+                self.hold()
+                if self._left <= 0:
+                    self.read_later()
+                return
+            self.pdvs_left = _pdu.PDVS_AT_A_TIME
+            item = self.next()
+            if item is None:
+                if self.pdvs_left != 0:
                     return
-                item = self.next()
-                if item is None:
-                    return
-                left -= 1
-                if type(item) is bytes:
-                    self.take_pdu(item)
-                elif (
+                self._left -= _pdu.PDU_COST
+            elif type(item) is bytes:
+                self._left -= _pdu.PDU_COST
+                self.take_pdu(item)
+            else:
+                self._left -= 1
+                if (
                     self.is_busy
                     or self.requests
                     or self.is_receiving
@@ -1120,8 +1223,6 @@ class RequestPath(PduReader):
                     or not self.serve(item)
                 ):
                     self.take_request(item)
-        except (_command_set.CommandSetError, _pdu.PduError) as fault:
-            self.take_fault(fault)
 
     def serve(self, request: Any) -> bool:
         """Have the handler called.
@@ -1199,15 +1300,26 @@ class RequestPath(PduReader):
         self.answer_slowly(event, service, answer)
 
 
-def _is_well_formed(data: bytes, begin: int, end: int) -> bool:
-    """Whether the body of a P-DATA-TF PDU is PDVs to its end (PS3.8 Section 9.3.5)."""
+def _weight(header: int) -> int:
+    """Give what a PDV counts in what the slow path takes of a PDU in one go."""
+    is_end_of_command = header & (_pdu.IS_COMMAND | _pdu.IS_LAST) == _pdu.IS_COMMAND | _pdu.IS_LAST
+    return _pdu.COMMAND_WEIGHT if is_end_of_command else 1
+
+
+def _weigh(data: bytes, begin: int, end: int) -> tuple[bool, int]:
+    """Whether the body of a P-DATA-TF PDU is PDVs to its end (PS3.8 Section 9.3.5); their weight.
+
+    The weight is that of the PDVs up to what is wrong.
+    """
+    weight = 0
     if begin == end:
-        return False
+        return False, weight
     while begin < end:
         if end - begin < _PDV_HEADER.size:
-            return False
-        (length, _, _) = _PDV_HEADER.unpack_from(data, begin)
+            return False, weight
+        (length, _, header) = _PDV_HEADER.unpack_from(data, begin)
         if length < 2 or length > end - begin - 4:
-            return False
+            return False, weight
+        weight += _weight(header)
         begin += 4 + length
-    return True
+    return True, weight

@@ -30,6 +30,7 @@ from nset.primitive import N_SET
 from nset.pynetdicom import _negotiation, _provider
 from nset.scp._bindings import Bindings, rebound
 from nset.scp._counters import Tally
+from nset.scp._memory import MESSAGE_OVERHEAD
 from nset.scp._n_set import known_services, response_to, service_class
 from nset.scp._names import address_name
 from nset.scp._providers import DIMSEServiceProvider, DULServiceProvider
@@ -204,6 +205,9 @@ class Association(_StockAssociation):
         self._connection = connection
         self._own_handlers: dict[Any, Any] | None = None
         self.bindings = server.bindings
+        self._reports: list[Any] = []  # N-EVENT-REPORTs that wait
+        self._reports_lock = threading.Lock()  # guards the end of their being served
+        self._is_serving_reports = False
         self._is_advancing = False
         self._is_sending = False  # what was done has something to send that a pump still holds
         self._was_requested = False
@@ -567,16 +571,28 @@ class Association(_StockAssociation):
                 *(self.peer_name(), self.network_timeout),
             )
             self._connection.break_off()
-        elif (
-            self._connection.is_busy
-            or self._connection.requests
-            or not self.is_established
-            or self.is_awaiting
-        ):
+        elif self._connection.memory.is_over_limit and not self._is_working():
+            self.abort_reason = self.abort_reason or "memory"
+            _NSET_LOGGER.error(
+                "Aborting the association with %s: %d bytes of it wait, and in all associations %d "
+                "(Limits(association_bytes=%d, server_bytes=%d))",
+                *(self.peer_name(), self._connection.memory.waiting, self._server.memory.waiting),
+                *(self.limits.association_bytes, self._server.memory.limit),
+            )
+            self.abort_soon()
+        elif self._is_working() or not self.is_established or self._connection.has_input():
             self.dul._idle_timer.start()
         else:
             self._idle = True
             self.advance()
+
+    def _is_working(self) -> bool:
+        return bool(
+            self._connection.is_busy
+            or self._connection.requests
+            or self._is_serving_reports
+            or self.is_awaiting
+        )
 
     def _end_idle(self) -> None:
         self._idle = False
@@ -604,6 +620,7 @@ class Association(_StockAssociation):
         self.dul.to_user_queue.put(None)  # for whoever still waits
         self.dimse.msg_queue.close()
         self._connection.requests.clear()
+        self._connection.memory.close()
         self._server.forget(self)
         self._end_of_it().set()
 
@@ -707,22 +724,53 @@ class Association(_StockAssociation):
             has_begun = type(message) is not DIMSEMessage
             raise _pdu.command_among_data() if has_begun else _pdu.data_before_command()
         connection = self._connection
-        connection.requests.append((request._context_id, request))
-        if len(connection.requests) >= self.limits.pending_requests:
-            connection.hold()
+        self._enqueue(connection.requests, request._context_id, request, connection.request_length)
+        self._hold_where_too_much_waits()
         if not connection.is_busy:
             self.advance()
 
-    def message_came(self, context_id: int, message: Any) -> None:
-        """Serve any other message in its turn; from any thread."""
+    def message_came(self, context_id: int, message: Any, size: int = 0) -> None:
+        """Serve any other message in its turn, with a data set of `size` bytes; any thread."""
         self._count_request(message)
-        self._connection.requests.append((context_id, message))
-        if len(self._connection.requests) >= self.limits.pending_requests:
-            if self._server.is_loop_thread():
-                self._connection.hold()
-            else:
-                self._server.callbacks.call(self._connection.hold)
+        self._enqueue(self._connection.requests, context_id, message, size)
+        self._hold_in_loop()
         self.has_pumped()
+
+    def response_came(self, context_id: int, response: Any, size: int) -> None:
+        """Keep a response for the thread that has asked; from any thread."""
+        self._connection.memory.queue(size + MESSAGE_OVERHEAD)
+        self.dimse.msg_queue.put((context_id, response, size + MESSAGE_OVERHEAD))
+        self._hold_in_loop()
+
+    def response_taken(self, size: int) -> None:
+        """Read on where a response was one too many."""
+        self._connection.memory.queue(-size)
+        if self._connection.is_held:
+            self.has_pumped()
+
+    def _enqueue(self, queue: list[Any], context_id: int, message: Any, size: int) -> None:
+        size += MESSAGE_OVERHEAD
+        self._connection.memory.queue(size)
+        queue.append((context_id, message, size))
+
+    def _take_from(self, queue: list[Any]) -> tuple[int, Any]:
+        context_id, message, size = queue.pop(0)
+        self._connection.memory.queue(-size)
+        return context_id, message
+
+    def _hold_in_loop(self) -> None:
+        if self._server.is_loop_thread():
+            self._hold_where_too_much_waits()
+        else:
+            self._server.callbacks.call(self._hold_where_too_much_waits)
+
+    def _hold_where_too_much_waits(self) -> None:
+        if self._pending_requests() >= self.limits.pending_requests:
+            self._connection.hold()
+        self._connection.hold_over_limit()
+
+    def _pending_requests(self) -> int:
+        return len(self._connection.requests) + len(self._reports)
 
     def refuse_request(self, fault: CommandSetError, context_id: int) -> None:
         """Answer a request that can't be served in its turn; from any thread."""
@@ -734,7 +782,7 @@ class Association(_StockAssociation):
 
     def has_backlog(self) -> bool:
         """Tell whether too many requests wait for more to be read."""
-        return len(self._connection.requests) > self.limits.pending_requests // 2
+        return self._pending_requests() > self.limits.pending_requests // 2
 
     @property
     def is_awaiting(self) -> bool:
@@ -743,7 +791,7 @@ class Association(_StockAssociation):
 
     def _serve_next(self) -> None:
         """Serve the next message; in the loop's thread."""
-        context_id, message = self._connection.requests.pop(0)
+        context_id, message = self._take_from(self._connection.requests)
         if self._connection.is_ending and self._sent_release:
             # It has crossed the A-RELEASE-RQ, and its peer may rather wait for an answer to it.
             self._connection.call_later(_CROSSING, self._give_up_release)
@@ -796,10 +844,27 @@ class Association(_StockAssociation):
                 *(self.peer_name(), msg.msg_type, _sop_class(msg), context_id),
             )
 
-    def serve_aside(self, message: Any, context_id: int) -> None:
-        """Serve an N-EVENT-REPORT at once, as pynetdicom does; from any thread."""
+    def serve_aside(self, message: Any, context_id: int, size: int) -> None:
+        """Serve an N-EVENT-REPORT beside other requests, as pynetdicom does; from any thread."""
         self._count_request(message)
-        self.submit(partial(self._try, partial(self._serve_request, message, context_id)))
+        with self._reports_lock:
+            self._enqueue(self._reports, context_id, message, size)
+            begins = not self._is_serving_reports
+            self._is_serving_reports = True
+        if begins:
+            self.submit(self._serve_reports)
+        self._hold_in_loop()
+
+    def _serve_reports(self) -> None:
+        """Serve N-EVENT-REPORTs one after the other, in one worker's thread."""
+        while True:
+            with self._reports_lock:
+                if not self._reports or self._is_over:
+                    self._is_serving_reports = False
+                    return
+                context_id, message = self._take_from(self._reports)
+            self._try(partial(self._serve_request, message, context_id))
+            self.has_pumped()  # there may be room to read on
 
     def answer(self, event: Any, service: Any, answer: Any) -> None:
         """Send a response that takes some thought; in a worker's thread."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import selectors
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from nset._implementation import RequestPath
 from nset._pdu import PduError
 from nset.primitive import N_SET
 from nset.scp._association import messages_are_logged
+from nset.scp._memory import Memory
 from nset.scp._n_set import SetEvent, failed, known_services
 from nset.scp._providers import CLOSED
 
@@ -96,6 +98,7 @@ class Connection(RequestPath, asyncio.Protocol):
         self.begin = server.begin
         self.address = address
         self.began = 0.0
+        self.memory = Memory(server.memory, limits.association_bytes)
 
     # -- What asyncio calls ------------------------------------------------------------------------
 
@@ -149,6 +152,7 @@ class Connection(RequestPath, asyncio.Protocol):
     def pause_writing(self) -> None:
         """Note that the peer takes less than is sent: then nothing more is read from it."""
         self._room = threading.Event()
+        self.memory.note("unsent", self._transport.get_write_buffer_size())
         self.hold()
 
     def resume_writing(self) -> None:
@@ -156,6 +160,7 @@ class Connection(RequestPath, asyncio.Protocol):
         room, self._room = self._room, None
         if room is not None:
             room.set()
+        self.memory.note("unsent", 0)
         self.go_on()
 
     # -- Reading: what the short way leaves to others ----------------------------------------------
@@ -198,6 +203,16 @@ class Connection(RequestPath, asyncio.Protocol):
             self.is_held = True
             self._pause()
 
+    def note_waiting(self, size: int) -> None:
+        """Note how many bytes have come and are not read; where it is too much, read no more."""
+        self.memory.note("incomplete", size)
+        self.hold_over_limit()
+
+    def hold_over_limit(self) -> None:
+        """Read no more where too much waits."""
+        if self.memory.is_over_limit:
+            self.hold()
+
     def hold_from_start(self) -> None:
         """Do the same when the connection is made; what comes before the pause waits."""
         self.is_held = True
@@ -209,7 +224,12 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def go_on(self) -> None:
         """Read again, unless there is another reason not to."""
-        if self.is_held and self._room is None and not self.assoc.has_backlog():
+        if (
+            self.is_held
+            and self._room is None
+            and not self.assoc.has_backlog()
+            and not self.memory.is_over_limit
+        ):
             self.is_held = False
             self.loop.call_soon(self._read_on)
 
@@ -220,6 +240,15 @@ class Connection(RequestPath, asyncio.Protocol):
         self.read()
         if not self.is_held and not self._transport.is_closing():
             self._transport.resume_reading()
+
+    def has_input(self) -> bool:
+        """Tell whether there is something in the socket that was not read yet."""
+        sock = self.socket
+        if sock is None or sock.fileno() < 0:
+            return False
+        with selectors.DefaultSelector() as selector:
+            selector.register(sock, selectors.EVENT_READ)
+            return bool(selector.select(0))
 
     # -- Answering: what the short way leaves to others --------------------------------------------
 

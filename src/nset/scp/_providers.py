@@ -54,6 +54,9 @@ CLOSED = b""
 # out; a rejection that has come by then, and closed the connection, it takes for an abort.
 _REJECTION_DELAY = 0.01
 
+# Seconds in which what is in the socket already is read.
+_LOOK_AGAIN = 0.05
+
 _decode_msg = _messages.decode_msg(DIMSEMessage.decode_msg)
 _message_to_primitive = _messages.message_to_primitive(DIMSEMessage.message_to_primitive)
 _primitive_to_message = _messages.primitive_to_message(DIMSEMessage.primitive_to_message)
@@ -139,8 +142,17 @@ class DULServiceProvider(_StockDUL):
         return self._kill_thread
 
     def _artim_expired(self) -> None:
-        self.event_queue.put("Evt18")
-        self.work()
+        if (
+            self.socket.has_input()
+        ):  # where the process has stood still, it is to be looked at first
+            self.socket.loop.call_later(_LOOK_AGAIN, self._expire, self.state)
+        else:
+            self._expire(self.state)
+
+    def _expire(self, state: str) -> None:
+        if self.state == state:
+            self.event_queue.put("Evt18")
+            self.work()
 
     def work(self) -> None:
         """Have all done that there is to do; in the loop's thread, which no program may hold up."""
@@ -358,6 +370,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         self._unanswered: Counter[int] = Counter()  # and of all that is not answered
         self._received = 0  # bytes of the message's data set
         self._commanded = 0  # and of its command set
+        self._empty_fragments = 0
         self._nset_refused: int | None = None  # the context of a data set that is passed over
 
     def get_msg(self, block: bool = False) -> Any:
@@ -375,11 +388,16 @@ class DIMSEServiceProvider(_StockDIMSE):
         """
         if not block:
             return super().get_msg(block)
-        self.assoc.may_wait()  # type: ignore[attr-defined]
+        assoc: Any = self.assoc
+        assoc.may_wait()
         with self._lock:
             message_id = self._asked.get(threading.get_ident())
         response = self.msg_queue.take(message_id, self.dimse_timeout)
-        return (None, None) if response is None else response
+        if response is None:
+            return None, None
+        context_id, message, size = response
+        assoc.response_taken(size)
+        return context_id, message
 
     def asks_no_more(self) -> None:
         """Note that the thread waits for no more responses to what it has asked last."""
@@ -432,14 +450,19 @@ class DIMSEServiceProvider(_StockDIMSE):
         message = self.message
         if message is None:
             message = self.message = DIMSEMessage()
-            self._received = self._commanded = 0
+            self._received = self._commanded = self._empty_fragments = 0
             self._connection.is_receiving = True
+        if len(data) == 1 and not data[0] & _pdu.IS_LAST:
+            self._empty_fragments += 1
+            if self._empty_fragments > _pdu.MAX_EMPTY_FRAGMENTS:
+                raise _pdu.too_many_empty_fragments()
         if data and data[0] & _pdu.IS_COMMAND:
             self._commanded += len(data) - 1
             if self._commanded > _rules.MAX_COMMAND_SET_LENGTH:
                 raise _pdu.command_set_too_long()
         elif data and not self._has_room(context_id, data):
             return False
+        self._connection.memory.note("receiving", self._received + self._commanded)
         primitive = P_DATA()
         primitive.presentation_data_value_list.append(pdv)
         if not _decode_msg(message, primitive, self.assoc):
@@ -463,20 +486,25 @@ class DIMSEServiceProvider(_StockDIMSE):
         # The data set belongs to the primitive now.
         message.encoded_command_set, message.data_set = BytesIO(), BytesIO()
         message._data_set_file = message._data_set_path = None
-        self.message = None
-        self._connection.is_receiving = False
+        self._receives_no_more()
+        size = self._received
         if isinstance(primitive, C_CANCEL):
             message_id: Any = primitive.MessageIDBeingRespondedTo
             if len(self.cancel_req) < 10:  # as in pynetdicom
                 self.cancel_req[message_id] = primitive
         elif isinstance(primitive, N_EVENT_REPORT) and primitive.is_valid_request:
-            assoc.serve_aside(primitive, context_id)
+            assoc.serve_aside(primitive, context_id, size)
         elif not type(message).__name__.endswith("_RSP"):
-            assoc.message_came(context_id, primitive)
+            assoc.message_came(context_id, primitive, size)
         elif self._expects(primitive):
-            self.msg_queue.put((context_id, primitive))
+            assoc.response_came(context_id, primitive, size)
         else:
             _ASSOC_LOGGER.warning("Received unexpected %s service message", primitive.msg_type)
+
+    def _receives_no_more(self) -> None:
+        self.message = None
+        self._connection.is_receiving = False
+        self._connection.memory.note("receiving", 0)
 
     def _has_room(self, context_id: int, data: bytes) -> bool:
         """Whether a fragment of a data set is within the limit; else see to it that it is said."""
@@ -488,8 +516,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         encoded = vars(message).get("_nset_encoded")
         if encoded is not None and peek(encoded)[0] == _N_SET_RQ:
             message_id = N_SET.from_command_set(encoded).MessageID
-        self.message = None
-        self._connection.is_receiving = False
+        self._receives_no_more()
         fault = _pdu.data_set_too_long(limit, message_id)
         if message_id is None:
             raise fault

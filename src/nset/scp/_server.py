@@ -28,6 +28,7 @@ from nset.scp._bindings import Bindings, rebound
 from nset.scp._connection import Connection
 from nset.scp._counters import Counters, Counts
 from nset.scp._limits import Limits, check_count
+from nset.scp._memory import ServerMemory
 from nset.scp._n_set import is_async
 from nset.scp._names import address_name
 from nset.scp._workers import Callbacks, Workers
@@ -114,6 +115,7 @@ class Server(AssociationServer):
         self.limits = limits or Limits()
         self.is_inline = inline
         self.counters = Counters()
+        self.memory = ServerMemory(self.limits.bytes_for_server(), self._has_room)
         self.connections: set[Connection] = set()
         self.tasks: set[Any] = set()  # of handlers that wait, and of handshakes
         self.aborting: set[Association] = set()  # by workers
@@ -335,6 +337,14 @@ class Server(AssociationServer):
         wanted = {context.abstract_syntax for context in requested}
         found = [supported[syntax] for syntax in wanted if syntax in supported]
         return found or contexts[:1]  # none at all would be another refusal
+
+    def _has_room(self) -> None:
+        self.callbacks.call(self._read_on)
+
+    def _read_on(self) -> None:
+        """Read from connections again that were held as too many bytes waited."""
+        for connection in list(self.connections):
+            connection.go_on()
 
     # -- Threads -----------------------------------------------------------------------------------
 

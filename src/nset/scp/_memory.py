@@ -1,0 +1,107 @@
+"""How many bytes wait in a server and in each association, and whether that is too many."""
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+MESSAGE_OVERHEAD: Final = 1024
+"""Bytes that a message takes in memory beside its data set, about."""
+
+_ALLOWANCE: Final = 0x10000
+"""Bytes that each association may have waiting however many wait in the server."""
+
+
+class ServerMemory:
+    """Bytes that wait in all associations of a server; safe to share between threads.
+
+    Parameters
+    ----------
+    limit : int
+        Most of them.
+    has_room : callable
+        Called, in any thread, once there is room again where there was none.
+
+    Attributes
+    ----------
+    waiting : int
+        How many there are.
+    """
+
+    def __init__(self, limit: int, has_room: Callable[[], None]) -> None:
+        self.limit = limit
+        self.waiting = 0
+        self.lock = threading.Lock()  # guards what is counted, of all associations
+        self._has_room = has_room
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are too many."""
+        return self.waiting > self.limit
+
+    def change(self, by: int) -> None:
+        """Count more or fewer, while the lock is held."""
+        was_full = self.is_full
+        self.waiting += by
+        if was_full and not self.is_full:
+            self._has_room()
+
+
+class Memory:
+    """Bytes that wait in one association; safe to share between threads.
+
+    Parameters
+    ----------
+    server : ServerMemory
+        Where they count, too.
+    limit : int
+        Most of them, or one message where that is more.
+    """
+
+    __slots__ = ("_is_closed", "_limit", "_server", "incomplete", "queued", "receiving", "unsent")
+
+    def __init__(self, server: ServerMemory, limit: int) -> None:
+        self._server = server
+        self._limit = limit
+        self._is_closed = False
+        self.incomplete = 0  # has come, and is not read as a message
+        self.receiving = 0  # of a message that the slow path puts together
+        self.queued = 0  # of requests that wait to be served, and responses to be taken
+        self.unsent = 0  # of what the peer does not take
+
+    @property
+    def waiting(self) -> int:
+        """All of them."""
+        return self.incomplete + self.receiving + self.queued + self.unsent
+
+    @property
+    def is_over_limit(self) -> bool:
+        """Whether no more is to be read for now.
+
+        A message that has begun may come whole while no other waits: it has a limit of its own.
+        """
+        waiting = self.waiting
+        if self._server.is_full and waiting > _ALLOWANCE:
+            return True
+        return waiting > self._limit and self.queued + self.unsent > 0
+
+    def queue(self, size: int) -> None:
+        """Count what is put into a queue, or taken from it where it is negative."""
+        with self._server.lock:
+            if not self._is_closed:
+                self.queued += size
+                self._server.change(size)
+
+    def note(self, name: str, size: int) -> None:
+        """Note how much there is of one of the other kinds."""
+        with self._server.lock:
+            if not self._is_closed:
+                before = getattr(self, name)
+                setattr(self, name, size)
+                self._server.change(size - before)
+
+    def close(self) -> None:
+        """Count no more: the association is over."""
+        with self._server.lock:
+            if not self._is_closed:
+                self._is_closed = True
+                self._server.change(-self.waiting)
