@@ -1,6 +1,6 @@
 """Peers that a server should survive: they come, do something that is wrong or slow, and go.
 
-Usage: python benchmarks/bad_peers.py PORT SECONDS [BAD SLOW_READERS SLOW_WRITERS SEED]
+Usage: python benchmarks/bad_peers.py PORT SECONDS [BAD SLOW_READERS SLOW_WRITERS SEED [ONLY]]
 Prints what they have done, and what they have found wrong with the server, as JSON.
 """
 
@@ -259,7 +259,114 @@ async def write_slowly(peer: Peer, chance: random.Random) -> None:
         raise Wrong("no A-RELEASE-RP")
 
 
-BAD = (garbage, flood, half_pdu, silent, abort, lie, reset, leave)
+# -- Floods: what is allowed, or nearly, and costs the server more than the peer -------------------
+
+
+def _pdu_of(pdv: bytes, length: int = 65536) -> bytes:
+    """A P-DATA-TF PDU that is full of one PDV."""
+    body = pdv * (length // len(pdv))
+    return struct.pack(">BxI", 0x04, len(body)) + body
+
+
+def _pdv(header: int, fragment: bytes) -> bytes:
+    return struct.pack(">IBB", len(fragment) + 2, 1, header) + fragment
+
+
+def _command(field: int, *elements: tuple[int, bytes | int]) -> bytes:
+    """A command set: UIDs and US elements by number, in ascending order."""
+    values = [(0x0100, field), *elements]
+    body = b""
+    for tag, value in sorted(values, key=lambda element: element[0]):
+        data = (
+            struct.pack("<H", value) if isinstance(value, int) else value + b"\0" * (len(value) % 2)
+        )
+        body += struct.pack("<HHI", 0, tag, len(data)) + data
+    return struct.pack("<HHII", 0, 0, 4, len(body)) + body
+
+
+_CLASS, _INSTANCE = MPPS.encode(), load.INSTANCE.encode()
+_N_SET = _command(0x0120, (0x0003, _CLASS), (0x0110, 7), (0x0800, 1), (0x1001, _INSTANCE))
+_N_SET_WITHOUT = _N_SET.replace(
+    struct.pack("<HHIH", 0, 0x0800, 2, 1), struct.pack("<HHIH", 0, 0x0800, 2, 0x0101)
+)
+_N_SET_RSP = _command(0x8120, (0x0120, 7), (0x0800, 0x0101), (0x0900, 0))
+_REPORT = _command(
+    0x0100, (0x0002, _CLASS), (0x0110, 7), (0x0800, 1), (0x1000, _INSTANCE), (0x1002, 1)
+)
+
+RATE = 2.5 * (1 << 20)
+"""Bytes a second that a flood sends."""
+
+
+async def _pour(peer: Peer, chance: random.Random, first: bytes, again: bytes) -> None:
+    """Send for a while, as fast as the server takes it, up to `RATE`; answers are dropped."""
+    await peer.associate()
+    loop = asyncio.get_running_loop()
+
+    async def drop() -> None:
+        with suppress(OSError):
+            while await loop.sock_recv(peer.socket, 1 << 20):
+                pass
+
+    dropping = asyncio.create_task(drop())
+    try:
+        begin, sent = loop.time(), len(first)
+        end = begin + chance.uniform(2, 4)
+        await peer.send(first)
+        while loop.time() < end and not dropping.done():
+            with suppress(asyncio.TimeoutError):  # it is held, as it may be
+                await asyncio.wait_for(loop.sock_sendall(peer.socket, again), end - loop.time())
+                sent += len(again)
+            await asyncio.sleep(max(begin + sent / RATE - loop.time(), 0))
+    finally:
+        dropping.cancel()
+        await asyncio.gather(dropping, return_exceptions=True)
+        peer.reset()
+
+
+def _pouring(name: str, again: bytes, first: bytes = b"") -> _Behaviour:
+    async def behaviour(peer: Peer, chance: random.Random) -> None:
+        await _pour(peer, chance, first, again)
+
+    behaviour.__name__ = name
+    return behaviour
+
+
+_BEGUN = _pdu_of(_pdv(0x03, _N_SET), len(_N_SET) + 6)
+FLOODS = (
+    _pouring("empty_fragments", _pdu_of(_pdv(0x00, b"")), _BEGUN),
+    _pouring("small_fragments", _pdu_of(_pdv(0x00, b"ab")), _BEGUN),
+    _pouring("small_messages", _pdu_of(_pdv(0x03, _N_SET) + _pdv(0x02, b"ab"))),
+    _pouring("no_data_sets", _pdu_of(_pdv(0x03, _N_SET_WITHOUT))),
+    _pouring("responses", _pdu_of(_pdv(0x03, _N_SET_RSP))),
+    _pouring("reports", _pdu_of(_pdv(0x03, _REPORT) + _pdv(0x02, bytes(500)))),
+    _pouring("endless", _pdu_of(_pdv(0x00, bytes(65530))), _BEGUN),
+)
+
+
+async def negotiation(peer: Peer, chance: random.Random) -> None:
+    """Propose thousands of presentation contexts."""
+    rq = load.associate_rq()
+    at = rq.index(b"\x20\x00", 74)
+    item = rq[at : at + 4 + int.from_bytes(rq[at + 2 : at + 4], "big")]
+    body = rq[6:at] + item * (900_000 // len(item)) + rq[at + len(item) :]
+    await peer.send(struct.pack(">BxI", 0x01, len(body)) + body)
+    await peer.until_closed(chance.uniform(0.5, 1))
+
+
+async def connects(peer: Peer, chance: random.Random) -> None:
+    """Connect again and again."""
+    await peer.until_closed(0.05)
+    for _ in range(200):
+        other = Peer(peer.port)
+        await other.connect()
+        other.socket.close()
+
+
+BAD = (
+    *(garbage, flood, half_pdu, silent, abort, lie, reset, leave, negotiation, connects),
+    *FLOODS,
+)
 
 
 class Crowd:
@@ -301,12 +408,19 @@ class Crowd:
 
 
 async def main(
-    port: int, seconds: float, bad: int = 16, readers: int = 4, writers: int = 4, seed: int = 1
+    port: int,
+    seconds: float,
+    bad: int = 16,
+    readers: int = 4,
+    writers: int = 4,
+    seed: int = 1,
+    only: str = "",
 ) -> None:
     """Have them come and go, and print what happened."""
     crowd = Crowd(port, seconds)
     chance = random.Random(seed)
-    groups = [(BAD, bad), ((read_slowly,), readers), ((write_slowly,), writers)]
+    chosen = tuple(behaviour for behaviour in BAD if only in ("", behaviour.__name__))
+    groups = [(chosen, bad), ((read_slowly,), readers), ((write_slowly,), writers)]
     await asyncio.gather(
         *(
             crowd.one(behaviours, random.Random(chance.random()))
@@ -318,5 +432,5 @@ async def main(
 
 
 if __name__ == "__main__":
-    port, seconds, *numbers = sys.argv[1:]
-    asyncio.run(main(int(port), float(seconds), *map(int, numbers)))
+    port, seconds, *numbers = sys.argv[1:7]
+    asyncio.run(main(int(port), float(seconds), *map(int, numbers), *sys.argv[7:]))

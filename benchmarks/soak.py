@@ -25,6 +25,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+import bad_peers
 import processes
 import soak_server
 
@@ -301,10 +302,11 @@ class Soak:
 
     async def _with_bad_peers(self, seconds: float) -> None:
         numbers = (self.options.bad, self.options.slow, self.options.slow, self.options.seed)
+        only = [self.options.only] if self.options.only else []
         crowd = await asyncio.create_subprocess_exec(
             sys.executable,
             str(HERE / "bad_peers.py"),
-            *map(str, (self.server.port, seconds, *numbers)),
+            *map(str, (self.server.port, seconds, *numbers, *only)),
             stdout=subprocess.PIPE,
         )
         try:
@@ -470,6 +472,7 @@ def main() -> None:
     parser.add_argument(
         "--slow", type=int, default=4, help="slow readers, and as many slow writers"
     )
+    parser.add_argument("--only", choices=[bad.__name__ for bad in bad_peers.BAD], help="bad ones")
     parser.add_argument("--factor", type=float, default=3, help="by which the p99 may rise")
     parser.add_argument("--floor", type=float, default=0, help="a p99 that is well anyway, in ms")
     parser.add_argument(

@@ -82,6 +82,7 @@ class Connection(RequestPath, asyncio.Protocol):
         self._server = server
         self._transport: Any = None
         self._is_connected = True
+        self._will_read_on = False
         self._room: threading.Event | None = None  # there while the peer takes less than is sent
         self._linger: asyncio.TimerHandle | None = None  # there once no more is to be sent
         self._lock = threading.Lock()  # guards that no message is sent behind a release or an abort
@@ -223,23 +224,24 @@ class Connection(RequestPath, asyncio.Protocol):
             self._transport.pause_reading()
 
     def go_on(self) -> None:
-        """Read again, unless there is another reason not to."""
-        if (
-            self.is_held
-            and self._room is None
-            and not self.assoc.has_backlog()
-            and not self.memory.is_over_limit
-        ):
-            self.is_held = False
+        """Read again, in another turn of the loop, unless there is another reason not to."""
+        if self.is_held and not self._will_read_on and self._may_read_on():
+            self._will_read_on = True
             self.loop.call_soon(self._read_on)
 
     read_later = go_on
 
+    def _may_read_on(self) -> bool:
+        return self._room is None and not self.assoc.has_backlog() and not self.memory.is_over_limit
+
     def _read_on(self) -> None:
         """Read what is there already, and only then let more come."""
-        self.read()
-        if not self.is_held and not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._will_read_on = False
+        if self._may_read_on():
+            self.is_held = False
+            self.read()
+            if not self.is_held and not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def has_input(self) -> bool:
         """Tell whether there is something in the socket that was not read yet."""
