@@ -528,11 +528,7 @@ class Association(_StockAssociation):
         connection = self._connection
         before, self._heard = self._heard, connection.heard
         return before == connection.heard and not (
-            connection.is_busy
-            or connection.is_held
-            or connection.requests
-            or self.is_awaiting
-            or (self._was_requested and self.progress())
+            self._is_working() or connection.is_held or (self._was_requested and self.progress())
         )
 
     def end_soon(self) -> None:
@@ -545,11 +541,10 @@ class Association(_StockAssociation):
 
     def unanswered(self) -> int:
         """Count the requests that have come, or begun to, and are not answered."""
-        connection = self._connection
-        waiting = sum(
-            message.MessageIDBeingRespondedTo is None for _, message in connection.requests
-        )
-        return waiting + (connection.is_busy and self.is_established) + bool(self.progress())
+        begun = self._is_serving_reports + bool(self.progress())
+        if self._connection.is_busy and self.is_established:
+            begun += 1
+        return self._pending_requests() + begun
 
     def progress(self) -> tuple[int | None, int] | None:
         """Tell of a message that has not come to its end: its Message ID and the bytes so far."""
