@@ -736,9 +736,8 @@ class Loop(asyncio.SelectorEventLoop):
         super().__init__(Deaf())
     def add_signal_handler(self, *args):
         raise NotImplementedError
-    def remove_reader(self, *args):
+    def add_reader(self, *args):
         raise NotImplementedError
-    add_reader = remove_reader
 
 def handle(event):
     print("asked", flush=True)

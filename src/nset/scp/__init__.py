@@ -8,8 +8,9 @@ pynetdicom's own code, without its threads.
 import asyncio
 import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, overload
 
 from pynetdicom.ae import ApplicationEntity
@@ -131,7 +132,7 @@ def start_server(
         ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits
     )
     if block:
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt), _kept_signals():
             _run(server, _stop_on_signals)
         return None
     started: Future[None] = Future()
@@ -282,7 +283,23 @@ def _stop_on_signals(server: Server) -> None:
         server.loop.add_signal_handler(signal.SIGINT, server.interrupt)
         server.loop.add_signal_handler(signal.SIGTERM, server.stop)
     except NotImplementedError:
+        # Not by KeyboardInterrupt, which might break off whatever the loop is doing.
+        signal.signal(signal.SIGINT, lambda *_: server.interrupt())
         _wake_up(server.loop)
+
+
+@contextmanager
+def _kept_signals() -> Iterator[None]:
+    """Put the handlers of signals back that `_stop_on_signals` replaces."""
+    kept: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            if handler is not None:  # else it is none of Python's
+                signal.signal(number, handler)
 
 
 def _wake_up(loop: Any) -> None:
