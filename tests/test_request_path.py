@@ -71,6 +71,16 @@ def test_a_request_that_finds_nothing_else_to_do(twin):
     assert not path.is_busy
 
 
+@twins
+def test_an_answer_is_counted_before_it_is_sent(twin):
+    """Whoever has the answer finds it among the server's counts."""
+    path, _ = path_of(twin, succeed)
+    counted = []
+    path.transmit = lambda pdu: counted.append((dict(path.sent), path.bytes_sent == len(pdu)))
+    path.data_received(sent())
+    assert counted == [({0x0000: 1}, True)]
+
+
 def put(name, value):
     return lambda path: setattr(path, name, value)
 

@@ -2200,12 +2200,13 @@ cdef class RequestPath(PduReader):
             ):
                 pdu = encode_response(event.request, code, self.peer_length)
                 if pdu is not None:
+                    # Before it is sent: whoever has the answer finds it counted.
+                    self.sent[code] = self.sent.get(code, 0) + 1
                     if self.outbox or self.is_closed:
                         self.send_quietly(pdu)
                     else:
                         self.bytes_sent += <uint64_t>len(<bytes>pdu)
                         self.transmit(pdu)
-                    self.sent[code] = self.sent.get(code, 0) + 1
                     self.is_busy = False
                     if self.requests or self.primitives or self.is_ending:
                         self.answered()

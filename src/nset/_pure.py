@@ -1287,12 +1287,13 @@ class RequestPath(PduReader):
             code = answer[0]
             pdu = encode_response(event.request, code, self.peer_length)
             if pdu is not None:
+                # Before it is sent: whoever has the answer finds it counted.
+                self.sent[code] = self.sent.get(code, 0) + 1
                 if self.outbox or self.is_closed:
                     self.send_quietly(pdu)
                 else:
                     self.bytes_sent += len(pdu)
                     self.transmit(pdu)
-                self.sent[code] = self.sent.get(code, 0) + 1
                 self.is_busy = False
                 if self.requests or self.primitives or self.is_ending:
                     self.answered()
