@@ -238,6 +238,7 @@ def test_who_waits_is_told_of_the_end(integration):
             threading.Thread(target=ask, args=(number,), daemon=True).start()
         entered.acquire(timeout=TIMEOUT)
         (acceptor,) = server.active_associations
+        until(lambda: acceptor.dimse.msg_queue.qsize() == 2, "all of them have asked")
         threading.Thread(target=acceptor.abort, daemon=True).start()
         assert [answers.get(timeout=TIMEOUT / 2) for _ in range(3)] == [Dataset()] * 3
         go_on.set()
@@ -283,19 +284,17 @@ def served(**options):
     handled = []
 
     def handle(event):
-        machine, state = event.assoc.dul.state_machine, event.assoc.waits_for
+        machine = event.assoc.dul.state_machine
+        state = getattr(event.assoc, "waits_for", "Sta8")
         until(lambda: machine.current_state == state, state)
         handled.append(event.message_id)
         return 0x0000 if event.event is evt.EVT_C_ECHO else (0x0000, None)
-
-    def established(event):
-        event.assoc.waits_for = "Sta8"
 
     events = (evt.EVT_N_SET, evt.EVT_N_CREATE, evt.EVT_N_EVENT_REPORT, evt.EVT_C_ECHO)
     server = entity(MPPS, ECHO).start_server(
         ("127.0.0.1", 0),
         block=False,
-        evt_handlers=[*((event, handle) for event in events), (evt.EVT_ESTABLISHED, established)],
+        evt_handlers=[(event, handle) for event in events],
         **options,
     )
     try:
