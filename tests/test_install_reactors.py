@@ -255,12 +255,15 @@ def test_connections_that_end_without_an_association(integration, sent):
     ae = AE()
     ae.acse_timeout = 60
     ae.add_supported_context(MPPS)
-    running = ae.start_server(("127.0.0.1", 0), block=False)
+    opened, number = [], ae.maximum_associations + 2
+    handlers = [(evt.EVT_CONN_OPEN, lambda event: opened.append(event.assoc))]
+    running = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     try:
-        for _ in range(ae.maximum_associations + 2):
+        for _ in range(number):
             with socket.create_connection(running.server_address, TIMEOUT) as connection:
                 connection.sendall(sent)
-        until(lambda: running.active_associations == [], "threads that wait")
+        until(lambda: len(opened) == number, "all connections are taken")
+        until(lambda: all(one.ident and not one.is_alive() for one in opened), "threads that wait")
         with Peer(running.server_address[1], MPPS) as peer:
             peer.release()
     finally:
