@@ -15,7 +15,7 @@ from acceptors import accepting, entity, n_set_pdus, port
 from associations import INSTANCE, MPPS, TIMEOUT, completed
 from command_sets import command_set, element
 from pydicom.dataset import Dataset
-from pynetdicom import evt
+from pynetdicom import association, evt
 from raw_peer import ABORT, COMMAND, LAST, P_DATA_TF, RELEASE_RP, RELEASE_RQ, Peer, p_data, pdu
 from services import as_async
 
@@ -162,6 +162,8 @@ def test_an_end_amid_long_messages(nset, monkeypatch, kind, end):
     serve, _, options = KINDS[kind]
     failures, established = [], queue.Queue()
     monkeypatch.setattr(threading, "excepthook", failures.append)
+    encode, encoded = association.encode, threading.Semaphore(0)
+    monkeypatch.setattr(association, "encode", lambda *args: encoded.release() or encode(*args))
     handlers = [(evt.EVT_ESTABLISHED, lambda event: established.put(event.assoc))]
     information = Dataset()
     information.add_new("PixelData", "OW", bytes(200_000))
@@ -175,6 +177,8 @@ def test_an_end_amid_long_messages(nset, monkeypatch, kind, end):
         ]
         for thread in threads:
             thread.start()
+        for _ in threads:  # each has found the association established
+            assert encoded.acquire(timeout=TIMEOUT)
         assert peer.receive().type == P_DATA_TF
         threads.append(threading.Thread(target=getattr(assoc, end)))
         threads[-1].start()
