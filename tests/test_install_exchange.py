@@ -355,3 +355,19 @@ def test_an_end_behind_requests(integration, caplog, end):
         assert not assoc.is_alive()
     assert handled == [1]
     assert f"The association with {AE_TITLE}@{peer.address} ended with 8 requests" in caplog.text
+
+
+def test_who_begins_to_ask_when_the_loop_has_ended(integration):
+    """Stock, he waits for ever for the loop to pause."""
+    established = queue.Queue()
+    handlers = [(evt.EVT_ESTABLISHED, lambda event: established.put(event.assoc))]
+    server = entity().start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    try:
+        with Peer(port(server), MPPS) as peer:
+            assoc = established.get(timeout=TIMEOUT)
+            peer.send(pdu(ABORT, bytes(4)))
+            assoc.join(TIMEOUT)
+            assoc.is_established = True  # as it was when the thread that asks looked
+            in_threads(lambda: assoc.send_n_event_report(numbered(1), 1, MPPS, INSTANCE))
+    finally:
+        server.shutdown()

@@ -25,7 +25,7 @@ _LOGGER = logging.getLogger("nset")
 _Item = tuple[Any, Any]  # context ID and message
 
 # What a program asks the upper layer for (PS3.8 Table 9-10).
-_REQUESTS: Final = ("Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15")
+_REQUESTS: Final = frozenset(("Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15"))
 
 # Its states once there is nothing more to send.
 _OVER: Final = ("Sta1", "Sta13")
@@ -81,9 +81,11 @@ class Messages(Queue[_Item]):
         self._has_ended = False
 
     def _put(self, item: _Item) -> None:
-        super()._put(item)
-        self._has_ended |= item[1] is None  # pynetdicom's word for that
-        self.not_empty.notify_all()
+        self.queue.append(item)
+        if item[1] is None:  # pynetdicom's word for the end
+            self._has_ended = True
+        if self._has_ended or self._askers:  # else anyone who waits may have it: `put` wakes one
+            self.not_empty.notify_all()
         self._ring()
 
     @property
@@ -178,6 +180,9 @@ class Messages(Queue[_Item]):
         if not self.queue:
             return _NONE
         with self.mutex:
+            if not self._askers and self.queue and self.queue[0][1] is not None:
+                item: _Item = self.queue.popleft()
+                return item
             return self._pick(self._is_unasked) or _NONE
 
     def count_requests(self) -> int:
@@ -253,24 +258,17 @@ class Checkpoint:
             self._assoc._is_paused = True
 
 
-def is_paused(name: str) -> property:
-    """Make an attribute of `Association` of which only its own thread can say that it is not so.
+class IsPaused:
+    """``Association._is_paused``, of which only its own thread can say that it is not so.
 
     The threads that serve N-EVENT-REPORTs say so when they have done; who waits for the loop to
-    pause would wait for ever.
+    pause would wait for ever. It is read where any attribute is kept: there is no ``__get__``.
     """
 
-    def get(self: Any) -> Any:
-        try:
-            return vars(self)[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def put(self: Any, value: bool) -> None:
-        if value or threading.current_thread() is self or name not in vars(self):
-            vars(self)[name] = value
-
-    return property(get, put)
+    def __set__(self, assoc: Any, value: bool) -> None:
+        values = assoc.__dict__
+        if value or "_is_paused" not in values or threading.get_ident() == assoc.ident:
+            values["_is_paused"] = value
 
 
 def get_msg(stock: Callable[..., Any]) -> Callable[..., Any]:
@@ -400,7 +398,10 @@ def run_reactor(stock: Callable[[Any], None]) -> Callable[[Any], None]:
 
     @wraps(stock)
     def _run_reactor(self: Any) -> None:
-        stock(self)
+        try:
+            stock(self)
+        finally:
+            self._is_paused = True  # for good: whoever has just begun to ask waits for that
         messages = self.dimse.msg_queue
         left = messages.count_requests() if isinstance(messages, Messages) else 0
         if left:

@@ -41,8 +41,8 @@ from nset.wire import cut_into_pdvs
 _NAMES: Final = {0x0120: "N_SET_RQ", 0x8120: "N_SET_RSP"}
 
 # Requests that must have a data set, and those that may (PS3.7 Sections 9.3 and 10.3).
-_WITH_DATA_SET: Final = ("C_STORE_RQ", "C_FIND_RQ", "C_GET_RQ", "C_MOVE_RQ", "N_SET_RQ")
-_MAY_HAVE_DATA_SET: Final = ("N_CREATE_RQ", "N_ACTION_RQ", "N_EVENT_REPORT_RQ")
+_WITH_DATA_SET: Final = frozenset(("C_STORE_RQ", "C_FIND_RQ", "C_GET_RQ", "C_MOVE_RQ", "N_SET_RQ"))
+_MAY_HAVE_DATA_SET: Final = frozenset(("N_CREATE_RQ", "N_ACTION_RQ", "N_EVENT_REPORT_RQ"))
 
 # A Command Field of N-SET may stand here, in whatever VR, of which some have a length of 4 bytes
 # behind 2 reserved ones: the look that other messages pay for.
@@ -173,6 +173,18 @@ def encode_msg(
 # -- Receiving ------------------------------------------------------------------------------------
 
 
+def new_message() -> Any:
+    """Make a ``DIMSEMessage`` to receive by; most never need the `Dataset` that it comes with."""
+    message: Any = object.__new__(dimse_messages.DIMSEMessage)
+    message.context_id = None
+    message.encoded_command_set = BytesIO()
+    message.data_set = BytesIO()
+    message.command_set = _Unread(Dataset)
+    message._data_set_path = None
+    message._data_set_file = None
+    return message
+
+
 def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:
     """Collect the fragments of N-SET messages without decoding them by pydicom."""
 
@@ -182,7 +194,6 @@ def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:
             return stock(self, primitive, assoc)
         pdvs = primitive.presentation_data_value_list
         if "_nset_encoded" not in vars(self):
-            _check_length(self, pdvs)
             started = _start(self, pdvs)
             if started is None:
                 return _leave_to(stock, self, primitive, assoc)
@@ -223,18 +234,6 @@ def _leave_to(stock: Callable[..., bool], message: Any, primitive: Any, assoc: A
     return is_complete
 
 
-def _check_length(message: Any, pdvs: list[tuple[int, bytes]]) -> None:
-    """Refuse more fragments of a command set than anybody needs, before they are kept."""
-    length = message.encoded_command_set.tell()
-    for _, pdv in pdvs:
-        if pdv and pdv[0] & IS_COMMAND:
-            length += len(pdv) - 1
-            if length > _rules.MAX_COMMAND_SET_LENGTH:
-                raise _pdu.command_set_too_long()
-            if pdv[0] & IS_LAST:
-                return
-
-
 def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> tuple[int, bool] | None:
     """Make the message an N-SET if these PDVs complete the command set of one.
 
@@ -243,17 +242,28 @@ def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> tuple[int, bool] | No
     tuple of int and bool, or None
         The number of PDVs that the command set took, and whether a data set follows; None, with
         nothing changed, where the message is another or not that far.
+
+    Raises
+    ------
+    CommandSetError
+        If there is more of a command set than anybody needs, before it is kept.
     """
-    taken = 0
+    taken, length = 0, message.encoded_command_set.tell()
     for _, pdv in pdvs:
         if not pdv or not pdv[0] & IS_COMMAND:
             return None
         taken += 1
+        length += len(pdv) - 1
+        if length > _rules.MAX_COMMAND_SET_LENGTH:
+            raise _pdu.command_set_too_long()
         if pdv[0] & IS_LAST:
             break
     else:
         return None
-    encoded = message.encoded_command_set.getvalue() + b"".join(pdv[1:] for _, pdv in pdvs[:taken])
+    encoded = pdvs[0][1][1:]
+    if length > len(encoded):  # it came in several fragments
+        encoded = message.encoded_command_set.getvalue()
+        encoded += b"".join([pdv[1:] for _, pdv in pdvs[:taken]])
     if not _maybe_n_set(encoded):
         return None
     field, data_set_follows = _look(encoded)
@@ -283,14 +293,14 @@ def _look(encoded: bytes) -> tuple[int, bool]:
     return field, announces_data_set(field, kind_of_data_set)
 
 
-def lacks_data_set(message: Any, kinds: tuple[str, ...] = _WITH_DATA_SET) -> bool:
+def lacks_data_set(message: Any, kinds: frozenset[str] = _WITH_DATA_SET) -> bool:
     """Tell whether a message that is complete is a request of some kinds without a data set.
 
     Parameters
     ----------
     message : pynetdicom DIMSEMessage
         The message.
-    kinds : tuple of str
+    kinds : frozenset of str
         Those that must have one, or `_MAY_HAVE_DATA_SET`.
 
     Returns
@@ -356,7 +366,9 @@ def message_to_primitive(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
         primitive._context_id = self.context_id
         # What send_n_set copies to the status it returns; its users know these three.
         primitive.STATUS_OPTIONAL_KEYWORDS = _rules.STATUS_OPTIONAL_KEYWORDS[:3]
-        refusal = refusal or _refusal(self, primitive)
+        is_whole = primitive.is_valid_request and vars(self).get("_nset_has_data_set")
+        if refusal is None and not is_whole:
+            refusal = _refusal(self, primitive)
         if refusal is not None:
             primitive._nset_refusal = refusal  # type: ignore[attr-defined]
         return primitive

@@ -193,7 +193,7 @@ def _places_of_the_exchange() -> Iterator[Place]:
     for name in ("_wrap_find_responses", "_wrap_get_move_responses"):
         yield _method("association", "Association", name, _exchange.keep_asking)
     association = _owner("association", "Association")
-    yield _Attribute(association, "_is_paused", _exchange.is_paused("_is_paused"))
+    yield _Attribute(association, "_is_paused", _exchange.IsPaused())
     yield _method("association", "Association", "_run_reactor", _exchange.run_reactor)
     yield _method("acse", "ACSE", "is_release_requested", _exchange.is_release_requested)
     yield _method("fsm", "StateMachine", "do_action", _exchange.do_action)

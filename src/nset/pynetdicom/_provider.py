@@ -6,7 +6,7 @@ in its place.
 
 import copy
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, Final
 
@@ -15,14 +15,13 @@ from pydicom.dataset import Dataset
 from pynetdicom import association
 from pynetdicom import service_class as c
 from pynetdicom import service_class_n as n
-from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.pdu_primitives import P_DATA
 
 from nset import _pdu, _rules
 from nset._command_set import CommandSetError
 from nset._implementation import peek
 from nset.primitive import N_SET, pynetdicom_class
-from nset.pynetdicom._messages import lacks_data_set, may_be_followed_by_data
+from nset.pynetdicom._messages import lacks_data_set, may_be_followed_by_data, new_message
 
 _LOGGER = logging.getLogger("nset")
 
@@ -42,6 +41,8 @@ _SERVICES: Final[dict[Any, tuple[str, ...]]] = {
     n.UnifiedProcedureStepServiceClass: _ALL[:5],
 }
 
+_WITH_N_SET: Final = frozenset(_rules.SOP_CLASSES)
+
 
 def receive_primitive(stock: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
     """Take PDV by PDV, and abort where a message can't be read, instead of losing the thread.
@@ -54,17 +55,22 @@ def receive_primitive(stock: Callable[[Any, Any], None]) -> Callable[[Any, Any],
         fault: Exception | None = None
         try:
             may_pass_over = False
-            for each in _pdv_by_pdv(self, primitive):
-                context_id, data = each.presentation_data_value_list[0]
+            pdvs = primitive.presentation_data_value_list
+            if not pdvs:
+                warn_of_no_pdv(self)
+            for pdv in pdvs:
+                context_id, data = pdv
                 if passes_over(self, context_id, data) or (may_pass_over and _is_data(data)):
                     continue
-                message = self.message = self.message or DIMSEMessage()
-                stock(self, each)
+                message = self.message
+                if message is None:
+                    message = self.message = new_message()
+                stock(self, primitive if len(pdvs) == 1 else _p_data(pdv))
+                may_pass_over = self.message is None and has_come(self, message, context_id)
                 # Where a message can't be converted, stock code aborts and does not say with whom.
-                fault = vars(message).get("_nset_fault")
+                fault = message.__dict__.get("_nset_fault")
                 if fault is not None:
                     break
-                may_pass_over = self.message is None and has_come(self, message, context_id)
         except Exception as exc:
             fault = _fault(self.message, exc)
             # Evt19, invalid PDU: A-ABORT with the service provider as its source (PS3.8 9.2).
@@ -75,17 +81,10 @@ def receive_primitive(stock: Callable[[Any, Any], None]) -> Callable[[Any, Any],
     return receive_primitive
 
 
-def _pdv_by_pdv(dimse: Any, primitive: Any) -> Iterator[Any]:
-    pdvs = primitive.presentation_data_value_list
-    if len(pdvs) == 1:
-        yield primitive
-        return
-    if not pdvs:
-        warn_of_no_pdv(dimse)
-    for pdv in pdvs:
-        one = P_DATA()
-        one.presentation_data_value_list.append(pdv)
-        yield one
+def _p_data(pdv: tuple[int, bytes]) -> P_DATA:
+    primitive = P_DATA()
+    primitive.presentation_data_value_list.append(pdv)
+    return primitive
 
 
 def warn_of_no_pdv(dimse: Any) -> None:
@@ -117,8 +116,10 @@ def passes_over(dimse: Any, context_id: int, data: bytes) -> bool:
         False for a PDV that is none of that data set.
     """
     refused = getattr(dimse, "_nset_refused", None)
+    if refused is None:
+        return False
     is_part = context_id == refused and _is_data(data)
-    if refused is not None and (not is_part or data[0] & _pdu.IS_LAST):
+    if not is_part or data[0] & _pdu.IS_LAST:
         dimse._nset_refused = None
     return is_part
 
@@ -168,7 +169,10 @@ def validate_status(stock: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any
 
     @wraps(stock)
     def validate_status(self: Any, status: Any, rsp: Any) -> Any:
-        return stock(self, sendable_status(status) if type(rsp) is N_SET else status, rsp)
+        is_usual = type(status) is int and 0 <= status <= _rules.MAX_US
+        if not is_usual and type(rsp) is N_SET:
+            status = sendable_status(status)
+        return stock(self, status, rsp)
 
     return validate_status
 
@@ -221,9 +225,10 @@ def serve_request(stock: Callable[[Any, Any, int], None]) -> Callable[[Any, Any,
 
     @wraps(stock)
     def _serve_request(self: Any, msg: Any, context_id: int) -> None:
-        if type(msg) is pynetdicom_class():
-            msg = _as_nset(msg)  # received before nset was installed
-        msg = by_requested_class(msg)
+        if type(msg) is N_SET:
+            msg = by_requested_class(msg)
+        elif type(msg) is pynetdicom_class():
+            msg = by_requested_class(_as_nset(msg))  # received before nset was installed
         refusal = None if self._sent_release else refusal_of(self, msg)
         if refusal is not None:
             _refuse(self, msg, context_id, refusal)
@@ -238,7 +243,9 @@ def by_requested_class(msg: Any) -> Any:
 
     It chooses by the Affected SOP Class where there is one.
     """
-    if type(msg) is N_SET and msg.AffectedSOPClassUID not in (None, msg.RequestedSOPClassUID):
+    if type(msg) is not N_SET or msg.AffectedSOPClassUID is None:
+        return msg
+    if msg.AffectedSOPClassUID != msg.RequestedSOPClassUID:
         msg = copy.copy(msg)
         msg.AffectedSOPClassUID = None
     return msg
@@ -261,6 +268,9 @@ def refusal_of(assoc: Any, msg: Any) -> CommandSetError | None:
         None where the message is to be served, or is no request.
     """
     refusal: CommandSetError | None = getattr(msg, "_nset_refusal", None)
+    is_n_set = type(msg) is N_SET and msg.RequestedSOPClassUID in _WITH_N_SET
+    if refusal is None and is_n_set and not assoc.acceptor._common_ext:
+        return None
     name = type(msg).__name__.replace("_", "-")
     if refusal is not None or not name.startswith("N-") or not msg.is_valid_request:
         return refusal

@@ -449,7 +449,7 @@ class DIMSEServiceProvider(_StockDIMSE):
             return False
         message = self.message
         if message is None:
-            message = self.message = DIMSEMessage()
+            message = self.message = _messages.new_message()
             self._received = self._commanded = self._empty_fragments = 0
             self._connection.is_receiving = True
         if len(data) == 1 and not data[0] & _pdu.IS_LAST:
