@@ -949,10 +949,11 @@ def test_a_request_that_was_served_at_once_holds_up_nobody(nset, inline, limit):
 
 
 def test_no_more_than_the_limit_wait(nset):
-    may_go_on = threading.Event()
+    is_served, may_go_on = threading.Event(), threading.Event()
     limits = importlib.import_module("nset.scp").Limits(pending_requests=4)
 
     def wait(event: Any) -> int:
+        is_served.set()
         assert may_go_on.wait(TIMEOUT)
         return 0x0000
 
@@ -961,9 +962,12 @@ def test_no_more_than_the_limit_wait(nset):
         server, _ = stack.enter_context(serving(nset, bound, limits=limits))
         stack.callback(may_go_on.set)
         peer = stack.enter_context(Caller(server)).associate()
-        peer.send(*(echo(number) for number in range(100)))
+        peer.send(echo(0))
+        assert is_served.wait(TIMEOUT)
+        peer.send(*(echo(number) for number in range(1, 100)))
         (connection,) = server.connections
-        until(lambda: connection.is_held)
+        until(lambda: len(connection.requests) >= 4)
+        until(lambda: connection.is_held)  # as it is before, too, until its next turn
         assert len(connection.requests) == 4
         may_go_on.set()
         assert [peer.answer() for _ in range(100)] == [echo_answer(n) for n in range(100)]
