@@ -365,9 +365,17 @@ def test_who_begins_to_ask_when_the_loop_has_ended(integration):
     try:
         with Peer(port(server), MPPS) as peer:
             assoc = established.get(timeout=TIMEOUT)
-            peer.send(pdu(ABORT, bytes(4)))
-            assoc.join(TIMEOUT)
-            assoc.is_established = True  # as it was when the thread that asks looked
-            in_threads(lambda: assoc.send_n_event_report(numbered(1), 1, MPPS, INSTANCE))
+
+            def ask():
+                return assoc.send_n_event_report(numbered(1), 1, MPPS, INSTANCE)
+
+            asking = threading.Thread(target=ask)
+            asking.start()
+            peer.receive()
+            assoc.abort()
+            for thread in (asking, assoc):
+                thread.join(TIMEOUT)
+            assoc.is_established = True  # as it was when another thread looked
+            in_threads(ask)
     finally:
         server.shutdown()
