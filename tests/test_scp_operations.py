@@ -20,7 +20,7 @@ from certificates import client_context, make_certificate, server_context
 from command_sets import joined
 from pynetdicom import evt, sop_class
 from pynetdicom.sop_class import Verification
-from raw_peer import ABORT, Peer, associate_rq, pdu
+from raw_peer import ABORT, COMMAND, LAST, Peer, associate_rq, p_data, pdu
 
 BAD_COUNTS = [0, -1, -5, 2.5, "3"]
 
@@ -506,6 +506,23 @@ def test_a_connection_that_is_lost_amid_a_message(nset, lines, path):
     known = "its Message ID is not known" if path in ("command set", "PDU") else "Message ID 7"
     assert line.startswith(f"Lost the connection with RAW@ADDRESS amid a message: {known}, ")
     assert said[2][1].endswith("aborted (connection)")
+
+
+def test_looking_at_a_request_that_comes_tells_nothing_of_it(nset, lines, caplog):
+    """What is to be said of its command set is said when that is decoded, once."""
+    command = joined(request({0x0110: 7, 0x0800: 1})) + bytes(2)
+    sent = [p_data((1, COMMAND, command[:20])), p_data((1, COMMAND | LAST, command[20:]))]
+    limits = importlib.import_module("nset.scp").Limits(data_set_bytes=100)
+    with accepting(nset, None, limits=limits) as server:
+        with Peer(port(server), MPPS) as peer:
+            peer.send(*sent, p_data((1, LAST, bytes(101))))
+            assert peer.receive_message()[0].Status == 0x0213
+            peer.send(*sent, p_data((1, 0, bytes(10))))
+            (connection,) = server.connections
+            until(lambda: connection.assoc.progress() == (7, len(command) + 10))
+        said = [line for _, line in lines(server, peer)]
+    assert any("amid a message: Message ID 7, " in line for line in said)
+    assert "N-SET command set" not in caplog.text
 
 
 def test_a_peer_that_only_connects(nset, security, caplog):

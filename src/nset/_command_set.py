@@ -273,6 +273,11 @@ def data_set_type(elements: list[Element]) -> int | None:
     return _us(elements, 0x00000800)
 
 
+def message_id(elements: list[Element]) -> int | None:
+    """Give the Message ID (0000,0110), as `command_field` does."""
+    return _us(elements, 0x00000110)
+
+
 def announces_data_set(field: int, data_set_type: int | None) -> bool:
     """Tell whether a data set follows, by the Command Field where there is no type.
 

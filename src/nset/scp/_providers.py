@@ -9,7 +9,6 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +24,8 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, A_P_ABORT, P_DATA
 
 from nset import _pdu, _rules, status
 from nset._command_set import N_SET_RQ as _N_SET_RQ
-from nset._command_set import CommandSetError
-from nset._implementation import peek
+from nset._command_set import CommandSetError, command_field, examine
+from nset._command_set import message_id as _message_id
 from nset._pdu import PduError
 from nset.primitive import N_SET
 from nset.pynetdicom import _messages, _negotiation, _provider
@@ -512,10 +511,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         self._received += len(data) - 1
         if self._received <= limit:
             return True
-        message, message_id = self.message, None
-        encoded = vars(message).get("_nset_encoded")
-        if encoded is not None and peek(encoded)[0] == _N_SET_RQ:
-            message_id = N_SET.from_command_set(encoded).MessageID
+        message_id = self._request_id()
         self._receives_no_more()
         fault = _pdu.data_set_too_long(limit, message_id)
         if message_id is None:
@@ -533,15 +529,17 @@ class DIMSEServiceProvider(_StockDIMSE):
         tuple of (int or None, int) or None
             The Message ID where that is known, and how many bytes have come; None between messages.
         """
-        message = self.message
-        if message is None:
+        if self.message is None:
             return None
-        encoded = vars(message).get("_nset_encoded")
-        message_id = None
-        if encoded is not None:
-            with suppress(CommandSetError):
-                message_id = N_SET.from_command_set(encoded).MessageID
-        return message_id, self._commanded + self._received
+        return self._request_id(), self._commanded + self._received
+
+    def _request_id(self) -> int | None:
+        """Look for the Message ID of an N-SET request, and say nothing of what else is there."""
+        encoded = vars(self.message).get("_nset_encoded")
+        if encoded is None:
+            return None
+        elements, _ = examine(encoded)
+        return _message_id(elements) if command_field(elements) == _N_SET_RQ else None
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
         """Send a message.
