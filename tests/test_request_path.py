@@ -12,7 +12,7 @@ LEFT = (
     "take_fault",
     "answer_slowly",
     "answered",
-    "send_quietly",
+    "send_message",
     "hold",
     "read_later",
 )
@@ -171,7 +171,7 @@ def test_an_answer_where_messages_are_logged_is_left(twin):
 def test_an_answer_behind_what_waits_to_be_sent(twin):
     path, done = path_of(twin, lambda path: path.outbox.append(b"PDU") or (0x0000, None))
     path.data_received(sent())
-    assert done == ["handler 7", "send_quietly"]
+    assert done == ["handler 7", "send_message"]
 
 
 @twins

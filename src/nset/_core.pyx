@@ -2203,7 +2203,7 @@ cdef class RequestPath(PduReader):
                     # Before it is sent: whoever has the answer finds it counted.
                     self.sent[code] = self.sent.get(code, 0) + 1
                     if self.outbox or self.is_closed:
-                        self.send_quietly(pdu)
+                        self.send_message(pdu)
                     else:
                         self.bytes_sent += <uint64_t>len(<bytes>pdu)
                         self.transmit(pdu)

@@ -1156,7 +1156,7 @@ class RequestPath(PduReader):
     # What a subclass has.
     hold: Any
     read_later: Any
-    send_quietly: Any
+    send_message: Any
     take_pdu: Any
     take_request: Any
     take_fault: Any
@@ -1290,7 +1290,7 @@ class RequestPath(PduReader):
                 # Before it is sent: whoever has the answer finds it counted.
                 self.sent[code] = self.sent.get(code, 0) + 1
                 if self.outbox or self.is_closed:
-                    self.send_quietly(pdu)
+                    self.send_message(pdu)
                 else:
                     self.bytes_sent += len(pdu)
                     self.transmit(pdu)

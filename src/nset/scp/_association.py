@@ -31,9 +31,10 @@ from nset.pynetdicom import _negotiation, _provider
 from nset.scp._bindings import Bindings, rebound
 from nset.scp._counters import Tally
 from nset.scp._memory import MESSAGE_OVERHEAD
-from nset.scp._n_set import known_services, response_to, service_class
+from nset.scp._n_set import failed, known_services, log_error, response_to, service_class
 from nset.scp._names import address_name
 from nset.scp._providers import DIMSEServiceProvider, DULServiceProvider
+from nset.wire import encode_pdus
 
 if TYPE_CHECKING:
     from nset.scp._connection import Connection
@@ -427,7 +428,7 @@ class Association(_StockAssociation):
         except BaseException as exc:
             if self.is_for_loop(exc):
                 raise
-            _LOGGER.exception(exc)
+            log_error(_LOGGER, "%s", exc, exc_info=exc)
             self.abort_reason = self.abort_reason or "error"
             self._abort_blocking(block=False)
 
@@ -866,8 +867,14 @@ class Association(_StockAssociation):
         if not self.is_established:
             return
         request: Any = event.request
-        response = response_to(request, answer, service(self), event._context)
-        self.dimse.send_msg(response, event._context.context_id)
+        context = event._context
+        try:
+            response = response_to(request, answer, service(self), context)
+            self.dimse.send_msg(response, context.context_id)
+        except BaseException as exc:  # of an object that the handler has returned, or of the log
+            status, _ = failed(exc)
+            response = request.response(status)
+            self.send_pdus(encode_pdus(response, context.context_id, self.dimse.maximum_pdu_size))
 
     def _can_send(self) -> bool:
         return self._connection.is_transferring or self.dul.state == "Sta8"

@@ -19,7 +19,7 @@ from nset._pdu import PduError
 from nset.primitive import N_SET
 from nset.scp._association import messages_are_logged
 from nset.scp._memory import Memory
-from nset.scp._n_set import SetEvent, failed, known_services
+from nset.scp._n_set import SetEvent, failed, is_awaitable, known_services
 from nset.scp._providers import CLOSED
 
 if TYPE_CHECKING:
@@ -283,8 +283,7 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def answer_slowly(self, event: Any, service: Any, answer: Any) -> None:
         """Send a response that takes some thought."""
-        # Of a plain function that has returned a coroutine. The type, as an object may be anything.
-        if hasattr(type(answer), "__await__"):
+        if is_awaitable(answer):
             self.answer_later(self.loop.create_task(_await(answer)), event, service)
         else:
             self.assoc.do_in_worker(partial(self.assoc.answer, event, service, answer))

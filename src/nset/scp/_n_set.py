@@ -109,10 +109,20 @@ def is_async(function: Callable[..., Any]) -> bool:
     )
 
 
+def log_error(logger: logging.Logger, *args: Any, exc_info: BaseException | None = None) -> None:
+    """Log an error; a log handler that raises does not keep the peer from its answer."""
+    try:
+        logger.error(*args, exc_info=exc_info)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return
+
+
 def failed(exc: BaseException) -> tuple[int, None]:
     """Say in the log that the handler has raised; give what it is then taken to have returned."""
-    _LOGGER.error("Exception in the handler bound to 'evt.EVT_N_SET'")
-    _LOGGER.error("%s", exc, exc_info=exc)
+    log_error(_LOGGER, "Exception in the handler bound to 'evt.EVT_N_SET'")
+    log_error(_LOGGER, "%s", exc, exc_info=exc)
     return _rules.PROCESSING_FAILURE, None
 
 
@@ -156,6 +166,19 @@ def response_to(request: N_SET, answer: Any, service: Any, context: Presentation
     if service.statuses.get(sent, ("",))[0] in (STATUS_SUCCESS, STATUS_WARNING):
         _attach(response, data_set, context)
     return response
+
+
+def is_awaitable(answer: Any) -> bool:
+    """Tell whether a plain function has returned a coroutine or the like.
+
+    By the type, as an object may be anything; and a type may have a type of its own.
+    """
+    try:
+        return hasattr(type(answer), "__await__")
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return False
 
 
 def _described(answer: Any) -> str:
