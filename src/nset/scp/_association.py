@@ -8,6 +8,7 @@ and what else comes waits in its queues.
 import logging
 import threading
 import time
+import weakref
 from asyncio import TimerHandle
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -128,6 +129,9 @@ class _Checkpoint:
             self._assoc.has_pumped()
         else:
             self.open()
+
+    def let_go(self, assoc: "Association") -> None:
+        self._assoc = assoc
 
     def open(self) -> None:
         """Let go of whatever anyone waits for."""
@@ -529,7 +533,7 @@ class Association(_StockAssociation):
         connection = self._connection
         before, self._heard = self._heard, connection.heard
         return before == connection.heard and not (
-            self._is_working() or connection.is_held or (self._was_requested and self.progress())
+            self.is_working() or connection.is_held or (self._was_requested and self.progress())
         )
 
     def end_soon(self) -> None:
@@ -567,7 +571,7 @@ class Association(_StockAssociation):
                 *(self.peer_name(), self.network_timeout),
             )
             self._connection.break_off()
-        elif self._connection.memory.is_over_limit and not self._is_working():
+        elif self._connection.memory.is_over_limit and not self.is_working():
             self.abort_reason = self.abort_reason or "memory"
             _NSET_LOGGER.error(
                 "Aborting the association with %s: %d bytes of it wait, and in all associations %d "
@@ -576,13 +580,14 @@ class Association(_StockAssociation):
                 *(self.limits.association_bytes, self._server.memory.limit),
             )
             self.abort_soon()
-        elif self._is_working() or not self.is_established or self._connection.has_input():
+        elif self.is_working() or not self.is_established or self._connection.has_input():
             self.dul._idle_timer.start()
         else:
             self._idle = True
             self.advance()
 
-    def _is_working(self) -> bool:
+    def is_working(self) -> bool:
+        """Tell whether something that has been asked is being done, or waits to be."""
         return bool(
             self._connection.is_busy
             or self._connection.requests
@@ -619,6 +624,20 @@ class Association(_StockAssociation):
         self._connection.memory.close()
         self._server.forget(self)
         self._end_of_it().set()
+        self._server.callbacks.call(self._let_go)
+
+    def _let_go(self) -> None:
+        """Break the cycles of what is over, so that its memory is free without the collector.
+
+        Who keeps the association finds all of it still.
+        """
+        weak: Any = weakref.proxy(self)
+        self.requestor.assoc = self.acceptor.assoc = weak
+        self.acse._assoc = self.dul._assoc = self.dimse._assoc = weak
+        self._reactor_checkpoint.let_go(weak)
+        self.dul.state_machine.dul = weakref.proxy(self.dul)
+        vars(self).pop("abort", None)  # pynetdicom sets it around handlers, to a method of this
+        self._connection.let_go(weak)
 
     def connection_lost(self) -> None:
         """Count no more, also where a handler goes on whose peer has gone."""
@@ -729,14 +748,14 @@ class Association(_StockAssociation):
         """Serve any other message in its turn, with a data set of `size` bytes; any thread."""
         self._count_request(message)
         self._enqueue(self._connection.requests, context_id, message, size)
-        self._hold_in_loop()
+        self.hold_in_loop()
         self.has_pumped()
 
     def response_came(self, context_id: int, response: Any, size: int) -> None:
         """Keep a response for the thread that has asked; from any thread."""
         self._connection.memory.queue(size + MESSAGE_OVERHEAD)
         self.dimse.msg_queue.put((context_id, response, size + MESSAGE_OVERHEAD))
-        self._hold_in_loop()
+        self.hold_in_loop()
 
     def response_taken(self, size: int) -> None:
         """Read on where a response was one too many."""
@@ -754,7 +773,8 @@ class Association(_StockAssociation):
         self._connection.memory.queue(-size)
         return context_id, message
 
-    def _hold_in_loop(self) -> None:
+    def hold_in_loop(self) -> None:
+        """Read no more where too much waits; from any thread."""
         if self._server.is_loop_thread():
             self._hold_where_too_much_waits()
         else:
@@ -849,7 +869,7 @@ class Association(_StockAssociation):
             self._is_serving_reports = True
         if begins:
             self.submit(self._serve_reports)
-        self._hold_in_loop()
+        self.hold_in_loop()
 
     def _serve_reports(self) -> None:
         """Serve N-EVENT-REPORTs one after the other, in one worker's thread."""

@@ -137,6 +137,12 @@ class Connection(RequestPath, asyncio.Protocol):
             self.loop.call_later(_AWAITED, self.assoc.wait_no_more)
         self.assoc.connection_lost()
 
+    def let_go(self, assoc: Any) -> None:
+        """Keep nothing of an association that is over but a weak reference to it."""
+        self.give_up()
+        self.transmit = None
+        self.assoc = assoc
+
     def _log_loss(self) -> None:
         """Say what else than an association has ended."""
         if not self.bytes_received:
@@ -225,7 +231,7 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def go_on(self) -> None:
         """Read again, in another turn of the loop, unless there is another reason not to."""
-        if self.is_held and not self._will_read_on and self._may_read_on():
+        if self.is_held and not self._will_read_on and not self.is_closed and self._may_read_on():
             self._will_read_on = True
             self.loop.call_soon(self._read_on)
 
@@ -237,7 +243,7 @@ class Connection(RequestPath, asyncio.Protocol):
     def _read_on(self) -> None:
         """Read what is there already, and only then let more come."""
         self._will_read_on = False
-        if self._may_read_on():
+        if not self.is_closed and self._may_read_on():
             self.is_held = False
             self.read()
             if not self.is_held and not self._transport.is_closing():

@@ -49,7 +49,8 @@ class Limits:
     server_bytes : int or None
         The same for all associations together. None (the default) is a quarter of the machine's
         memory. With more, no more is read from the sockets of associations that have more than
-        64 KiB waiting; one that can't go on so for the network timeout is aborted.
+        64 KiB waiting, but for one, so that none waits for another for good. One that can't go on
+        for the network timeout is aborted.
     connections : int or None
         Connections at once, with those that are not associations yet. None (the default) is the
         AE's ``maximum_associations`` and 100. Where there are so many, one that has sent no PDU yet

@@ -7,7 +7,7 @@ from typing import Final
 MESSAGE_OVERHEAD: Final = 1024
 """Bytes that a message takes in memory beside its data set, about."""
 
-_ALLOWANCE: Final = 0x10000
+ALLOWANCE: Final = 0x10000
 """Bytes that each association may have waiting however many wait in the server."""
 
 
@@ -17,7 +17,8 @@ class ServerMemory:
     Parameters
     ----------
     limit : int
-        Most of them.
+        Most of them, and one message that may come to its end nevertheless: without that, several
+        that have begun might wait for each other.
     has_room : callable
         Called, in any thread, once there is room again where there was none.
 
@@ -32,17 +33,27 @@ class ServerMemory:
         self.waiting = 0
         self.lock = threading.Lock()  # guards what is counted, of all associations
         self._has_room = has_room
+        self._favoured: Memory | None = None
 
     @property
     def is_full(self) -> bool:
         """Whether there are too many."""
         return self.waiting > self.limit
 
-    def change(self, by: int) -> None:
-        """Count more or fewer, while the lock is held."""
+    def favours(self, memory: "Memory") -> bool:
+        """Tell whether an association may go on though there are too many; one may at a time."""
+        with self.lock:
+            self._favoured = self._favoured or memory
+            return self._favoured is memory
+
+    def change(self, memory: "Memory", by: int) -> None:
+        """Count more or fewer of an association, while the lock is held."""
         was_full = self.is_full
         self.waiting += by
-        if was_full and not self.is_full:
+        ends = memory is self._favoured and memory.waiting <= ALLOWANCE
+        if ends:
+            self._favoured = None
+        if ends or (was_full and not self.is_full):
             self._has_room()
 
 
@@ -80,7 +91,8 @@ class Memory:
         A message that has begun may come whole while no other waits: it has a limit of its own.
         """
         waiting = self.waiting
-        if self._server.is_full and waiting > _ALLOWANCE:
+        server = self._server
+        if server.is_full and waiting > ALLOWANCE and not server.favours(self):
             return True
         return waiting > self._limit and self.queued + self.unsent > 0
 
@@ -89,7 +101,7 @@ class Memory:
         with self._server.lock:
             if not self._is_closed:
                 self.queued += size
-                self._server.change(size)
+                self._server.change(self, size)
 
     def note(self, name: str, size: int) -> None:
         """Note how much there is of one of the other kinds."""
@@ -97,11 +109,13 @@ class Memory:
             if not self._is_closed:
                 before = getattr(self, name)
                 setattr(self, name, size)
-                self._server.change(size - before)
+                self._server.change(self, size - before)
 
     def close(self) -> None:
         """Count no more: the association is over."""
         with self._server.lock:
             if not self._is_closed:
                 self._is_closed = True
-                self._server.change(-self.waiting)
+                waiting = self.waiting
+                self.incomplete = self.receiving = self.queued = self.unsent = 0
+                self._server.change(self, -waiting)

@@ -461,7 +461,10 @@ class DIMSEServiceProvider(_StockDIMSE):
                 raise _pdu.command_set_too_long()
         elif data and not self._has_room(context_id, data):
             return False
-        self._connection.memory.note("receiving", self._received + self._commanded)
+        memory = self._connection.memory
+        memory.note("receiving", self._received + self._commanded)
+        if memory.is_over_limit:
+            self.assoc.hold_in_loop()  # type: ignore[attr-defined]
         primitive = P_DATA()
         primitive.presentation_data_value_list.append(pdv)
         if not _decode_msg(message, primitive, self.assoc):

@@ -149,6 +149,10 @@ class Responses(Mailbox):
         return found
 
 
+def _nothing() -> None:
+    pass
+
+
 class Timer:
     """A `pynetdicom.timer.Timer` that calls a function of the loop's when it has expired.
 
@@ -192,6 +196,7 @@ class Timer:
         """Let go of the loop's timer, for good; in the loop's thread."""
         self._is_closed = True
         self._started = None
+        self._expire = _nothing  # and of what it was a method
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
