@@ -1,8 +1,10 @@
 """Messages of one association of `nset.scp` that several threads send and wait for at once."""
 
+import importlib
 import logging
 import struct
 import threading
+from asyncio import SelectorEventLoop
 
 import pytest
 from acceptors import accepting, entity, n_set_pdus, one_pdu, port
@@ -52,6 +54,34 @@ def test_each_response_goes_to_the_thread_that_has_asked(nset, observed):
         peer.send(one_pdu(response(1, status=0x0000)))
         threads[0].join(TIMEOUT)
         assert received == {1: 0x0000, 2: 0x0107}
+        peer.release()
+
+
+def test_a_message_right_behind_the_a_associate_ac(nset, monkeypatch):
+    """The peer has that, and the state machine is not done with it yet: nothing is lost."""
+    monkeypatch.setattr(importlib.import_module("nset.scp"), "_new_loop", SelectorEventLoop)
+    machine = importlib.import_module("nset.scp._providers")._StateMachine
+    provider = importlib.import_module("nset.scp._providers").DIMSEServiceProvider
+    transition, send_msg, has_tried = machine.transition, provider.send_msg, threading.Event()
+
+    def late(self, state):
+        assert state != "Sta6" or has_tried.wait(TIMEOUT)
+        transition(self, state)
+
+    def noted(self, *args):
+        send_msg(self, *args)
+        has_tried.set()
+
+    monkeypatch.setattr(machine, "transition", late)
+    monkeypatch.setattr(provider, "send_msg", noted)
+    with accepting(nset) as server, Peer(port(server), MPPS) as peer:
+        (assoc,) = server.active_associations
+        received = {}
+        thread = in_thread(report, assoc, 1, received)
+        assert peer.receive_message()[0].MessageID == 1
+        peer.send(one_pdu(response(1)))
+        thread.join(TIMEOUT)
+        assert received == {1: 0x0000}
         peer.release()
 
 

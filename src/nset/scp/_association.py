@@ -96,11 +96,6 @@ class _ACSE(ACSE):
         finally:
             acceptor._is_negotiating = False
 
-    def send_accept(self) -> None:
-        # The peer may ask for something as soon as it has got the answer, which is sent at once.
-        self.assoc.is_established = True
-        super().send_accept()
-
 
 class _Checkpoint:
     """What stops an association from taking what a thread waits for itself."""

@@ -43,6 +43,8 @@ _DROPPED = 0x100000
 # In the outbox: what stands for a message that is sent piece by piece.
 _PIECES = b""
 
+_A_ASSOCIATE_AC = 0x02
+
 
 class Connection(RequestPath, asyncio.Protocol):
     """The protocol of a connection, and what pynetdicom takes for its socket.
@@ -306,11 +308,24 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Send a PDU of the state machine's."""
-        if self._message is None:
-            self.send_quietly(data)
-        else:
+        if self._message is not None:
             self._message.append(data)
+        elif data[0] == _A_ASSOCIATE_AC:
+            self._accept(data)
+        else:
+            self.send_quietly(data)
         evt.trigger(self.assoc, evt.EVT_DATA_SENT, {"data": data})
+
+    def _accept(self, data: bytes) -> None:
+        """Establish the association before the peer knows: it may ask at once, as may a program.
+
+        What a program sends from here on comes behind the A-ASSOCIATE-AC.
+        """
+        if not self.is_closed:
+            self.outbox.append(data)
+        self.is_transferring = True
+        self.assoc.is_established = True
+        self._in_loop(self._flush)
 
     @contextmanager
     def sending_at_once(self) -> Iterator[None]:
