@@ -2,6 +2,7 @@
 
 import importlib
 import queue
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ def integration(nset: ModuleType) -> Iterator[ModuleType]:
 
 
 @contextmanager
-def both_sides(handlers, *syntaxes, own_handlers=(), **options):
+def both_sides(handlers, *syntaxes, own_handlers=(), is_released=True, **options):
     """An acceptor and a requestor that ask each other for these SOP Classes."""
     established = queue.Queue()
     handlers = [*handlers, (evt.EVT_ESTABLISHED, lambda event: established.put(event.assoc))]
@@ -46,8 +47,9 @@ def both_sides(handlers, *syntaxes, own_handlers=(), **options):
         )
         assert scu.is_established
         yield scu, established.get(timeout=TIMEOUT)
-        scu.release()
-        assert scu.is_released
+        if is_released:
+            scu.release()
+            assert scu.is_released
     finally:
         server.shutdown()
 
@@ -355,6 +357,27 @@ def test_an_end_behind_requests(integration, caplog, end):
         assert not assoc.is_alive()
     assert handled == [1]
     assert f"The association with {AE_TITLE}@{peer.address} ended with 8 requests" in caplog.text
+
+
+@pytest.mark.parametrize("transport", ["TCP", "TLS"])
+@pytest.mark.parametrize("side", ["acceptor", "requestor"])
+def test_a_command_fragment_that_is_too_long_is_not_waited_for(
+    integration, tmp_path, caplog, side, transport
+):
+    began = struct.pack(">BxIIBB", 0x04, 400 << 20, (400 << 20) - 4, 1, 0x01)
+    options = {}
+    if transport == "TLS":
+        certificate = make_certificate(tmp_path, "server")
+        options["server"] = server_context(certificate)
+        options["client"] = (client_context(certificate), "localhost")
+    with both_sides([], MPPS, is_released=False, **options) as (scu, acceptor):
+        sender, other = (scu, acceptor) if side == "acceptor" else (acceptor, scu)
+        sender.dul.socket.send(began + bytes(200_000))
+        until(lambda: other.is_aborted and sender.is_aborted)
+    (told,) = [record.getMessage() for record in caplog.records if "Aborting" in record.msg]
+    assert told.endswith("invalid DIMSE message: a command set of more than 65536 bytes")
+    assert "@127.0.0.1:" in told
+    assert "Unknown PDU type" not in caplog.text
 
 
 def test_who_begins_to_ask_when_the_loop_has_ended(integration):

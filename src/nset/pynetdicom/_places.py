@@ -183,6 +183,8 @@ def _places_of_the_reactors() -> Iterator[Place]:
         yield _Attribute(module, "time", _reactors.Clock())
     yield _method("association", "Association", "__init__", _reactors.init)
     yield _method("dul", "DULServiceProvider", "kill_dul", _reactors.kill_dul)
+    yield _method("dul", "DULServiceProvider", "_read_pdu_data", _reactors.read_pdu_data)
+    yield _method("transport", "AssociationSocket", "recv", _reactors.recv)
 
 
 def _places_of_the_exchange() -> Iterator[Place]:

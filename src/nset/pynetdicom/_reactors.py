@@ -20,7 +20,10 @@ from typing import Any, Final
 
 from pynetdicom.transport import AssociationSocket
 
+from nset import _pdu, _rules
+from nset._command_set import CommandSetError
 from nset.pynetdicom._exchange import Checkpoint, Messages
+from nset.pynetdicom._provider import _log_abort
 
 # After so many seconds a thread looks up although nothing was announced, as when it is told to end.
 _LOOK_UP: Final = 0.05
@@ -30,6 +33,12 @@ _TURN: Final = 0.001
 
 # Bytes. The two PDUs of a usual request come in one read.
 _READ_AHEAD: Final = 65536
+
+# Bytes of a PDU's type and length, and as many of its first PDV's length, context and header.
+_HEADER: Final = 6
+
+# Bytes behind a PDU's length that no PDU with such a command fragment has more of.
+_USUAL: Final = _HEADER + _rules.MAX_COMMAND_SET_LENGTH
 
 
 class Clock:
@@ -186,6 +195,7 @@ class _ReadingAhead(AssociationSocket):
     """Takes from the socket what there is, and remembers what was seen of it while waiting."""
 
     _ahead: bytearray
+    _kind = 0  # of the PDU whose header was read last
     # True: something is there to be read. False: nothing was, when it was looked at last. None:
     # nobody has looked since.
     _seen: bool | None = None
@@ -215,7 +225,11 @@ class _ReadingAhead(AssociationSocket):
 
     def recv(self, nr_bytes: int) -> bytearray:
         ahead = self._ahead
+        is_unchecked = nr_bytes > _USUAL and self._kind == _pdu.P_DATA_TF
         while len(ahead) < nr_bytes:
+            if is_unchecked and len(ahead) >= _HEADER:
+                _check_first_pdv(ahead)
+                is_unchecked = False
             assert self.socket is not None
             data = self.socket.recv(_READ_AHEAD)
             if not data:
@@ -223,4 +237,57 @@ class _ReadingAhead(AssociationSocket):
             ahead += data
         taken = ahead[:nr_bytes]
         del ahead[:nr_bytes]
+        if nr_bytes == _HEADER and taken:
+            self._kind = taken[0]
         return taken
+
+
+def recv(stock: Callable[[Any, int], bytearray]) -> Callable[[Any, int], bytearray]:
+    """Make ``AssociationSocket.recv`` look at the first PDV before it reads the rest."""
+
+    @wraps(stock)
+    def recv(self: Any, nr_bytes: int) -> bytearray:
+        if nr_bytes <= _USUAL or vars(self).get("_kind") != _pdu.P_DATA_TF:
+            data = stock(self, nr_bytes)
+            if nr_bytes == _HEADER and data:
+                self._kind = data[0]
+            return data
+        data = stock(self, _HEADER)
+        if len(data) < _HEADER:
+            return data
+        _check_first_pdv(data)
+        data += stock(self, nr_bytes - _HEADER)
+        return data
+
+    return recv
+
+
+def _check_first_pdv(data: bytearray) -> None:
+    length = int.from_bytes(data[:4], "big")
+    if data[5] & _pdu.IS_COMMAND and length - 2 > _rules.MAX_COMMAND_SET_LENGTH:
+        raise _pdu.command_set_too_long()
+
+
+def read_pdu_data(stock: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Make ``DULServiceProvider._read_pdu_data`` abort where a PDU is not worth its memory."""
+
+    @wraps(stock)
+    def _read_pdu_data(self: Any) -> None:
+        connection = self.socket
+        if "_nset_is_refused" in vars(connection):  # what still comes of that PDU is dropped
+            try:
+                data = connection.socket.recv(_READ_AHEAD)
+            except OSError:
+                data = b""
+            if not data:
+                self.event_queue.put("Evt17")
+            return
+        try:
+            stock(self)
+        except CommandSetError as fault:
+            connection._nset_is_refused = True
+            vars(connection).get("_ahead", bytearray()).clear()
+            _log_abort(self.assoc, fault)
+            self.event_queue.put("Evt19")
+
+    return _read_pdu_data
