@@ -3,6 +3,7 @@
 import importlib
 import queue
 import struct
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -10,13 +11,13 @@ from contextlib import contextmanager, nullcontext
 from types import ModuleType
 
 import pytest
-from acceptors import entity, n_set_pdus, one_pdu, port, until
+from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed, serving
 from certificates import client_context, make_certificate, server_context
 from command_sets import joined
 from pydicom.dataset import Dataset
-from pynetdicom import build_role, evt
-from raw_peer import ABORT, AE_TITLE, RELEASE_RP, RELEASE_RQ, Peer, pdu
+from pynetdicom import _config, build_role, evt
+from raw_peer import ABORT, AE_TITLE, COMMAND, LAST, RELEASE_RP, RELEASE_RQ, Peer, p_data, pdu
 from services import CT, ECHO, FIND, GET, image, query
 
 
@@ -33,8 +34,8 @@ def both_sides(handlers, *syntaxes, own_handlers=(), is_released=True, **options
     established = queue.Queue()
     handlers = [*handlers, (evt.EVT_ESTABLISHED, lambda event: established.put(event.assoc))]
     ae = entity(*syntaxes)
-    for uid in syntaxes:
-        ae.add_supported_context(uid, scu_role=True, scp_role=True)
+    for syntax in syntaxes:
+        ae.add_supported_context(syntax, scu_role=True, scp_role=True)
     server = ae.start_server(
         ("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=options.get("server")
     )
@@ -42,7 +43,7 @@ def both_sides(handlers, *syntaxes, own_handlers=(), is_released=True, **options
         scu = ae.associate(
             *("127.0.0.1", server.server_address[1]),
             evt_handlers=list(own_handlers),
-            ext_neg=[build_role(uid, scu_role=True, scp_role=True) for uid in syntaxes],
+            ext_neg=[build_role(one, scu_role=True, scp_role=True) for one in syntaxes],
             tls_args=options.get("client"),
         )
         assert scu.is_established
@@ -400,5 +401,46 @@ def test_who_begins_to_ask_when_the_loop_has_ended(integration):
                 thread.join(TIMEOUT)
             assoc.is_established = True  # as it was when another thread looked
             in_threads(ask)
+    finally:
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [
+        ("install", "abort"),
+        ("install", "gone"),
+        ("scp", "abort"),
+        ("scp", "gone"),
+        ("scp", "limit"),
+    ],
+)
+def test_no_file_is_left_of_a_data_set(integration, nset, monkeypatch, tmp_path, kind, end):
+    """What pynetdicom writes into a file, and of which the end never comes."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(_config, "STORE_RECV_CHUNKED_DATASET", True)
+    fields = {0x0002: CT.encode(), 0x0100: 1, 0x0110: 2, 0x0800: 1, 0x1000: INSTANCE.encode()}
+    began = p_data((1, COMMAND | LAST, joined(fields))), p_data((1, 0, bytes(100)))
+    if kind == "scp":
+        limits = importlib.import_module("nset.scp").Limits(data_set_bytes=1000)
+        serve = accepting(nset, None, entity(CT), limits=limits)
+    else:
+        serve = closing_server(entity(CT).start_server(("127.0.0.1", 0), block=False))
+    with serve as server, Peer(port(server), CT) as peer:
+        peer.send(*began)
+        until(lambda: list(tmp_path.iterdir()))
+        if end == "abort":
+            peer.send(pdu(ABORT, bytes(4)))
+        elif end == "gone":
+            peer.socket.close()
+        else:
+            peer.send(p_data((1, 0, bytes(1000))))
+        until(lambda: not list(tmp_path.iterdir()), "the file is left over")
+
+
+@contextmanager
+def closing_server(server):
+    try:
+        yield server
     finally:
         server.shutdown()

@@ -18,6 +18,7 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import TRANSITION_TABLE
 from pynetdicom.pdu_primitives import A_RELEASE
 
+from nset.pynetdicom._messages import remove_file
 from nset.pynetdicom._provider import _peer
 
 _LOGGER = logging.getLogger("nset")
@@ -410,6 +411,8 @@ def run_reactor(stock: Callable[[Any], None]) -> Callable[[Any], None]:
             )
         if self._sent_abort:
             _wait_until_sent(self.dul)
+        for message in (self.dimse.message, *(message for _, message in list(messages.queue))):
+            remove_file(message)
 
     return _run_reactor
 

@@ -10,8 +10,10 @@ does no harm to messages on their way.
 """
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial, wraps
 from io import BytesIO
 from typing import Any, Final
@@ -183,6 +185,23 @@ def new_message() -> Any:
     message._data_set_path = None
     message._data_set_file = None
     return message
+
+
+def remove_file(message: Any) -> None:
+    """Remove the file that holds what has come of a data set, if one does.
+
+    pynetdicom does so where it has served the request (STORE_RECV_CHUNKED_DATASET).
+
+    Parameters
+    ----------
+    message : pynetdicom DIMSEMessage or primitive, or None
+        What has been received, and is served no more.
+    """
+    file = getattr(message, "_data_set_file", None) or getattr(message, "_dataset_file", None)
+    if file is not None:
+        file.close()
+        with suppress(OSError):
+            os.unlink(file.name)
 
 
 def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:

@@ -21,7 +21,12 @@ from nset import _pdu, _rules
 from nset._command_set import CommandSetError
 from nset._implementation import peek
 from nset.primitive import N_SET, pynetdicom_class
-from nset.pynetdicom._messages import lacks_data_set, may_be_followed_by_data, new_message
+from nset.pynetdicom._messages import (
+    lacks_data_set,
+    may_be_followed_by_data,
+    new_message,
+    remove_file,
+)
 
 _LOGGER = logging.getLogger("nset")
 
@@ -303,6 +308,7 @@ def _as_nset(primitive: Any) -> N_SET:
 
 def _refuse(assoc: Any, request: Any, context_id: int, refusal: CommandSetError) -> None:
     """Send the response that says why; abort where there is no way to send it."""
+    remove_file(request)
     if request.MessageID is None or context_id not in assoc._accepted_cx:
         _log_abort(assoc, refusal)
         assoc.abort()

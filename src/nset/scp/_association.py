@@ -29,6 +29,7 @@ from nset import _pdu
 from nset._command_set import CommandSetError
 from nset.primitive import N_SET
 from nset.pynetdicom import _negotiation, _provider
+from nset.pynetdicom._messages import remove_file
 from nset.scp._bindings import Bindings, rebound
 from nset.scp._counters import Tally
 from nset.scp._memory import MESSAGE_OVERHEAD
@@ -615,6 +616,9 @@ class Association(_StockAssociation):
             self._log_end()
         self.dul.to_user_queue.put(None)  # for whoever still waits
         self.dimse.msg_queue.close()
+        for _, message, _ in self._connection.requests:
+            remove_file(message)
+        remove_file(self.dimse.message)
         self._connection.requests.clear()
         self._connection.memory.close()
         self._server.forget(self)

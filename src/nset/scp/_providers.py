@@ -515,6 +515,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         if self._received <= limit:
             return True
         message_id = self._request_id()
+        _messages.remove_file(self.message)
         self._receives_no_more()
         fault = _pdu.data_set_too_long(limit, message_id)
         if message_id is None:
