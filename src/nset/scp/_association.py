@@ -335,6 +335,10 @@ class Association(_StockAssociation):
         """
         return not isinstance(exc, Exception) and bool(self._server.is_loop_thread())
 
+    def pump(self) -> None:
+        """Have the state machine do all that there is to do; from any thread."""
+        self.dul.pump()
+
     def has_pumped(self) -> None:
         """Look what there is to do, soon; from any thread."""
         if self._server.is_loop_thread():
@@ -623,18 +627,21 @@ class Association(_StockAssociation):
         self._connection.memory.close()
         self._server.forget(self)
         self._end_of_it().set()
-        self._server.callbacks.call(self._let_go)
+        self._server.callbacks.call(self.let_go)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         """Break the cycles of what is over, so that its memory is free without the collector.
 
-        Who keeps the association finds all of it still.
+        Who keeps the association finds all of it still. In the loop's thread.
         """
+        if not self._is_over or self._connection.is_connected:
+            return
         weak: Any = weakref.proxy(self)
         self.requestor.assoc = self.acceptor.assoc = weak
         self.acse._assoc = self.dul._assoc = self.dimse._assoc = weak
         self._reactor_checkpoint.let_go(weak)
         self.dul.state_machine.dul = weakref.proxy(self.dul)
+        self.dul._kill_thread = True  # where the server has ended first
         vars(self).pop("abort", None)  # pynetdicom sets it around handlers, to a method of this
         self._connection.let_go(weak)
 

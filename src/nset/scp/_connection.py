@@ -64,6 +64,8 @@ class Connection(RequestPath, asyncio.Protocol):
     ----------
     loop : asyncio.AbstractEventLoop
         The loop.
+    is_connected : bool
+        Whether asyncio has not said that the connection is closed.
     address : tuple
         The peer's.
     began : float
@@ -83,7 +85,7 @@ class Connection(RequestPath, asyncio.Protocol):
         self.socket: Any = sock
         self._server = server
         self._transport: Any = None
-        self._is_connected = True
+        self.is_connected = True
         self._will_read_on = False
         self._room: threading.Event | None = None  # there while the peer takes less than is sent
         self._linger: asyncio.TimerHandle | None = None  # there once no more is to be sent
@@ -120,7 +122,7 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: the connection is closed, by whomever."""
-        self._is_connected = False
+        self.is_connected = False
         self.is_closed = True
         self._log_loss()
         self.socket = None
@@ -138,6 +140,7 @@ class Connection(RequestPath, asyncio.Protocol):
         if self.assoc.is_awaiting:
             self.loop.call_later(_AWAITED, self.assoc.wait_no_more)
         self.assoc.connection_lost()
+        self.assoc.let_go()
 
     def let_go(self, assoc: Any) -> None:
         """Keep nothing of an association that is over but a weak reference to it."""
@@ -390,7 +393,7 @@ class Connection(RequestPath, asyncio.Protocol):
             self._flush()
 
     def _write(self, data: bytes) -> None:
-        if self._is_connected and self._linger is None:
+        if self.is_connected and self._linger is None:
             self.bytes_sent += len(data)
             self._transport.write(data)
 
@@ -427,7 +430,7 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def _finish(self) -> None:
         self._flush()
-        if not self._is_connected or self._linger is not None or self._transport.is_closing():
+        if not self.is_connected or self._linger is not None or self._transport.is_closing():
             return
         if not self._transport.can_write_eof():  # TLS has no half-closed connections
             self._close()
@@ -449,7 +452,7 @@ class Connection(RequestPath, asyncio.Protocol):
         self._in_loop(self._close)
 
     def _close(self) -> None:
-        if self._is_connected and self._linger is None:
+        if self.is_connected and self._linger is None:
             self._flush()
             self._transport.close()
             self._begin_linger()  # for a peer that takes nothing of what is still to be sent
@@ -464,7 +467,7 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def break_off(self) -> None:
         """Close the connection and drop what is not sent; in the loop's thread."""
-        if self._is_connected:
+        if self.is_connected:
             self._transport.abort()
 
 

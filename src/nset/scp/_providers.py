@@ -149,7 +149,7 @@ class DULServiceProvider(_StockDUL):
             self._expire(self.state)
 
     def _expire(self, state: str) -> None:
-        if self.state == state:
+        if self.state == state and not self.is_over:
             self.event_queue.put("Evt18")
             self.work()
 
@@ -157,7 +157,7 @@ class DULServiceProvider(_StockDUL):
         """Have all done that there is to do; in the loop's thread, which no program may hold up."""
         assoc: Any = self.assoc
         if assoc.is_for_worker():
-            assoc.submit(self.pump)
+            assoc.submit(assoc.pump)  # which is there until the job is done
         else:
             self.pump()
 
