@@ -61,7 +61,9 @@ class RequestPath(PduReader):
     transmit: Any
     is_enabled: Any
     primitives: Any
-    bytes_sent: int
+    @property
+    def bytes_sent(self) -> int: ...
+    def count_sent(self, number: int) -> None: ...
     peer_length: int
     heard: float
     is_transferring: bool

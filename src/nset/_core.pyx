@@ -1448,6 +1448,29 @@ cdef class Primitive:
 cdef dict _fields = {keyword: getattr(Primitive, keyword) for keyword in _rules.STATE_KEYWORDS}
 
 
+cdef extern from *:
+    """
+    /* What one thread writes and others read: whole, and with no more order than that. */
+    #if defined(__GNUC__) || defined(__clang__)
+    #define NSET_LOAD(at) __atomic_load_n(at, __ATOMIC_RELAXED)
+    #define NSET_STORE(at, value) __atomic_store_n(at, value, __ATOMIC_RELAXED)
+    #else
+    #define NSET_LOAD(at) (*(at))
+    #define NSET_STORE(at, value) (*(at) = (value))
+    #endif
+    static inline int nset_flag(const volatile int *at) { return NSET_LOAD(at); }
+    static inline void nset_set_flag(volatile int *at, int value) { NSET_STORE(at, value); }
+    static inline uint64_t nset_count(const volatile uint64_t *at) { return NSET_LOAD(at); }
+    static inline void nset_add(volatile uint64_t *at, uint64_t more) {
+        NSET_STORE(at, NSET_LOAD(at) + more);  /* one thread alone adds */
+    }
+    """
+    int _flag "nset_flag"(const int* at) noexcept nogil
+    void _set_flag "nset_set_flag"(int* at, int value) noexcept nogil
+    uint64_t _count "nset_count"(const uint64_t* at) noexcept nogil
+    void _add "nset_add"(uint64_t* at, uint64_t more) noexcept nogil
+
+
 # -- PDUs (PS3.8 Section 9.3) ---------------------------------------------------------------------
 
 # Where the reader is among the PDVs of messages.
@@ -1536,8 +1559,8 @@ cdef class PduReader:
     """
 
     cdef public bint is_fast
-    cdef readonly uint64_t bytes_received
-    cdef readonly uint64_t requests_read
+    cdef uint64_t _bytes_received
+    cdef uint64_t _requests_read
     cdef object _cls
     cdef uint32_t _max_pdu_length
     cdef uint32_t _max_other_length
@@ -1586,6 +1609,16 @@ cdef class PduReader:
         self.pdvs_left = -1
 
     @property
+    def bytes_received(self):
+        """How many bytes have been fed; may be read in any thread."""
+        return _count(&self._bytes_received)
+
+    @property
+    def requests_read(self):
+        """How many N-SET requests have been taken out; may be read in any thread."""
+        return _count(&self._requests_read)
+
+    @property
     def bytes_waiting(self):
         """Bytes that have come and are of nothing that has been given."""
         with cython.critical_section(self):
@@ -1610,7 +1643,7 @@ cdef class PduReader:
         if data is None:
             raise TypeError("data must be bytes, not None")
         with cython.critical_section(self):
-            self.bytes_received += <uint64_t>PyBytes_GET_SIZE(data)
+            _add(&self._bytes_received, <uint64_t>PyBytes_GET_SIZE(data))
             if self._has_given_up:
                 return
             if self._incomplete is not None:
@@ -1876,7 +1909,7 @@ cdef class PduReader:
             return None
         self.request_length = self._length
         self._end_request()
-        self.requests_read += 1
+        _add(&self._requests_read, 1)
         return request
 
     cdef bint _is_of_request(self, int context_id) except -1:
@@ -2047,17 +2080,17 @@ cdef class RequestPath(PduReader):
     cdef public list inbox
     cdef public list outbox
     cdef public object transmit
-    cdef public uint64_t bytes_sent
+    cdef uint64_t _bytes_sent
     cdef public uint32_t peer_length
     cdef public double heard
-    cdef public bint is_transferring
-    cdef public bint is_observed
+    cdef int _is_transferring
+    cdef int _is_observed
     cdef public bint is_busy
-    cdef public bint is_receiving
+    cdef int _is_receiving
     cdef public bint is_held
-    cdef public bint is_ending
-    cdef public bint is_closed
-    cdef public bint is_pumping
+    cdef int _is_ending
+    cdef int _is_closed
+    cdef int _is_pumping
     cdef public object is_enabled
     cdef public list primitives
     cdef bint _is_logged
@@ -2078,6 +2111,64 @@ cdef class RequestPath(PduReader):
         with cython.critical_section(self):
             self._handler = value
 
+    # Read and set in any thread.
+
+    @property
+    def bytes_sent(self):
+        return _count(&self._bytes_sent)
+
+    def count_sent(self, uint64_t number):
+        """Count bytes that have been handed to the transport otherwise; in the loop's thread."""
+        _add(&self._bytes_sent, number)
+
+    @property
+    def is_transferring(self):
+        return _flag(&self._is_transferring) != 0
+
+    @is_transferring.setter
+    def is_transferring(self, bint value):
+        _set_flag(&self._is_transferring, value)
+
+    @property
+    def is_observed(self):
+        return _flag(&self._is_observed) != 0
+
+    @is_observed.setter
+    def is_observed(self, bint value):
+        _set_flag(&self._is_observed, value)
+
+    @property
+    def is_receiving(self):
+        return _flag(&self._is_receiving) != 0
+
+    @is_receiving.setter
+    def is_receiving(self, bint value):
+        _set_flag(&self._is_receiving, value)
+
+    @property
+    def is_ending(self):
+        return _flag(&self._is_ending) != 0
+
+    @is_ending.setter
+    def is_ending(self, bint value):
+        _set_flag(&self._is_ending, value)
+
+    @property
+    def is_closed(self):
+        return _flag(&self._is_closed) != 0
+
+    @is_closed.setter
+    def is_closed(self, bint value):
+        _set_flag(&self._is_closed, value)
+
+    @property
+    def is_pumping(self):
+        return _flag(&self._is_pumping) != 0
+
+    @is_pumping.setter
+    def is_pumping(self, bint value):
+        _set_flag(&self._is_pumping, value)
+
     def data_received(self, bytes data not None):
         """Take what has been received, and do what is asked.
 
@@ -2088,7 +2179,11 @@ cdef class RequestPath(PduReader):
         """
         self.heard = _monotonic()
         self._is_logged = self.is_enabled(10)
-        self.is_fast = self.is_transferring and not self.is_observed and not self._is_logged
+        self.is_fast = (
+            _flag(&self._is_transferring) != 0
+            and not _flag(&self._is_observed)
+            and not self._is_logged
+        )
         self.feed(data)
         self._read()
 
@@ -2112,7 +2207,7 @@ cdef class RequestPath(PduReader):
     cdef object _read_items(self):
         cdef object item
         while not self.is_held:
-            if self.inbox or self.is_pumping or self._left <= 0:
+            if self.inbox or _flag(&self._is_pumping) or self._left <= 0:
                 self.hold()
                 if self._left <= 0:
                     self.read_later()
@@ -2129,8 +2224,8 @@ cdef class RequestPath(PduReader):
             else:
                 self._left -= 1
                 if (
-                    self.is_busy or self.requests or self.is_receiving
-                    or not self.is_transferring or not self.serve(item)
+                    self.is_busy or self.requests or _flag(&self._is_receiving)
+                    or not _flag(&self._is_transferring) or not self.serve(item)
                 ):
                     self.take_request(item)
 
@@ -2194,21 +2289,21 @@ cdef class RequestPath(PduReader):
                 (<tuple>answer)[1] is None
                 and type(code) is int
                 and code in service.statuses
-                and self.is_transferring
-                and not self.is_observed
+                and _flag(&self._is_transferring)
+                and not _flag(&self._is_observed)
                 and not self._is_logged
             ):
                 pdu = encode_response(event.request, code, self.peer_length)
                 if pdu is not None:
                     # Before it is sent: whoever has the answer finds it counted.
                     self.sent[code] = self.sent.get(code, 0) + 1
-                    if self.outbox or self.is_closed:
+                    if self.outbox or _flag(&self._is_closed):
                         self.send_message(pdu)
                     else:
-                        self.bytes_sent += <uint64_t>len(<bytes>pdu)
+                        _add(&self._bytes_sent, <uint64_t>len(<bytes>pdu))
                         self.transmit(pdu)
                     self.is_busy = False
-                    if self.requests or self.primitives or self.is_ending:
+                    if self.requests or self.primitives or _flag(&self._is_ending):
                         self.answered()
                     return
         self.answer_slowly(event, service, answer)

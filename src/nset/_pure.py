@@ -1167,6 +1167,10 @@ class RequestPath(PduReader):
     failed: Any
     note_waiting: Any
 
+    def count_sent(self, number: int) -> None:
+        """Count bytes that have been handed to the transport otherwise; in the loop's thread."""
+        self.bytes_sent += number
+
     def data_received(self, data: bytes) -> None:
         """Take what has been received, and do what is asked.
 

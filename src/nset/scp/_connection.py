@@ -394,7 +394,7 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         if self.is_connected and self._linger is None:
-            self.bytes_sent += len(data)
+            self.count_sent(len(data))
             self._transport.write(data)
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> None:
