@@ -289,6 +289,7 @@ _N_SET = _command(0x0120, (0x0003, _CLASS), (0x0110, 7), (0x0800, 1), (0x1001, _
 _N_SET_WITHOUT = _N_SET.replace(
     struct.pack("<HHIH", 0, 0x0800, 2, 1), struct.pack("<HHIH", 0, 0x0800, 2, 0x0101)
 )
+_DATA_SET = struct.pack("<H", 7) + _INSTANCE  # as the server of the soak test wants it
 _N_SET_RSP = _command(0x8120, (0x0120, 7), (0x0800, 0x0101), (0x0900, 0))
 _REPORT = _command(
     0x0100, (0x0002, _CLASS), (0x0110, 7), (0x0800, 1), (0x1000, _INSTANCE), (0x1002, 1)
@@ -336,7 +337,7 @@ _BEGUN = _pdu_of(_pdv(0x03, _N_SET), len(_N_SET) + 6)
 FLOODS = (
     _pouring("empty_fragments", _pdu_of(_pdv(0x00, b"")), _BEGUN),
     _pouring("small_fragments", _pdu_of(_pdv(0x00, b"ab")), _BEGUN),
-    _pouring("small_messages", _pdu_of(_pdv(0x03, _N_SET) + _pdv(0x02, b"ab"))),
+    _pouring("small_messages", _pdu_of(_pdv(0x03, _N_SET) + _pdv(0x02, _DATA_SET))),
     _pouring("no_data_sets", _pdu_of(_pdv(0x03, _N_SET_WITHOUT))),
     _pouring("responses", _pdu_of(_pdv(0x03, _N_SET_RSP))),
     _pouring("reports", _pdu_of(_pdv(0x03, _REPORT) + _pdv(0x02, bytes(500)))),
@@ -354,6 +355,23 @@ async def negotiation(peer: Peer, chance: random.Random) -> None:
     await peer.until_closed(chance.uniform(0.5, 1))
 
 
+async def unfinished(peer: Peer, chance: random.Random) -> None:
+    """Send most of a large data set, and then no more of it."""
+    await peer.associate()
+    data = wire.encode_pdus(_large(), 1, 16382)[:-100]
+    with suppress(asyncio.TimeoutError):  # it is read no further, as it may be
+        await asyncio.wait_for(peer._loop.sock_sendall(peer.socket, data), 2)
+    await peer.until_closed(chance.uniform(0.5, 2))
+
+
+def _large() -> N_SET:
+    request = N_SET()
+    request.MessageID, request.RequestedSOPClassUID = 7, MPPS
+    request.RequestedSOPInstanceUID = load.INSTANCE
+    request.ModificationList = BytesIO(_DATA_SET.ljust(250_000, b"\0"))
+    return request
+
+
 async def connects(peer: Peer, chance: random.Random) -> None:
     """Connect again and again."""
     await peer.until_closed(0.05)
@@ -364,7 +382,19 @@ async def connects(peer: Peer, chance: random.Random) -> None:
 
 
 BAD = (
-    *(garbage, flood, half_pdu, silent, abort, lie, reset, leave, negotiation, connects),
+    *(
+        garbage,
+        flood,
+        half_pdu,
+        silent,
+        abort,
+        lie,
+        reset,
+        leave,
+        negotiation,
+        connects,
+        unfinished,
+    ),
     *FLOODS,
 )
 

@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 
 import bad_peers
@@ -423,6 +422,11 @@ def report(soak: Soak, done: dict[str, Any], options: argparse.Namespace) -> boo
             after - before <= options.growth * MIB,
             f"memory {before / MIB:.1f} -> {after / MIB:.1f} MiB; at most {options.growth:g} more",
         ),
+        (
+            max(attacked.sizes) - alone.sizes[-1] <= options.peak * MIB,
+            f"memory at most {max(attacked.sizes) / MIB:.1f} MiB; at most {options.peak:g} more "
+            f"than without bad peers",
+        ),
         (left == 0, f"{left} associations or connections left behind"),
     ]
     for is_well, text in marks:
@@ -441,10 +445,11 @@ def growth(sizes: list[int]) -> tuple[float, float]:
     Returns
     -------
     tuple of (float, float)
-        Medians: one of what was seen from a third to the middle, one of the last sixth.
+        The least that was seen from a third to the middle, and in the last sixth: what bad peers
+        hold for a while is bounded otherwise.
     """
     part = max(len(sizes) // 6, 1)
-    return median(sizes[2 * part : 3 * part]), median(sizes[-part:])
+    return min(sizes[2 * part : 3 * part]), min(sizes[-part:])
 
 
 def _quantile(values: "array[float]", part: float) -> float:
@@ -480,6 +485,12 @@ def main() -> None:
         type=float,
         default=8,
         help="MiB that the server may grow by once the bad peers have been there for a while",
+    )
+    parser.add_argument(
+        "--peak",
+        type=float,
+        default=4 * soak_server.SERVER_BYTES / MIB,
+        help="MiB that the server may have at any time beyond what it has without bad peers",
     )
     parser.add_argument(
         "--busy",

@@ -6,6 +6,7 @@ ends with that.
 """
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -20,6 +21,10 @@ from nset.demo import load
 ACSE_TIMEOUT = 4
 NETWORK_TIMEOUT = 5
 """Seconds: short, so that silent peers run into them in a short test, too."""
+
+SERVER_BYTES = 8 << 20
+DATA_SET_BYTES = 1 << 18
+"""Bytes that may wait, and that a data set may have: few, so that short tests come to them."""
 
 FAILURE = 0x0110
 
@@ -57,6 +62,7 @@ def plain(event: Any) -> tuple[int, None]:
 
 def main(kind: str) -> None:
     """Serve until the standard input ends."""
+    gc.freeze()  # as docs/scp.md advises
     ae = load.entity()
     ae.maximum_associations = 200
     ae.acse_timeout, ae.network_timeout = ACSE_TIMEOUT, NETWORK_TIMEOUT
@@ -67,6 +73,7 @@ def main(kind: str) -> None:
         block=False,
         evt_handlers=[(evt.EVT_N_SET, handler)],
         inline=kind == "inline",
+        limits=scp.Limits(server_bytes=SERVER_BYTES, data_set_bytes=DATA_SET_BYTES),
     )
     assert server is not None
     print(server.server_address[1], flush=True)

@@ -874,19 +874,24 @@ class Association(_StockAssociation):
             begins = not self._is_serving_reports
             self._is_serving_reports = True
         if begins:
-            self.submit(self._serve_reports)
+            self.submit(self._serve_report)
         self.hold_in_loop()
 
-    def _serve_reports(self) -> None:
-        """Serve N-EVENT-REPORTs one after the other, in one worker's thread."""
-        while True:
-            with self._reports_lock:
-                if not self._reports or self._is_over:
-                    self._is_serving_reports = False
-                    return
-                context_id, message = self._take_from(self._reports)
+    def _serve_report(self) -> None:
+        """Serve the next N-EVENT-REPORT in a worker's thread; the loop has its turn in between."""
+        with self._reports_lock:
+            if not self._reports or self._is_over:
+                self._is_serving_reports = False
+                return
+            context_id, message = self._take_from(self._reports)
+        try:
             self._try(partial(self._serve_request, message, context_id))
-            self.has_pumped()  # there may be room to read on
+        finally:
+            self._server.callbacks.call(self._report_served)
+
+    def _report_served(self) -> None:
+        self.submit(self._serve_report)
+        self._after_pump()  # there may be room to read on
 
     def answer(self, event: Any, service: Any, answer: Any) -> None:
         """Send a response that takes some thought; in a worker's thread."""

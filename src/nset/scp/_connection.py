@@ -238,14 +238,14 @@ class Connection(RequestPath, asyncio.Protocol):
         """Read again, in another turn of the loop, unless there is another reason not to."""
         if self.is_held and not self._will_read_on and not self.is_closed and self._may_read_on():
             self._will_read_on = True
-            self.loop.call_soon(self._read_on)
+            self._server.read_in_turn(self.read_on)
 
     read_later = go_on
 
     def _may_read_on(self) -> bool:
         return self._room is None and not self.assoc.has_backlog() and not self.memory.is_over_limit
 
-    def _read_on(self) -> None:
+    def read_on(self) -> None:
         """Read what is there already, and only then let more come."""
         self._will_read_on = False
         if not self.is_closed and self._may_read_on():

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -52,8 +53,9 @@ _LOOK = 1.0
 
 _MAX_THREADS = 1000
 
-# Connections that are taken in one turn of the loop; then those that there are have theirs.
-_AT_A_TURN = 32
+# Connections that are taken in one turn of the loop; then those that there are have theirs. One
+# takes 0.4 ms from beginning to end.
+_AT_A_TURN = 8
 
 # Seconds until connections are taken again when there were no descriptors.
 _RETRY = 0.1
@@ -115,6 +117,7 @@ class Server(AssociationServer):
         self.limits = limits or Limits()
         self.is_inline = inline
         self.counters = Counters()
+        self._turns: deque[Callable[[], None]] = deque()
         self.memory = ServerMemory(self.limits.bytes_for_server(), self._has_room)
         self.connections: set[Connection] = set()
         self.tasks: set[Any] = set()  # of handlers that wait, and of handshakes
@@ -337,6 +340,23 @@ class Server(AssociationServer):
         wanted = {context.abstract_syntax for context in requested}
         found = [supported[syntax] for syntax in wanted if syntax in supported]
         return found or contexts[:1]  # none at all would be another refusal
+
+    def read_in_turn(self, read_on: Callable[[], None]) -> None:
+        """Have a connection that was held read on; one in each turn of the loop, in their order.
+
+        However many have more to do than others wait for, those others wait for one of them.
+        """
+        self._turns.append(read_on)
+        if len(self._turns) == 1:
+            self.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        try:
+            self._turns[0]()
+        finally:
+            self._turns.popleft()
+            if self._turns:
+                self.loop.call_soon(self._next_turn)
 
     def _has_room(self) -> None:
         self.callbacks.call(self._read_on)

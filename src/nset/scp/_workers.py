@@ -55,6 +55,7 @@ class Workers:
         self._threads = 0
         self._submitted = 0
         self._started = 0
+        self._ended = 0
         self._is_watched = False
         self._is_closed = False
         self._is_short = False  # of threads, as the system gives no more
@@ -98,9 +99,14 @@ class Workers:
         self._loop.call_later(_PATIENCE, self._watch, self._submitted)
 
     def _watch(self, submitted: int) -> None:
-        """Add a thread if a job that was there at the last look still has none."""
+        """Add a thread if a job that was there at the last look still has none, and gets none.
+
+        A thread that has nothing to do takes it as soon as it runs: where the machine, or the GIL,
+        is what jobs wait for, more threads would make it worse.
+        """
         with self._lock:
-            waiting = submitted - self._started
+            busy = self._started - self._ended
+            waiting = submitted - self._started - (self._threads - busy)
             for _ in range(min(waiting, self.limit - self._threads)):
                 self._add_thread()
                 if self._is_short:
@@ -133,6 +139,8 @@ class Workers:
                 threading.excepthook(threading.ExceptHookArgs(failure))
                 del failure
             del job  # or it would live until the next one
+            with self._lock:
+                self._ended += 1
 
 
 class Callbacks:
