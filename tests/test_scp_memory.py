@@ -386,3 +386,18 @@ def test_who_keeps_an_association_finds_it_as_it_was(nset):
     assert assoc.dul.assoc.is_released
     assoc.abort()
     assoc.release()
+
+
+def test_what_is_being_served_counts_where_it_is_long(nset):
+    gate = Gate()
+    with (
+        accepting(nset, [(evt.EVT_N_SET, gate)], limits=limits(nset, server_bytes=MIB)) as server,
+        Peer(port(server), MPPS) as peer,
+    ):
+        peer.send(n_set(nset, 1, 2 * MIB, 16384))
+        until(lambda: any(connection.is_busy for connection in server.connections))
+        assert server.memory.waiting >= 2 * MIB
+        gate.opened.set()
+        assert peer.receive_message()[0].Status == 0x0000
+        assert server.memory.waiting == 0
+        peer.release()

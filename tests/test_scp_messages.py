@@ -184,3 +184,25 @@ def test_a_file_that_is_sent_in_pieces(nset, tmp_path, monkeypatch):
         assert set(statuses) == {0x0000}
         assert len(stored) == 3
         assoc.release()
+
+
+@pytest.mark.parametrize("pipelined", [40, 200])
+def test_a_handler_gets_its_response_also_from_behind_many_requests(nset, pipelined):
+    """More than may wait: what it waits for is read all the same."""
+    statuses = []
+
+    def handle(event):
+        if event.request.MessageID == 0:
+            status, _ = event.assoc.send_n_event_report(completed(), 1, MPPS, INSTANCE, msg_id=9)
+            statuses.append(status.get("Status"))
+        return 0x0000, None
+
+    handlers = [(evt.EVT_N_SET, handle)]
+    with accepting(nset, handlers) as server, Peer(port(server), MPPS) as peer:
+        peer.send(*(n_set_pdus(nset, number) for number in range(pipelined)))
+        assert peer.receive_message()[0].MessageID == 9
+        peer.send(one_pdu(response(9)))
+        for number in range(pipelined):
+            assert peer.receive_message()[0].MessageIDBeingRespondedTo == number
+        assert statuses == [0x0000]
+        peer.release()

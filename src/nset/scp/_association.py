@@ -32,7 +32,7 @@ from nset.pynetdicom import _negotiation, _provider
 from nset.pynetdicom._messages import remove_file
 from nset.scp._bindings import Bindings, rebound
 from nset.scp._counters import Tally
-from nset.scp._memory import MESSAGE_OVERHEAD
+from nset.scp._memory import ALLOWANCE, MESSAGE_OVERHEAD
 from nset.scp._n_set import failed, known_services, log_error, response_to, service_class
 from nset.scp._names import address_name
 from nset.scp._providers import DIMSEServiceProvider, DULServiceProvider
@@ -113,6 +113,7 @@ class _Checkpoint:
     def clear(self) -> None:
         self._assoc.may_wait()
         self._waiting.add(threading.get_ident())
+        self._assoc.has_pumped()  # too many requests may have kept it from reading
         if not self._assoc.is_established:  # any more
             self.set()
 
@@ -424,6 +425,8 @@ class Association(_StockAssociation):
     def go_on(self) -> None:
         """Go on with what waits; in the loop's thread."""
         self._connection.is_busy = False
+        if self._connection.memory.serving:
+            self._connection.memory.note("serving", 0)
         self.advance()
 
     def _try(self, step: Callable[[], None]) -> None:
@@ -582,6 +585,7 @@ class Association(_StockAssociation):
             self.abort_soon()
         elif self.is_working() or not self.is_established or self._connection.has_input():
             self.dul._idle_timer.start()
+            self._connection.go_on()
         else:
             self._idle = True
             self.advance()
@@ -774,10 +778,10 @@ class Association(_StockAssociation):
         self._connection.memory.queue(size)
         queue.append((context_id, message, size))
 
-    def _take_from(self, queue: list[Any]) -> tuple[int, Any]:
+    def _take_from(self, queue: list[Any]) -> tuple[int, Any, int]:
         context_id, message, size = queue.pop(0)
         self._connection.memory.queue(-size)
-        return context_id, message
+        return context_id, message, size
 
     def hold_in_loop(self) -> None:
         """Read no more where too much waits; from any thread."""
@@ -787,7 +791,8 @@ class Association(_StockAssociation):
             self._server.callbacks.call(self._hold_where_too_much_waits)
 
     def _hold_where_too_much_waits(self) -> None:
-        if self._pending_requests() >= self.limits.pending_requests:
+        # A thread that waits for the peer needs what is behind them.
+        if self._pending_requests() >= self.limits.pending_requests and not self.is_awaiting:
             self._connection.hold()
         self._connection.hold_over_limit()
 
@@ -804,7 +809,9 @@ class Association(_StockAssociation):
 
     def has_backlog(self) -> bool:
         """Tell whether too many requests wait for more to be read."""
-        return self._pending_requests() > self.limits.pending_requests // 2
+        return not self.is_awaiting and (
+            self._pending_requests() > self.limits.pending_requests // 2
+        )
 
     @property
     def is_awaiting(self) -> bool:
@@ -813,16 +820,22 @@ class Association(_StockAssociation):
 
     def _serve_next(self) -> None:
         """Serve the next message; in the loop's thread."""
-        context_id, message = self._take_from(self._connection.requests)
-        if self._connection.is_ending and self._sent_release:
+        connection = self._connection
+        context_id, message, size = self._take_from(connection.requests)
+        if connection.is_ending and self._sent_release:
             # It has crossed the A-RELEASE-RQ, and its peer may rather wait for an answer to it.
-            self._connection.call_later(_CROSSING, self._give_up_release)
+            connection.call_later(_CROSSING, self._give_up_release)
             return
         refusal = getattr(message, "_nset_refusal", None)
-        is_n_set = type(message) is N_SET and message.is_valid_request
-        if is_n_set and refusal is None and self._serve_n_set(message):
-            return
-        self._connection.is_busy = True
+        if type(message) is N_SET and message.is_valid_request and refusal is None:
+            connection.queued_size = size
+            is_served = self._serve_n_set(message)
+            connection.queued_size = 0
+            if is_served:
+                return
+        connection.is_busy = True
+        if size > ALLOWANCE:
+            connection.memory.note("serving", size)
         if refusal is not None and not self._sent_release:
             refuse = partial(_provider._refuse, self, message, context_id, refusal)
             self.do_in_worker(refuse)
@@ -883,7 +896,7 @@ class Association(_StockAssociation):
             if not self._reports or self._is_over:
                 self._is_serving_reports = False
                 return
-            context_id, message = self._take_from(self._reports)
+            context_id, message, _ = self._take_from(self._reports)
         try:
             self._try(partial(self._serve_request, message, context_id))
         finally:

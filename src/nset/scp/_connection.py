@@ -18,7 +18,7 @@ from nset._implementation import RequestPath
 from nset._pdu import PduError
 from nset.primitive import N_SET
 from nset.scp._association import messages_are_logged
-from nset.scp._memory import Memory
+from nset.scp._memory import ALLOWANCE, Memory
 from nset.scp._n_set import SetEvent, failed, is_awaitable, known_services
 from nset.scp._providers import CLOSED
 
@@ -41,7 +41,7 @@ _AWAITED = 1.0
 _DROPPED = 0x100000
 
 # In the outbox: what stands for a message that is sent piece by piece.
-_PIECES = b""
+_PIECES: Any = object()
 
 _A_ASSOCIATE_AC = 0x02
 
@@ -86,11 +86,13 @@ class Connection(RequestPath, asyncio.Protocol):
         self._server = server
         self._transport: Any = None
         self.is_connected = True
+        self.queued_size = 0  # of the request that is served next, where it has waited
         self._will_read_on = False
         self._room: threading.Event | None = None  # there while the peer takes less than is sent
         self._linger: asyncio.TimerHandle | None = None  # there once no more is to be sent
         self._lock = threading.Lock()  # guards that no message is sent behind a release or an abort
         self._takes_messages = True
+        self._is_aborting = self._is_to_finish = False
         self._message: list[bytes] | None = None  # PDUs of one that the state machine is sending
         self._pieces = threading.Lock()  # held while a message is sent piece by piece
 
@@ -224,6 +226,7 @@ class Connection(RequestPath, asyncio.Protocol):
         """Read no more where too much waits."""
         if self.memory.is_over_limit:
             self.hold()
+            self.go_on()  # where there has been room again before it was held
 
     def hold_from_start(self) -> None:
         """Do the same when the connection is made; what comes before the pause waits."""
@@ -268,6 +271,7 @@ class Connection(RequestPath, asyncio.Protocol):
     def call_in_worker(self, event: Any, service: Any) -> None:
         """Call a plain handler in a worker's thread."""
         self.began = time.monotonic()
+        self._note_serving()
         self._server.handlers.submit(partial(self._call, event, service))
 
     def _call(self, event: Any, service: Any) -> None:
@@ -276,11 +280,24 @@ class Connection(RequestPath, asyncio.Protocol):
             answer = function(event, *args)
         except BaseException as exc:
             answer = failed(exc)
-        self._server.callbacks.call(self.answer, event, service, answer)
+        self._server.callbacks.call(self._handled, event, service, answer)
+
+    def _handled(self, event: Any, service: Any, answer: Any) -> None:
+        if self.memory.serving:
+            self.memory.note("serving", 0)
+        self.answer(event, service, answer)
+
+    def _note_serving(self) -> None:
+        """Count a request while its handler takes its time, where it is a long one."""
+        size = self.queued_size or self.request_length
+        if size > ALLOWANCE:
+            self.memory.note("serving", size)
+            self.hold_over_limit()
 
     def answer_later(self, task: Any, event: Any, service: Any) -> None:
         """Answer when the task of a handler has ended."""
         self.began = time.monotonic()
+        self._note_serving()
         self._server.tasks.add(task)
         task.add_done_callback(partial(self._task_done, event, service))
 
@@ -290,7 +307,7 @@ class Connection(RequestPath, asyncio.Protocol):
             answer = task.result()
         except BaseException as exc:  # also where it was cancelled
             answer = failed(exc)
-        self.answer(event, service, answer)
+        self._handled(event, service, answer)
 
     def answer_slowly(self, event: Any, service: Any, answer: Any) -> None:
         """Send a response that takes some thought."""
@@ -359,19 +376,21 @@ class Connection(RequestPath, asyncio.Protocol):
                 if not self._takes_messages:
                     return
                 self.outbox.append(_PIECES)
+            self._in_loop(self._flush)  # what is before it leaves before the first piece
             try:
                 for pdu in pdus:
                     self.wait_for_room()
-                    if self.is_closed:
+                    if self.is_closed or self._is_aborting:
                         break
                     self._in_loop(partial(self._write, pdu))
             finally:
                 self._in_loop(self._end_pieces)
 
-    def stop_messages(self) -> None:
+    def stop_messages(self, *, aborts: bool) -> None:
         """Take no more messages: an A-RELEASE or A-ABORT is to be sent; from any thread."""
         with self._lock:
             self._takes_messages = self.is_transferring = False
+            self._is_aborting = aborts
 
     def send_quietly(self, data: bytes) -> None:
         """Send without an event; from any thread."""
@@ -391,6 +410,8 @@ class Connection(RequestPath, asyncio.Protocol):
         if self.outbox:  # else the connection has been closed
             self.outbox.pop(0)
             self._flush()
+            if self._is_to_finish:
+                self._finish_soon()
 
     def _write(self, data: bytes) -> None:
         if self.is_connected and self._linger is None:
@@ -426,6 +447,9 @@ class Connection(RequestPath, asyncio.Protocol):
         self._in_loop(self._finish_soon)
 
     def _finish_soon(self) -> None:
+        if self.outbox and self.outbox[0] is _PIECES:  # behind which the last PDU waits
+            self._is_to_finish = True
+            return
         self.loop.call_soon(self._finish)  # what has come already is looked at first
 
     def _finish(self) -> None:

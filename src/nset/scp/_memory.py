@@ -17,8 +17,8 @@ class ServerMemory:
     Parameters
     ----------
     limit : int
-        Most of them, and one message that may come to its end nevertheless: without that, several
-        that have begun might wait for each other.
+        Most of them. Beyond it one association at a time may finish its message, so that messages
+        that have begun do not wait for each other.
     has_room : callable
         Called, in any thread, once there is room again where there was none.
 
@@ -68,7 +68,16 @@ class Memory:
         Most of them, or one message where that is more.
     """
 
-    __slots__ = ("_is_closed", "_limit", "_server", "incomplete", "queued", "receiving", "unsent")
+    __slots__ = (
+        "_is_closed",
+        "_limit",
+        "_server",
+        "incomplete",
+        "queued",
+        "receiving",
+        "serving",
+        "unsent",
+    )
 
     def __init__(self, server: ServerMemory, limit: int) -> None:
         self._server = server
@@ -76,13 +85,14 @@ class Memory:
         self._is_closed = False
         self.incomplete = 0  # has come, and is not read as a message
         self.receiving = 0  # of a message that the slow path puts together
+        self.serving = 0  # of a long request that is being served
         self.queued = 0  # of requests that wait to be served, and responses to be taken
         self.unsent = 0  # of what the peer does not take
 
     @property
     def waiting(self) -> int:
         """All of them."""
-        return self.incomplete + self.receiving + self.queued + self.unsent
+        return self.incomplete + self.receiving + self.serving + self.queued + self.unsent
 
     @property
     def is_over_limit(self) -> bool:
@@ -94,7 +104,7 @@ class Memory:
         server = self._server
         if server.is_full and waiting > ALLOWANCE and not server.favours(self):
             return True
-        return waiting > self._limit and self.queued + self.unsent > 0
+        return waiting > self._limit and self.serving + self.queued + self.unsent > 0
 
     def queue(self, size: int) -> None:
         """Count what is put into a queue, or taken from it where it is negative."""
@@ -117,5 +127,5 @@ class Memory:
             if not self._is_closed:
                 self._is_closed = True
                 waiting = self.waiting
-                self.incomplete = self.receiving = self.queued = self.unsent = 0
+                self.incomplete = self.receiving = self.serving = self.queued = self.unsent = 0
                 self._server.change(self, -waiting)

@@ -296,7 +296,9 @@ class DULServiceProvider(_StockDUL):
         elif isinstance(pdu, A_ASSOCIATE_RJ):
             assoc.note_rejection(pdu.result, pdu.source, pdu.reason_diagnostic)
         if isinstance(pdu, (A_RELEASE_RQ, A_RELEASE_RP, A_ABORT_RQ)):
-            self.socket.stop_messages()  # none is sent behind a release or an abort
+            self.socket.stop_messages(
+                aborts=isinstance(pdu, A_ABORT_RQ)
+            )  # none is sent behind a release or an abort
         super()._send(pdu)
 
     def _break_down(self, exc: BaseException) -> None:
@@ -370,6 +372,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         self._received = 0  # bytes of the message's data set
         self._commanded = 0  # and of its command set
         self._empty_fragments = 0
+        self._unexpected = 0
         self._nset_refused: int | None = None  # the context of a data set that is passed over
 
     def get_msg(self, block: bool = False) -> Any:
@@ -501,7 +504,16 @@ class DIMSEServiceProvider(_StockDIMSE):
         elif self._expects(primitive):
             assoc.response_came(context_id, primitive, size)
         else:
-            _ASSOC_LOGGER.warning("Received unexpected %s service message", primitive.msg_type)
+            self._drop_unexpected(primitive)
+
+    def _drop_unexpected(self, response: Any) -> None:
+        """Drop a response to nothing that was asked; the log tells of the first ones."""
+        self._unexpected += 1
+        if self._unexpected <= _rules.MAX_TOLD:
+            _ASSOC_LOGGER.warning("Received unexpected %s service message", response.msg_type)
+        elif self._unexpected == _rules.MAX_TOLD + 1:
+            assoc: Any = self.assoc
+            _LOGGER.warning("And more of such from %s, which are not logged", assoc.peer_name())
 
     def _receives_no_more(self) -> None:
         self.message = None
@@ -514,7 +526,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         self._received += len(data) - 1
         if self._received <= limit:
             return True
-        message_id = self._request_id()
+        message_id = self._request_id(self.message)
         _messages.remove_file(self.message)
         self._receives_no_more()
         fault = _pdu.data_set_too_long(limit, message_id)
@@ -533,13 +545,14 @@ class DIMSEServiceProvider(_StockDIMSE):
         tuple of (int or None, int) or None
             The Message ID where that is known, and how many bytes have come; None between messages.
         """
-        if self.message is None:
+        message = self.message  # which a worker may have come to the end of
+        if message is None:
             return None
-        return self._request_id(), self._commanded + self._received
+        return self._request_id(message), self._commanded + self._received
 
-    def _request_id(self) -> int | None:
+    def _request_id(self, message: Any) -> int | None:
         """Look for the Message ID of an N-SET request, and say nothing of what else is there."""
-        encoded = vars(self.message).get("_nset_encoded")
+        encoded = vars(message).get("_nset_encoded")
         if encoded is None:
             return None
         elements, _ = examine(encoded)

@@ -545,7 +545,7 @@ class Server(AssociationServer):
         # In short waits, since a second call may bring the deadline forward.
         while self._associations and (left := self.deadline - time.monotonic()) > 0:
             self._stopped.clear()
-            seconds = min(self._quiet / _LOOKS, left, 0.1)
+            seconds = max(min(self._quiet / _LOOKS, left, 0.1), 0.01)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), seconds)
             for assoc in list(self._associations):
@@ -553,7 +553,7 @@ class Server(AssociationServer):
                 looks = quiet_looks[assoc] = (
                     quiet_looks.get(assoc, 0) + 1 if assoc.is_quiet() else 0
                 )
-                if looks * seconds >= self._quiet and not assoc.is_ending:
+                if looks and looks * seconds >= self._quiet and not assoc.is_ending:
                     assoc.end_soon()
         if active := self.active_associations:
             _LOGGER.warning(
