@@ -405,6 +405,27 @@ def test_who_begins_to_ask_when_the_loop_has_ended(integration):
         server.shutdown()
 
 
+@pytest.mark.parametrize("end", ["abort", "release"])
+@pytest.mark.parametrize("side", ["acceptor", "requestor"])
+@pytest.mark.parametrize("use", ["dropped", "never iterated", "kept"])
+def test_an_end_behind_responses_that_nobody_takes(integration, use, side, end):
+    """A generator that is not used up does not keep the association's loop from the end."""
+    find = [(evt.EVT_C_FIND, patients)]
+    sides = both_sides(find, FIND, ECHO, own_handlers=find, is_released=False)
+    with sides as (scu, acceptor):
+        asker, peer = (scu, acceptor) if side == "requestor" else (acceptor, scu)
+        responses = asker.send_c_find(query(), FIND, msg_id=1)
+        if use == "kept":
+            next(responses)
+        elif use == "dropped":
+            del responses
+        assert asker.send_c_echo(2).Status == 0x0000
+        in_threads(getattr(peer, end))
+        asker.join(TIMEOUT)
+        assert not asker.is_alive()
+        assert asker.is_aborted if end == "abort" else asker.is_released and peer.is_released
+
+
 @pytest.mark.parametrize(
     ("kind", "end"),
     [

@@ -16,7 +16,7 @@ from typing import Any, Final
 from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE, C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import TRANSITION_TABLE
-from pynetdicom.pdu_primitives import A_RELEASE
+from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, A_RELEASE
 
 from nset.pynetdicom._messages import remove_file
 from nset.pynetdicom._provider import _peer
@@ -33,6 +33,9 @@ _OVER: Final = ("Sta1", "Sta13")
 
 # Seconds in which a peer has taken nothing, and is not waited for any longer.
 _STALLED: Final = 1.0
+
+# Seconds after which the loop looks up, while anybody asks, whether the association is at its end.
+_LOOK_UP: Final = 0.05
 
 _NONE: Final[_Item] = (None, None)
 
@@ -78,6 +81,7 @@ class Messages(Queue[_Item]):
         super().__init__()
         self._assoc, self._ring = assoc, ring
         self._askers: dict[Any, list[_Question]] = {}  # guarded by self.mutex
+        self._idle: set[Any] = set()  # generators in which nobody waits for the next response
         self._local = threading.local()
         self._has_ended = False
 
@@ -124,23 +128,30 @@ class Messages(Queue[_Item]):
         asker = object()
         with self.mutex:
             self._askers[asker] = self._askers.pop(self._asker(), [])
-        return self._each(responses, asker)
+        each = self._each(responses, asker)
+        next(each)  # one that has not begun would not say when it is dropped
+        return each
 
     def _each(self, responses: Iterator[Any], asker: object) -> Iterator[Any]:
         try:
+            self._idle.add(asker)
+            yield None
             while True:
                 outer = getattr(self._local, "asker", None)
                 self._local.asker = asker
+                self._idle.discard(asker)
                 try:
                     response = next(responses)
                 except StopIteration:
                     return
                 finally:
                     self._local.asker = outer
+                    self._idle.add(asker)
                 yield response
         finally:
             with self.mutex:
                 self._askers.pop(asker, None)
+                self._idle.discard(asker)
                 self.not_empty.notify_all()
 
     def take(self, timeout: float | None) -> _Item:
@@ -192,7 +203,7 @@ class Messages(Queue[_Item]):
             return sum(message is not None and _is_request(message) for _, message in self.queue)
 
     def wait_for_request(self) -> _Item | None:
-        """Wait for a request while anybody asks; None where nobody does any more."""
+        """Wait for a request while anybody asks; None where nobody does, or the end has come."""
         if not self._askers:
             return None
         with self.mutex:
@@ -200,8 +211,20 @@ class Messages(Queue[_Item]):
                 found = self._pick(self._is_for_loop)
                 if found is not None:
                     return found
-                self.not_empty.wait()
+                if self._is_at_end():
+                    break
+                self.not_empty.wait(_LOOK_UP)
         return None
+
+    def _is_at_end(self) -> bool:
+        """Tell whether there is an end for the loop to take, and no thread that waits for it."""
+        assoc = self._assoc
+        if assoc._kill:
+            return True
+        if not self._askers.keys() <= self._idle:
+            return False
+        next_primitive = assoc.dul.peek_next_pdu()
+        return assoc._sent_abort or isinstance(next_primitive, (A_ABORT, A_P_ABORT, A_RELEASE))
 
 
 def _take(questions: list[_Question], message: Any) -> bool:
@@ -227,8 +250,9 @@ def _is_request(message: Any) -> bool:
 class Checkpoint:
     """Where the association's loop stops while a program asks; stands in for a `threading.Event`.
 
-    The loop takes no release, abort or timeout then, and goes on serving requests: two threads
-    that ask by turns would else leave it no time to.
+    The loop takes no timeout then, nor a release or an abort unless all that asks are generators
+    that nobody waits in; and it goes on serving requests: two threads that ask by turns would else
+    leave it no time to.
 
     Parameters
     ----------
