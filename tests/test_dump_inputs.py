@@ -63,7 +63,7 @@ def found(capture_of_text):
     "name",
     [
         *("xxd.txt", "xxd-a.txt", "xxd-g1-c24.txt", "xxd-g4-u.txt", "xxd-d.txt", "xxd-p.txt"),
-        *("xxd-i.c", "hexdump-C.txt", "hexdump.txt", "od-x1z.txt", "od-x1.txt", "od-x.txt"),
+        *("xxd-i.txt", "hexdump-C.txt", "hexdump.txt", "od-x1z.txt", "od-x1.txt", "od-x.txt"),
     ],
 )
 def test_dumps_by_tools(found, run, name):
