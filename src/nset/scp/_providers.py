@@ -310,7 +310,7 @@ class DULServiceProvider(_StockDUL):
         pdu = A_ABORT_RQ()
         pdu.source = _PROVIDER
         pdu.reason_diagnostic = self.fault
-        self.socket.stop_messages()
+        self.socket.stop_messages(aborts=True)
         self.socket.send_quietly(pdu.encode())  # it may be who listens that has failed
         self.socket.finish()
         self.end(A_P_ABORT())
