@@ -6,6 +6,7 @@ import importlib
 import logging
 import socket
 import struct
+import sysconfig
 import threading
 import time
 import weakref
@@ -328,6 +329,10 @@ def no_collector():
     gc.enable()
 
 
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="without the GIL CPython defers what another thread lets go of, some of it for good",
+)
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("kind", ["plain", "async", "inline"])
 @pytest.mark.parametrize("observed", [False, True], ids=["short", "observed"])

@@ -285,6 +285,7 @@ class Connection(RequestPath, asyncio.Protocol):
     def _handled(self, event: Any, service: Any, answer: Any) -> None:
         if self.memory.serving:
             self.memory.note("serving", 0)
+            self.go_on()
         self.answer(event, service, answer)
 
     def _note_serving(self) -> None:
