@@ -442,9 +442,7 @@ class Association(_StockAssociation):
     def _next_step(self) -> Callable[[], None] | None:
         if self._is_over:
             return None
-        if (
-            self.is_awaiting
-        ):  # what answers goes by Message ID; all but requests may be for who waits
+        if self.is_awaiting:  # a thread, for a response or for the peer's release or abort
             return self._serve_next if self.is_established and self._connection.requests else None
         first = next(iter(self.dul.to_user_queue.queue), None)  # a program may take it meanwhile
         if self._kill:

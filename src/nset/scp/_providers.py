@@ -141,9 +141,7 @@ class DULServiceProvider(_StockDUL):
         return self._kill_thread
 
     def _artim_expired(self) -> None:
-        if (
-            self.socket.has_input()
-        ):  # where the process has stood still, it is to be looked at first
+        if self.socket.has_input():  # as where the process has stood still: it comes first
             self.socket.loop.call_later(_LOOK_AGAIN, self._expire, self.state)
         else:
             self._expire(self.state)
@@ -296,9 +294,8 @@ class DULServiceProvider(_StockDUL):
         elif isinstance(pdu, A_ASSOCIATE_RJ):
             assoc.note_rejection(pdu.result, pdu.source, pdu.reason_diagnostic)
         if isinstance(pdu, (A_RELEASE_RQ, A_RELEASE_RP, A_ABORT_RQ)):
-            self.socket.stop_messages(
-                aborts=isinstance(pdu, A_ABORT_RQ)
-            )  # none is sent behind a release or an abort
+            # No message is sent behind a release or an abort.
+            self.socket.stop_messages(aborts=isinstance(pdu, A_ABORT_RQ))
         super()._send(pdu)
 
     def _break_down(self, exc: BaseException) -> None:
