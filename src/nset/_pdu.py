@@ -9,6 +9,7 @@ from nset._command_set import CommandSetError
 _LOGGER = logging.getLogger("nset")
 
 ASSOCIATE_RQ = 0x01
+ASSOCIATE_AC = 0x02
 P_DATA_TF = 0x04
 ABORT = LAST_PDU_TYPE = 0x07
 """PDU types are 01H to 07H (PS3.8 Section 9.3.1)."""

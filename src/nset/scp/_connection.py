@@ -43,8 +43,6 @@ _DROPPED = 0x100000
 # In the outbox: what stands for a message that is sent piece by piece.
 _PIECES: Any = object()
 
-_A_ASSOCIATE_AC = 0x02
-
 
 class Connection(RequestPath, asyncio.Protocol):
     """The protocol of a connection, and what pynetdicom takes for its socket.
@@ -331,7 +329,7 @@ class Connection(RequestPath, asyncio.Protocol):
         """Send a PDU of the state machine's."""
         if self._message is not None:
             self._message.append(data)
-        elif data[0] == _A_ASSOCIATE_AC:
+        elif data[0] == _pdu.ASSOCIATE_AC:
             self._accept(data)
         else:
             self.send_quietly(data)
