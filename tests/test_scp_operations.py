@@ -316,7 +316,7 @@ def test_a_handler_that_hangs_for_a_peer_that_has_gone(nset, monkeypatch, caplog
                     peer.send(echo() if kind == "C-ECHO" else n_set_pdus(nset, number))
                     until(lambda number=number: len(begun) == number)
             until(lambda: server.counts.open_connections == 0)
-            assert server.active_associations == ae.active_associations == []
+            until(lambda: server.active_associations == ae.active_associations == [])
             peers = [Peer(port(server), MPPS) for _ in range(3)]
             for peer in peers:
                 peer.send(n_set_pdus(nset, 7))

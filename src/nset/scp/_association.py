@@ -97,6 +97,11 @@ class _ACSE(ACSE):
         finally:
             acceptor._is_negotiating = False
 
+    def send_accept(self) -> None:
+        assoc: Any = self.assoc
+        assoc.prepare_connection()  # before the peer knows that it may send
+        super().send_accept()
+
 
 class _Checkpoint:
     """What stops an association from taking what a thread waits for itself."""
@@ -478,10 +483,6 @@ class Association(_StockAssociation):
         if not self.is_aborted and not self.is_rejected:
             self.acse.negotiate_association()
         if self.is_established:
-            self._connection.peer_length = self.requestor.maximum_length or 0
-            self._connection.contexts = self._accepted_cx
-            if self.acceptor._common_ext:  # which may name other service classes
-                self._connection.services = {}
             self.count("associations")
             _NSET_LOGGER.info(
                 "Accepted the association with %s: %d of %d presentation contexts",
@@ -492,6 +493,13 @@ class Association(_StockAssociation):
             self.dul._idle_timer.start()
         else:
             self._kill = True
+
+    def prepare_connection(self) -> None:
+        """Tell the connection what has been negotiated."""
+        self._connection.peer_length = self.requestor.maximum_length or 0
+        self._connection.contexts = self._accepted_cx
+        if self.acceptor._common_ext:  # which may name other service classes
+            self._connection.services = {}
 
     def _aborted(self) -> None:
         self._note_abort(self.dul.peek_next_pdu())
