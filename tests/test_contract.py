@@ -1109,11 +1109,11 @@ TESTED_ELSEWHERE = {
     "A data set that is not announced",
     "Fragments in another presentation context",
     "Status categories",
-    "What is told of them",
+    "Log records of decoding",
     "Error Comment",
     "Escapes in the log",
     "Shared UIDs",
-    "Functions by class",
+    "singledispatch",
 }
 
 
