@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import pytest
 from associations import INSTANCE, MPPS, fields
 from command_sets import command_set, element, joined
-from conftest import IMPLEMENTATIONS, loaded
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from implementations import IMPLEMENTATIONS, loaded
 from pynetdicom import build_context
 from raw_peer import COMMAND, LAST, P_DATA_TF, p_data, pdu
 from values import Contrary, Lazy, Posing

@@ -6,13 +6,13 @@ import logging
 import re
 import threading
 import tracemalloc
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from dicom_streams import ABORT, CLIENT, MPPS, SERVER, ethernet, request, segment
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import DATA
 from pydicom import Dataset
 from pynetdicom import AE, evt
 from pynetdicom._handlers import debug_data
@@ -20,8 +20,8 @@ from test_dump import ECHO, REQUEST, WHOLE, p_data
 
 quick = settings(derandomize=True, database=None, deadline=None, max_examples=300)
 
-DATA = Path(__file__).parent / "data" / "dump"
-REPORT = (DATA / "report.bin").read_bytes()
+CAPTURES = DATA / "dump"
+REPORT = (CAPTURES / "report.bin").read_bytes()
 STREAM = request() + WHOLE + ABORT
 
 
@@ -68,13 +68,13 @@ def found(capture_of_text):
 )
 def test_dumps_by_tools(found, run, name):
     """By xxd, hexdump and od themselves: `*` among them, and characters that look like digits."""
-    text = (DATA / name).read_bytes()
+    text = (CAPTURES / name).read_bytes()
     assert found(text) == [REPORT]
     assert found(text.replace(b"\n", b"\r\n")) == [REPORT]
     if not name.endswith(("-p.txt", "-i.txt")):
         assert found(b"> " + text.replace(b"\n", b"\n> ")) == [REPORT]
         assert found(b"Here it is:\n\n" + text + b"\nRegards, 42 face 17\n") == [REPORT]
-    result = run(str(DATA / name))
+    result = run(str(CAPTURES / name))
     assert (result.exit_code, result.stderr) == (0, "")
     assert (
         "CommentsOnThePerformedProcedureStep  ST  dead beef 0123 4567 89ab cdef\n" in result.stdout
@@ -108,7 +108,7 @@ def test_follow_tcp_stream(found, run):
     text += wireshark(STREAM[50:], start=50, offset="{:08X}  ")
     text += wireshark(WHOLE[20:], start=20, offset="{:08X}  ", indent="    ")
     assert found(text) == [STREAM, WHOLE]
-    document = json.loads(run("--json", str(DATA / "tshark-follow.txt")).stdout)
+    document = json.loads(run("--json", str(CAPTURES / "tshark-follow.txt")).stdout)
     first, second = document["streams"]
     assert re.fullmatch(r"127\.0\.0\.1:\d+ -> 127\.0\.0\.1:11199", first["name"])
     assert second["name"] == " -> ".join(first["name"].split(" -> ")[::-1])
@@ -320,7 +320,7 @@ def test_anything(capture_of_text, undecodable):
 
 @pytest.mark.parametrize("name", ["pynetdicom.log", "pynetdicom-with-times.log"])
 def test_logs_of_pynetdicom(run, name):
-    document = json.loads(run("--json", str(DATA / name)).stdout)
+    document = json.loads(run("--json", str(CAPTURES / name)).stdout)
     assert document["source"] == "a log of pynetdicom"
     assert document["notes"] == []
     assert document["violation_count"] == 0
@@ -400,7 +400,7 @@ def test_a_log_with_lines_of_others_in_a_pdu(found, capture_of_text):
 
 
 def test_logs_of_dcmtk(run, capture_of_text):
-    result = run("--json", str(DATA / "dcmtk.log"))
+    result = run("--json", str(CAPTURES / "dcmtk.log"))
     assert result.exit_code == 0
     document = json.loads(result.stdout)
     assert document["source"] == "a log of DCMTK"
@@ -409,7 +409,7 @@ def test_logs_of_dcmtk(run, capture_of_text):
     ]
     (acceptance,) = document["other_pdus"]
     assert acceptance["details"]["calling_ae_title"] == "ECHOSCU"
-    text = (DATA / "dcmtk.log").read_bytes()
+    text = (CAPTURES / "dcmtk.log").read_bytes()
     for end in (text.index(b"D:   50  00  00"), text.index(b"50  00  00")):
         note = capture_of_text(text[:end]).notes[0]
         assert re.fullmatch(r"a PDU is not whole: 128 of 194 bytes, up to line 4\d", note)
@@ -431,7 +431,7 @@ def test_logs_of_dcmtk(run, capture_of_text):
     ],
 )
 def test_logs_without_bytes(run, name, words):
-    result = run(str(DATA / name))
+    result = run(str(CAPTURES / name))
     assert result.exit_code == 2
     assert f"Error: {words}" in result.stderr
 

@@ -16,13 +16,14 @@ from click.testing import CliRunner
 from command_sets import element, explicit
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import DOCS
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.tests import encoded_dimse_msg, encoded_dimse_n_msg, encoded_pdu_items
 
 quick = settings(derandomize=True, database=None, deadline=None, max_examples=300)
 
-DOCS = Path(__file__).parent.parent / "docs" / "dump.md"
+PAGE = DOCS / "dump.md"
 MPPS = "1.2.840.10008.3.1.2.3.3"
 DATA_SET = bytes.fromhex("4000520243530a00") + b"COMPLETED "
 
@@ -915,7 +916,7 @@ def test_without_rich(nset):
 
 
 def test_docs_show_what_is_printed(run, tmp_path, monkeypatch):
-    text = DOCS.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     (capture,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
     (command, output) = re.findall(r"```console\n\$ (.*?)\n(.*?)```", text, re.DOTALL)[0]
     monkeypatch.chdir(tmp_path)
@@ -928,7 +929,7 @@ def test_docs_show_what_is_printed(run, tmp_path, monkeypatch):
 def test_docs_name_the_limits_and_keys(nset, run):
     module = importlib.import_module("nset.dump")
     limits = importlib.import_module("nset.dump._limits")
-    text = DOCS.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     assert f"{module.MAX_INPUT // 2**20} MiB" in text
     assert f"{module.MAX_ENTRIES:,} PDUs" in text
     assert f"{limits.MAX_SEGMENTS:,} TCP segments" in text

@@ -13,12 +13,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext, suppress
-from pathlib import Path
 
 import pytest
 from acceptors import accepting, entity, n_set_pdus, n_set_request, one_pdu, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed
 from command_sets import joined
+from paths import SUPPORT
 from pydicom import Dataset
 from pynetdicom import evt
 from pynetdicom.sop_class import Verification
@@ -336,7 +336,7 @@ def storing(nset, kind, path):
     """Run a server that stores what it is asked; give its process and its port."""
     command = [
         sys.executable,
-        str(Path(__file__).with_name("storing_acceptor.py")),
+        str(SUPPORT / "storing_acceptor.py"),
         kind,
         str(path),
     ]
@@ -762,7 +762,7 @@ def in_foreground(nset, system):
     environment = {
         **os.environ,
         "NSET_IMPLEMENTATION": nset.IMPLEMENTATION,
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": str(SUPPORT),
     }
     command = [sys.executable, "-c", SCRIPT, system]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:

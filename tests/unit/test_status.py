@@ -2,10 +2,10 @@
 
 import doctest
 import enum
-import pathlib
 
 import pynetdicom.status
 import pytest
+from paths import DOCS
 from pydicom.uid import UID
 from pynetdicom.sop_class import uid_to_service_class
 from values import Contrary, Lazy, Posing
@@ -203,7 +203,7 @@ def test_a_row_cannot_be_changed(nset):
 
 
 def test_examples_of_the_page(nset):
-    page = pathlib.Path(__file__).parent.parent / "docs" / "status.md"
+    page = DOCS / "status.md"
     result = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert result.attempted > 5
     assert result.failed == 0

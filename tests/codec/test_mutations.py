@@ -8,7 +8,7 @@ import warnings
 from io import BytesIO
 
 from command_sets import TAGS, golden, upstream
-from conftest import IMPLEMENTATIONS, loaded
+from implementations import IMPLEMENTATIONS, loaded
 from violations import CASES, explicit_vr
 
 

@@ -16,7 +16,22 @@ from typing import Any, NamedTuple
 import pytest
 from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed, encoded
+from bad_requests import ABORTED, CLASSES, OTHER_EVENTS, REFUSED, SERVED, STRAY, others
+from bad_statuses import optional_elements, status_dataset, statuses
+from bad_statuses import quiet as about_values
 from command_sets import element, joined
+from n_set_requests import (
+    AFFECTED,
+    OTHER_INSTANCE,
+    TOO_LONG,
+    cut,
+    message,
+    pdvs,
+    request,
+    uid,
+    with_class,
+    with_instance,
+)
 from pydicom.dataset import Dataset
 from pynetdicom import _config, evt, sop_class
 from pynetdicom.dsutils import decode
@@ -24,29 +39,6 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import TRANSITION_TABLE
 from pynetdicom.tests import encoded_pdu_items
 from raw_peer import ABORT, AE_TITLE, COMMAND, LAST, P_DATA_TF, Pdu, Peer, associate_rq, p_data, pdu
-from test_install_faults import (
-    ABORTED,
-    AFFECTED,
-    CLASSES,
-    OTHER_EVENTS,
-    OTHER_INSTANCE,
-    REFUSED,
-    SERVED,
-    STRAY,
-    TOO_LONG,
-    cut,
-    message,
-    optional_elements,
-    others,
-    pdvs,
-    request,
-    status_dataset,
-    statuses,
-    uid,
-    with_class,
-    with_instance,
-)
-from test_install_faults import quiet as about_values
 
 ECHO = sop_class.Verification
 DATA = encoded(completed()).getvalue()

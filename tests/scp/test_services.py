@@ -23,7 +23,7 @@ import services
 from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed, serving
 from certificates import client_context, make_certificate, server_context
-from conftest import IMPLEMENTATIONS, loaded
+from implementations import IMPLEMENTATIONS, loaded
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import _config, build_context, build_role, dimse_messages, dimse_primitives, evt
 from raw_peer import ABORT, RELEASE_RP, RELEASE_RQ, Peer, associate_rq, pdu

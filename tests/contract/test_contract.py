@@ -7,7 +7,6 @@ import copy
 import gc
 import inspect
 import logging
-import pathlib
 import pickle
 import pydoc
 import re
@@ -21,14 +20,15 @@ from typing import Generic, TypeVar
 from unittest import mock
 
 import pytest
-from conftest import IMPLEMENTATIONS, loaded
+from implementations import IMPLEMENTATIONS, loaded
 from outcome import CONSTANTS, FIELDS, PROPERTIES, attempt, recording, shape, state, unlike
+from paths import DOCS
 from pydicom.uid import UID
 from pynetdicom import dimse_primitives
 from values import NONCONFORMANT_UIDS, OUT_OF_RANGE, VALUES, WRONG_UIDS, full
 
 STOCK = dimse_primitives.N_SET
-PAGE = pathlib.Path(__file__).parent.parent / "docs" / "differences.md"
+PAGE = DOCS / "differences.md"
 
 twins = pytest.mark.parametrize("twin", IMPLEMENTATIONS)
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pynetdicom
 import pytest
-from conftest import IMPLEMENTATIONS
+from implementations import IMPLEMENTATIONS
 
 pytestmark = pytest.mark.upstream
 

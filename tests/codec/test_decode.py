@@ -21,9 +21,9 @@ from command_sets import (
     stock_decode,
     upstream,
 )
-from conftest import IMPLEMENTATIONS, loaded
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from implementations import IMPLEMENTATIONS, loaded
 from outcome import Outcome, attempt, shape, state, unlike
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag

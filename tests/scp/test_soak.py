@@ -3,10 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from conftest import IMPLEMENTATIONS
+from implementations import IMPLEMENTATIONS
+from paths import REPOSITORY
 
 SECONDS = 30
 FLOOR = 20
@@ -15,7 +15,7 @@ FLOOR = 20
 BUSY = 0.15
 """Other tests run beside this one: where they take more of the server's time, p99 is theirs."""
 
-SOAK = Path(__file__).parents[1] / "benchmarks" / "soak.py"
+SOAK = REPOSITORY / "benchmarks" / "soak.py"
 
 
 @pytest.mark.soak

@@ -22,7 +22,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import evt, sop_class
 
 MODULES = Path(os.environ.get("NSET_PEERS", Path.home() / ".cache" / "nset-peers")) / "node_modules"
-N_SET_JS = Path(__file__).parent / "peers" / "n_set.js"
+N_SET_JS = Path(__file__).with_name("n_set.js")
 # pynetdicom installs programs of its own by the names of DCMTK's.
 OTHERS = os.pathsep.join(
     path for path in os.environ["PATH"].split(os.pathsep) if not path.startswith(sys.prefix)

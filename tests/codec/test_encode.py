@@ -17,7 +17,7 @@ from command_sets import (
     stock_primitive,
     upstream,
 )
-from conftest import IMPLEMENTATIONS, loaded
+from implementations import IMPLEMENTATIONS, loaded
 from outcome import attempt, recording, shape
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag

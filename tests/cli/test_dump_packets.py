@@ -7,7 +7,6 @@ import re
 import struct
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -33,13 +32,14 @@ from dicom_streams import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import DATA
 from pydicom import Dataset
 from test_dump import ECHO, p_data, pdu, pdv, texts
 from test_dump import request as n_set
 
 quick = settings(derandomize=True, database=None, deadline=None, max_examples=200)
 
-DATA = Path(__file__).parent / "data" / "dump"
+CAPTURES = DATA / "dump"
 REPORT = Dataset()
 REPORT.PerformedProcedureStepStatus = "COMPLETED"
 DATA_SET = encoded(REPORT, "1.2.840.10008.1.2")
@@ -426,7 +426,7 @@ def run(nset):
 @pytest.mark.parametrize("name", ["lo.pcap", "any.pcap", "tcpdump-X.txt"])
 def test_captures_by_tcpdump(run, name):
     """Of a modality of pynetdicom's that reports to a server of pynetdicom's."""
-    result = run("--json", str(DATA / name))
+    result = run("--json", str(CAPTURES / name))
     assert result.exit_code == 0
     document = json.loads(result.stdout)
     sent, received = document["streams"]
@@ -452,7 +452,7 @@ def test_captures_by_tcpdump(run, name):
 
 
 def test_what_is_printed_of_a_capture(run):
-    output = run(str(DATA / "lo.pcap")).stdout
+    output = run(str(CAPTURES / "lo.pcap")).stdout
     assert re.match(r"1134 bytes in 2 streams, from a pcap file\n\n127\.0\.0\.1:\d+ -> ", output)
     assert "  Presentation context 1: 0 (acceptance): 1.2.840.10008.1.2 (Implicit VR L" in output
     assert "  Called AE title: MPPS\n" in output
@@ -462,8 +462,8 @@ def test_what_is_printed_of_a_capture(run):
 
 
 def test_a_capture_that_stands_in_a_text_or_comes_by_a_pipe(run):
-    data = (DATA / "lo.pcap").read_bytes()
-    expected = run(str(DATA / "lo.pcap")).stdout
+    data = (CAPTURES / "lo.pcap").read_bytes()
+    expected = run(str(CAPTURES / "lo.pcap")).stdout
     assert run("-", input=data).stdout == expected
     assert run(data.hex()).stdout == expected
 
@@ -496,7 +496,7 @@ def test_without_dpkt(nset):
         return subprocess.run(command, capture_output=True, timeout=60)
 
     assert spawn(p_data(3, ECHO).hex()).returncode == 0
-    ran = spawn(str(DATA / "lo.pcap"))
+    ran = spawn(str(CAPTURES / "lo.pcap"))
     assert ran.returncode == 2
     assert b"a file of packets needs dpkt: pip install 'nset[cli]'" in ran.stderr
 

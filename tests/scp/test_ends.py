@@ -12,12 +12,12 @@ import time
 import weakref
 from contextlib import contextmanager, suppress
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 from acceptors import accepting, entity, n_set_pdus, port, until
 from associations import MPPS, TIMEOUT
 from certificates import client_context, make_certificate, server_context
+from paths import SUPPORT
 from pydicom import Dataset
 from pynetdicom import AE, build_role, evt, sop_class
 from pynetdicom.dimse_primitives import C_ECHO, C_FIND
@@ -743,7 +743,7 @@ def test_a_shutdown_in_debug_mode(nset):
     environment = {
         **os.environ,
         "NSET_IMPLEMENTATION": nset.IMPLEMENTATION,
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": str(SUPPORT),
     }
     script = """
 import threading

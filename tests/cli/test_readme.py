@@ -4,9 +4,10 @@ import doctest
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+from paths import REPOSITORY
+
+README = REPOSITORY / "README.md"
 
 
 def test_sessions_give_what_they_show(nset):

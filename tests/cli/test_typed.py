@@ -1,11 +1,11 @@
 """The programs in typed/ do what their types say; ``make types`` checks those."""
 
 import os
-import pathlib
 import subprocess
 import sys
 
 import pytest
+from paths import TESTS
 
 PRINTED = {
     "drop_in.py": "7 request\nunknown\nresponse 1.2.3 Success\n7 False\n110\n",
@@ -16,7 +16,7 @@ PRINTED = {
 
 @pytest.mark.parametrize("name", PRINTED)
 def test_program(nset, name):
-    program = pathlib.Path(__file__).parent / "typed" / name
+    program = TESTS / "typed" / name
     done = subprocess.run(
         [sys.executable, "-W", "ignore", program],
         env=os.environ | {"NSET_IMPLEMENTATION": nset.IMPLEMENTATION},
@@ -29,5 +29,5 @@ def test_program(nset, name):
 
 
 def test_there_is_no_other_program():
-    programs = pathlib.Path(__file__).parent.glob("typed/*.py")
+    programs = (TESTS / "typed").glob("*.py")
     assert {program.name for program in programs} == PRINTED.keys()

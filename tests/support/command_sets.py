@@ -3,12 +3,12 @@
 import ast
 import functools
 import json
-import pathlib
 import random
 import struct
 from io import BytesIO
 from typing import Any, NamedTuple
 
+import paths
 import uids
 from outcome import Outcome, recording
 from pydicom.multival import MultiValue
@@ -22,7 +22,7 @@ from pynetdicom.tests import encoded_dimse_n_msg
 from values import NONCONFORMANT_UIDS, Code, OwnUID, Text
 
 STOCK = dimse_primitives.N_SET
-DATA = pathlib.Path(__file__).parent / "data" / "command_sets.json"
+DATA = paths.DATA / "command_sets.json"
 DELETED = object()
 
 TAGS = {

@@ -10,9 +10,10 @@ import subprocess
 import sys
 
 import pytest
-from conftest import IMPLEMENTATIONS
+from implementations import IMPLEMENTATIONS
+from paths import REPOSITORY
 
-SOURCE = pathlib.Path(__file__).parent.parent / "src" / "nset"
+SOURCE = REPOSITORY / "src" / "nset"
 
 
 # -- The switch -----------------------------------------------------------------------------------

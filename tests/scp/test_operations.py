@@ -11,13 +11,13 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
 from associations import MPPS, TIMEOUT
 from certificates import client_context, make_certificate, server_context
 from command_sets import joined
+from paths import SUPPORT
 from pynetdicom import evt, sop_class
 from pynetdicom.sop_class import Verification
 from raw_peer import ABORT, COMMAND, LAST, Peer, associate_rq, p_data, pdu
@@ -735,7 +735,7 @@ def test_a_forked_process_has_nothing_of_the_server(nset, how, loop):
     environment = {
         **os.environ,
         "NSET_IMPLEMENTATION": nset.IMPLEMENTATION,
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": str(SUPPORT),
     }
     ended = subprocess.run(
         [sys.executable, "-c", FORKS, how, loop],

@@ -3,17 +3,17 @@
 import contextlib
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
 import pynetdicom
 import pytest
 import uids
-from conftest import IMPLEMENTATIONS, loaded
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from implementations import IMPLEMENTATIONS, loaded
 from outcome import Outcome, attempt, recording
+from paths import SUPPORT
 from pydicom.uid import UID
 from pynetdicom import _config
 from uids import (
@@ -27,7 +27,6 @@ from uids import (
 )
 
 STOCK = pynetdicom.dimse_primitives.N_SET
-TESTS = pathlib.Path(__file__).parent
 
 twins = pytest.mark.parametrize("twin", IMPLEMENTATIONS)
 classes = pytest.mark.parametrize("cls_name", ["pynetdicom", *IMPLEMENTATIONS])
@@ -274,7 +273,7 @@ def python(code, twin, *options):
     return subprocess.run(
         [sys.executable, *options, "-c", code],
         env={**os.environ, "NSET_IMPLEMENTATION": twin},
-        cwd=TESTS,
+        cwd=SUPPORT,
         capture_output=True,
         text=True,
         check=False,
