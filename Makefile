@@ -7,6 +7,8 @@ FREE_THREADED_PYTHON ?= $(shell command -v python3.14t || command -v python3.13t
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Most of a test's time is waiting: more of them at once than a small machine has cores.
+OWN_TESTS := --numprocesses $(or $(TEST_PROCESSES),6) -m 'not upstream and not soak and not peers'
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 # What the suite and the tools need. auto would let them run without the core, unnoticed.
@@ -14,7 +16,7 @@ IMPLEMENTATION := $(patsubst auto,compiled,$(or $(NSET_IMPLEMENTATION),compiled)
 BUILT := $(VENV)/built-$(IMPLEMENTATION)
 TOOLS := $(VENV)/tools
 
-.PHONY: help demo test test-peers test-free-threaded bench bench-servers bench-scp soak \
+.PHONY: help demo test test-all test-peers test-free-threaded bench bench-servers bench-scp soak \
 	lint types annotate clean
 
 help: ## show this list (the default)
@@ -23,8 +25,12 @@ help: ## show this list (the default)
 demo: $(VENV)/built-$(or $(NSET_IMPLEMENTATION),auto) ## a modality reports a procedure step to a live server
 	$(BIN)/python -m nset demo
 
-test: $(BUILT) ## the test suite on both twins, or on one: NSET_IMPLEMENTATION=python make test
-	$(BIN)/python -m pytest
+test: $(BUILT) ## the tests of nset itself, on both implementations or on one: NSET_IMPLEMENTATION=python make test
+	@echo "Some 7000 tests: about 3 minutes on 2 cores"
+	$(BIN)/python -m pytest $(OWN_TESTS)
+
+test-all: test ## the same, then pynetdicom's own tests on nset and half a minute of load
+	$(BIN)/python -m pytest -m 'upstream or soak'
 
 test-peers: $(BUILT) ## nset.scp with DCMTK and dcmjs-dimse, which it installs: needs root and npm
 	.ci/install-peers
@@ -59,13 +65,13 @@ annotate: $(TOOLS) ## what Cython made of each line: build/annotate/_core.html
 	@mkdir -p build/annotate
 	$(BIN)/cython --annotate -o build/annotate/_core.c src/nset/_core.pyx
 
-test-free-threaded: ## the suite on a free-threaded CPython, with the GIL off
+test-free-threaded: ## the tests of nset itself on a free-threaded CPython, with the GIL off
 	@test -n "$(FREE_THREADED_PYTHON)" || { echo "There is no python3.14t or python3.13t here; \
 	name one: make test-free-threaded FREE_THREADED_PYTHON=/path/to/python3.14t"; exit 1; }
 	$(FREE_THREADED_PYTHON) -m venv $(VENV)-free-threaded
 	NSET_IMPLEMENTATION=compiled $(VENV)-free-threaded/bin/python $(PIP_INSTALL) --prefer-binary -e '.[test]'
 	$(VENV)-free-threaded/bin/python .ci/check_live.py
-	PYTHON_GIL=0 $(VENV)-free-threaded/bin/python -m pytest
+	PYTHON_GIL=0 $(VENV)-free-threaded/bin/python -m pytest $(OWN_TESTS)
 
 clean: ## remove everything that was built or installed here
 	rm -rf $(VENV) $(VENV)-free-threaded build dist src/*.egg-info src/nset/_core.*.so
