@@ -15,6 +15,8 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 IMPLEMENTATION := $(patsubst auto,compiled,$(or $(NSET_IMPLEMENTATION),compiled))
 BUILT := $(VENV)/built-$(IMPLEMENTATION)
 TOOLS := $(VENV)/tools
+CORES := src/nset/_core.pyx src/nset/_core.pxd src/nset/scp/_core.pyx
+EXTENSIONS := src/nset/_core.*.so src/nset/scp/_core.*.so
 
 .PHONY: help demo test test-all test-peers test-free-threaded bench bench-servers bench-scp soak \
 	lint types annotate clean
@@ -61,9 +63,10 @@ types: $(TOOLS) ## mypy and pyright, and stubtest on both twins
 	NSET_IMPLEMENTATION=compiled $(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml nset
 	NSET_IMPLEMENTATION=python $(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml nset
 
-annotate: $(TOOLS) ## what Cython made of each line: build/annotate/_core.html
-	@mkdir -p build/annotate
-	$(BIN)/cython --annotate -o build/annotate/_core.c src/nset/_core.pyx
+annotate: $(TOOLS) ## what Cython made of each line: build/annotate/nset/_core.html, nset/scp/_core.html
+	@mkdir -p build/annotate/nset/scp
+	$(BIN)/cython --annotate -o build/annotate/nset/_core.c src/nset/_core.pyx
+	$(BIN)/cython --annotate -o build/annotate/nset/scp/_core.c src/nset/scp/_core.pyx
 
 test-free-threaded: ## the tests of nset itself on a free-threaded CPython, with the GIL off
 	@test -n "$(FREE_THREADED_PYTHON)" || { echo "There is no python3.14t or python3.13t here; \
@@ -74,7 +77,7 @@ test-free-threaded: ## the tests of nset itself on a free-threaded CPython, with
 	PYTHON_GIL=0 $(VENV)-free-threaded/bin/python -m pytest $(OWN_TESTS)
 
 clean: ## remove everything that was built or installed here
-	rm -rf $(VENV) $(VENV)-free-threaded build dist src/*.egg-info src/nset/_core.*.so
+	rm -rf $(VENV) $(VENV)-free-threaded build dist src/*.egg-info $(EXTENSIONS)
 	rm -rf .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -exec rm -rf {} +
 
@@ -84,8 +87,8 @@ $(BIN)/python:
 
 # One stamp at a time says what is installed: a switch of implementation builds anew, and an
 # extension that an earlier build left in the tree is never picked up.
-$(VENV)/built-%: pyproject.toml setup.py src/nset/_core.pyx | $(BIN)/python
-	@rm -f $(VENV)/built-* src/nset/_core.*.so
+$(VENV)/built-%: pyproject.toml setup.py $(CORES) | $(BIN)/python
+	@rm -f $(VENV)/built-* $(EXTENSIONS)
 	@echo "Installing nset ($*) and what it needs in $(VENV)"
 	@NSET_IMPLEMENTATION=$* $(BIN)/python $(PIP_INSTALL) -e '.[scp,test]' || { test $* != compiled || \
 	printf '\nThe compiled core could not be built; the reason is above. Without a C compiler, run:\n\n    NSET_IMPLEMENTATION=python make test\n\n'; exit 1; }

@@ -1,8 +1,9 @@
-"""The extension ``nset._core``, and the switch that says whether to build it.
+"""The extensions ``nset._core`` and ``nset.scp._core``, and the switch that has them built or not.
 
-``NSET_IMPLEMENTATION`` means here what it means at run time: ``compiled`` builds the extension or
-fails, ``python`` leaves it out, ``auto`` (the default) builds it where that works. Everything else
-about the package is in pyproject.toml; the compiler directives are in the head of _core.pyx.
+``NSET_IMPLEMENTATION`` means here what it means at run time: ``compiled`` builds both or fails,
+``python`` builds neither, ``auto`` (the default) builds both where that works, else neither.
+Everything else about the package is in pyproject.toml; the compiler directives are in the heads of
+the .pyx files.
 """
 
 import os
@@ -22,40 +23,50 @@ COMPILE_ARGS = [] if sys.platform == "win32" else ["-O3", "-g0", "-Wall", "-Wext
 LINK_ARGS = {"linux": ["-s"], "darwin": ["-Wl,-x"]}.get(sys.platform, [])
 
 
-class BuildCore(build_ext):
-    """Builds the extension; under ``auto`` a failure leaves the package on its pure twin."""
+class BuildCores(build_ext):
+    """Builds both; under ``auto`` a failure leaves the package on its pure-Python fallback."""
 
     def run(self):
         """Build, and under ``auto`` report a failure instead of raising it."""
         # What an earlier build left would otherwise stand in for the one that fails now.
-        for output in {*self.get_outputs(), *self.get_output_mapping().values()}:
-            Path(output).unlink(missing_ok=True)
+        self.remove_outputs()
         try:
             super().run()
         except Exception as error:  # no compiler, no Python.h, no linker: each raises its own
             if choice == "compiled":
                 raise
             print(
-                f"\nWARNING: nset._core could not be built: {type(error).__name__}: {error}\n"
-                "nset will run on its pure Python twin. NSET_IMPLEMENTATION=compiled makes this "
-                "an error, NSET_IMPLEMENTATION=python does not try.\n",
+                f"\nWARNING: the extensions could not be built: {type(error).__name__}: {error}\n"
+                "nset will run on its pure-Python fallback. NSET_IMPLEMENTATION=compiled makes "
+                "this an error, NSET_IMPLEMENTATION=python does not try.\n",
                 file=sys.stderr,
             )
+            self.remove_outputs()  # of what could be built: both or none
             self.extensions = self.distribution.ext_modules = []
             wheel = self.distribution.get_command_obj("bdist_wheel", create=False)
             if wheel is not None:
                 wheel.root_is_pure = True
 
+    def remove_outputs(self):
+        """Remove both extensions wherever they are built to."""
+        for output in {*self.get_outputs(), *self.get_output_mapping().values()}:
+            Path(output).unlink(missing_ok=True)
 
-core = Extension(
-    "nset._core",
-    sources=["src/nset/_core.pyx"],
-    extra_compile_args=COMPILE_ARGS,
-    extra_link_args=LINK_ARGS,
-)
-core.cython_c_in_temp = True  # the generated C goes to the build directory, not beside the source
+
+cores = [
+    Extension(
+        name,
+        sources=[f"src/{name.replace('.', '/')}.pyx"],
+        depends=["src/nset/_core.pxd"],
+        extra_compile_args=COMPILE_ARGS,
+        extra_link_args=LINK_ARGS,
+    )
+    for name in ("nset._core", "nset.scp._core")
+]
+for core in cores:
+    core.cython_c_in_temp = True  # the generated C goes to the build directory
 
 setup(
-    ext_modules=[] if choice == "python" else [core],
-    cmdclass={"build_ext": BuildCore},
+    ext_modules=[] if choice == "python" else cores,
+    cmdclass={"build_ext": BuildCores},
 )

@@ -1,4 +1,4 @@
-"""Picks the twin, once, for every module.
+"""Picks the implementation, once, for every module.
 
 The environment variable ``NSET_IMPLEMENTATION`` says which: ``compiled`` (an ImportError where the
 extension can't be had), ``python``, or ``auto`` (the default: compiled if it can be had). The same
@@ -19,37 +19,17 @@ _ANOTHER_INTERPRETER = ("one interpreter per process", "loading in subinterprete
 IMPLEMENTATION: Literal["compiled", "python"]
 
 if TYPE_CHECKING or _choice == "python":
-    from nset._pure import (
-        PduReader,
-        Primitive,
-        RequestPath,
-        SetEventBase,
-        adopt,
-        category,
-        encode_response,
-        peek,
-        step,
-    )
+    import nset._pure as _chosen
 
     IMPLEMENTATION = "python"
 else:
     try:
-        from nset._core import (
-            PduReader,
-            Primitive,
-            RequestPath,
-            SetEventBase,
-            adopt,
-            category,
-            encode_response,
-            peek,
-            step,
-        )
+        import nset._core as _chosen
 
         IMPLEMENTATION = "compiled"
     except ImportError as exc:
-        # Only a core that was never built, or that another interpreter has, is passed over: one
-        # that fails to load is a fault.
+        # Only an extension that was never built, or that another interpreter has, is passed over:
+        # one that fails to load is a fault.
         is_missing = isinstance(exc, ModuleNotFoundError) and exc.name == "nset._core"
         is_elsewhere = any(text in str(exc) for text in _ANOTHER_INTERPRETER)
         if not (is_missing or (is_elsewhere and _choice == "auto")):
@@ -58,29 +38,11 @@ else:
             raise ImportError(
                 "NSET_IMPLEMENTATION=compiled, but nset was installed without its extension _core"
             ) from exc
-        from nset._pure import (
-            PduReader,
-            Primitive,
-            RequestPath,
-            SetEventBase,
-            adopt,
-            category,
-            encode_response,
-            peek,
-            step,
-        )
+        import nset._pure as _chosen
 
         IMPLEMENTATION = "python"
 
-__all__ = [
-    "IMPLEMENTATION",
-    "PduReader",
-    "Primitive",
-    "RequestPath",
-    "SetEventBase",
-    "adopt",
-    "category",
-    "encode_response",
-    "peek",
-    "step",
-]
+Primitive = _chosen.Primitive
+adopt = _chosen.adopt
+category = _chosen.category
+peek = _chosen.peek

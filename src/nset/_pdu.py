@@ -1,4 +1,4 @@
-"""What both twins know of PDUs (PS3.8 Section 9.3): numbers, limits and error texts."""
+"""PDUs (PS3.8 Section 9.3): numbers and error texts."""
 
 import logging
 from typing import Any
@@ -29,32 +29,6 @@ UNRECOGNIZED_PDU = 1
 UNEXPECTED_PDU = 2
 INVALID_PDU_PARAMETER = 6
 
-# How a handler is called.
-IN_WORKER = 0
-IN_LOOP = 1
-AS_TASK = 2
-
-AT_A_TIME = 64
-"""What an association may cost in one turn of the loop, in units: an N-SET request is one."""
-
-PDU_COST = 16
-"""Of a PDU, or part of one, that the slow path takes."""
-
-PDVS_AT_A_TIME = 256
-"""Most PDVs that are looked at in one go; they cost as much as a PDU."""
-
-MAX_WEIGHT = 32
-COMMAND_WEIGHT = 8
-"""What the slow path takes of a PDU in one go: so many PDVs; the last one of a command set counts
-as several, as a message is behind it."""
-
-LONG_PDU = 0x100000
-PIECE = 0x10000
-"""Bytes. Of a P-DATA-TF PDU that is longer, pieces of its PDVs are taken as they come."""
-
-MAX_EMPTY_FRAGMENTS = 8
-"""Most fragments without a byte that a command set, or a data set, may have before its last."""
-
 
 class PduError(ValueError):
     """A PDU that can't be read.
@@ -78,49 +52,6 @@ class PduError(ValueError):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-BEGINNING = 16
-"""Bytes that are looked at to tell what else has come instead of a PDU; 6 at least."""
-
-# How those begin who take the port for another one.
-_OTHER_PROTOCOLS = (
-    (b"\x16\x03", "a TLS hello"),
-    (b"SSH-", "an SSH banner"),
-    (b"PROXY ", "a PROXY header"),
-    (b"\r\n\r\n\0\r\nQUIT\n", "a PROXY header"),
-    *(
-        (method + b" ", "an HTTP request")
-        for method in (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT", b"PRI")
-    ),
-)
-
-
-def unknown_type(data: bytes) -> PduError:
-    """For the first byte of no PDU, and a few more that came with it."""
-    for beginning, name in _OTHER_PROTOCOLS:
-        if data.startswith(beginning[: len(data)]):  # the rest may not have come yet
-            return PduError(f"{name}, which is no PDU", UNRECOGNIZED_PDU)
-    return PduError(f"unknown PDU type 0x{data[0]:02X}", UNRECOGNIZED_PDU)
-
-
-def too_long(kind: int, length: int, limit: int) -> PduError:
-    """For a PDU-length that is over the limit."""
-    name = "pdu_length" if kind == P_DATA_TF else "negotiation_length"
-    return PduError(
-        f"a PDU of type 0x{kind:02X} of {length} bytes, {limit} are allowed (Limits({name}=...))",
-        INVALID_PDU_PARAMETER,
-    )
-
-
-def malformed() -> PduError:
-    """For a P-DATA-TF PDU that is not PDVs to its end (PS3.8 Section 9.3.5)."""
-    return PduError("a P-DATA-TF PDU that is not PDVs to its end", INVALID_PDU_PARAMETER)
-
-
-def too_many_empty_fragments() -> CommandSetError:
-    """For fragments that bring nothing, and of which there could be no end."""
-    return CommandSetError(f"more than {MAX_EMPTY_FRAGMENTS} fragments without a byte")
 
 
 def command_among_data() -> CommandSetError:

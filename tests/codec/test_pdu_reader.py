@@ -28,7 +28,7 @@ class Twin(NamedTuple):
 
 def twin(name):
     with loaded(name) as nset:
-        module = importlib.import_module("nset._core" if name == "compiled" else "nset._pure")
+        module = importlib.import_module(f"nset.scp.{'_core' if name == 'compiled' else '_pure'}")
         return Twin(nset, module)
 
 
@@ -38,7 +38,7 @@ laws = settings(derandomize=True, database=None, deadline=None, max_examples=200
 
 PDU_LENGTH, OTHER_LENGTH, DATA_SET_LENGTH = 0x10000, 0x1000, 0x8000
 LIMITS = (PDU_LENGTH, OTHER_LENGTH, DATA_SET_LENGTH)
-MAX_WEIGHT, COMMAND_WEIGHT = 32, 8  # as in nset._pdu
+MAX_WEIGHT, COMMAND_WEIGHT = 32, 8  # as in nset.scp._rules
 
 
 # -- What comes out -------------------------------------------------------------------------------

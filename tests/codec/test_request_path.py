@@ -45,7 +45,7 @@ def path_of(twin, function):
         return function(path)
 
     path = Path(*LIMITS, twin.nset.N_SET)
-    path.handler = handle, (), twin.nset._pdu.IN_LOOP
+    path.handler = handle, (), twin.nset.scp._rules.IN_LOOP
     path.event_class, path.contexts, path.services = Event, {1: "context"}, {MPPS: Service}
     path.requests, path.inbox, path.outbox, path.primitives, path.sent = [], [], [], [], {}
     path.transmit = lambda pdu: done.append("sent")

@@ -121,7 +121,7 @@ def test_another_protocol_is_named(nset, caplog, sent, name, first):
 
 @pytest.mark.parametrize("sent", [b"GETTIN", b"\x16\x02\x03\x01\0\0", b"ssh-2.", b"\r\n\r\n\r\n"])
 def test_what_only_looks_like_it_is_not(nset, sent):
-    error = importlib.import_module("nset._pdu").unknown_type(sent)
+    error = importlib.import_module("nset.scp._rules").unknown_type(sent)
     assert str(error) == f"unknown PDU type 0x{sent[0]:02X}"
 
 

@@ -209,13 +209,17 @@ def test_imports_point_down(path):
         assert module == here or layer(here) < layer(module), f"{here} imports {module}"
 
 
-def test_imports_of_the_core_point_down():
-    text = (SOURCE / "_core.pyx").read_text(encoding="utf-8")
-    lines = re.findall(r"^from (nset[.\w]*) import (.+)$", text, re.MULTILINE)
+@pytest.mark.parametrize(
+    ("core", "needs"),
+    [("_core", {"_rules", "_uid", "config"}), ("scp/_core", {"_core", "_pdu", "scp"})],
+)
+def test_imports_of_the_cores_point_down(core, needs):
+    text = (SOURCE / f"{core}.pyx").read_text(encoding="utf-8")
+    lines = re.findall(r"^from (nset[.\w]*) c?import (.+)$", text, re.MULTILINE)
     names = [f"{package}.{name.strip()}" for package, found in lines for name in found.split(",")]
-    modules = set(our_modules(names))
-    assert modules >= {"_rules", "_uid", "config"}
-    assert all(layer("_core") < layer(module) for module in modules)
+    here, modules = core.partition("/")[0], set(our_modules(names))
+    assert modules >= needs
+    assert all(module == here or layer(here) < layer(module) for module in modules - {here})
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

@@ -14,10 +14,10 @@ from pynetdicom import evt
 
 from nset import _pdu
 from nset._command_set import CommandSetError
-from nset._implementation import RequestPath
 from nset._pdu import PduError
 from nset.primitive import N_SET
 from nset.scp._association import messages_are_logged
+from nset.scp._implementation import RequestPath
 from nset.scp._memory import ALLOWANCE, Memory
 from nset.scp._n_set import SetEvent, failed, is_awaitable, known_services
 from nset.scp._providers import CLOSED

@@ -23,10 +23,10 @@ from pynetdicom.service_class_n import (
 from pynetdicom.sop_class import uid_to_service_class
 
 from nset import _rules
-from nset._implementation import SetEventBase
-from nset._pdu import AS_TASK, IN_LOOP, IN_WORKER
 from nset.primitive import N_SET
 from nset.pynetdicom._provider import sendable_status
+from nset.scp._implementation import SetEventBase
+from nset.scp._rules import AS_TASK, IN_LOOP, IN_WORKER
 
 _LOGGER = logging.getLogger("pynetdicom.service_class")
 

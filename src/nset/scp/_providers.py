@@ -30,6 +30,7 @@ from nset._pdu import PduError
 from nset.primitive import N_SET
 from nset.pynetdicom import _messages, _negotiation, _provider
 from nset.scp._queues import IdleTimer, Mailbox, Responses, Timer
+from nset.scp._rules import MAX_EMPTY_FRAGMENTS, too_many_empty_fragments
 from nset.wire import encode_pdus
 
 if TYPE_CHECKING:
@@ -453,8 +454,8 @@ class DIMSEServiceProvider(_StockDIMSE):
             self._connection.is_receiving = True
         if len(data) == 1 and not data[0] & _pdu.IS_LAST:
             self._empty_fragments += 1
-            if self._empty_fragments > _pdu.MAX_EMPTY_FRAGMENTS:
-                raise _pdu.too_many_empty_fragments()
+            if self._empty_fragments > MAX_EMPTY_FRAGMENTS:
+                raise too_many_empty_fragments()
         if data and data[0] & _pdu.IS_COMMAND:
             self._commanded += len(data) - 1
             if self._commanded > _rules.MAX_COMMAND_SET_LENGTH:

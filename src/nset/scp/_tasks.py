@@ -40,7 +40,7 @@ else:
     _current_tasks: dict[Any, Any] = vars(asyncio.tasks)["_current_tasks"]
     from asyncio.tasks import _enter_task, _leave_task, _register_task
 
-    from nset._implementation import step
+    from nset.scp._implementation import step
 
     # What __init__ would set.
     _DEFAULTS: dict[str, Any] = {

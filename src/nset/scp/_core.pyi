@@ -1,0 +1,74 @@
+from typing import Any
+
+from typing_extensions import disjoint_base
+
+from nset._core import Primitive
+
+def step(coroutine: Any) -> tuple[bool, Any]: ...
+def encode_response(request: Primitive, status: int, max_pdu_length: int) -> bytes | None: ...
+
+@disjoint_base
+class PduReader:
+    is_fast: bool
+    @property
+    def bytes_received(self) -> int: ...
+    @property
+    def requests_read(self) -> int: ...
+    @property
+    def context_id(self) -> int: ...
+    contexts: dict[int, Any]
+    pdvs_left: int
+    @property
+    def request_length(self) -> int: ...
+    @property
+    def bytes_waiting(self) -> int: ...
+    def __init__(
+        self,
+        max_pdu_length: int,
+        max_other_length: int,
+        max_data_set_length: int,
+        cls: type[Primitive],
+    ) -> None: ...
+    def feed(self, data: bytes) -> None: ...
+    def progress(self) -> tuple[int | None, int] | None: ...
+    def next(self) -> Any: ...
+    def give_up(self) -> None: ...
+
+@disjoint_base
+class SetEventBase:
+    assoc: Any
+    request: Any
+    _context: Any
+    _seconds: Any
+
+@disjoint_base
+class RequestPath(PduReader):
+    assoc: Any
+    handler: Any
+    event_class: Any
+    services: Any
+    requests: Any
+    sent: Any
+    begin: Any
+    inbox: Any
+    outbox: Any
+    transmit: Any
+    is_enabled: Any
+    primitives: Any
+    @property
+    def bytes_sent(self) -> int: ...
+    def count_sent(self, number: int) -> None: ...
+    peer_length: int
+    heard: float
+    is_transferring: bool
+    is_observed: bool
+    is_busy: bool
+    is_receiving: bool
+    is_held: bool
+    is_ending: bool
+    is_closed: bool
+    is_pumping: bool
+    def data_received(self, data: bytes) -> None: ...
+    def read(self) -> None: ...
+    def serve(self, request: Any) -> bool: ...
+    def answer(self, event: SetEventBase, service: Any, answer: Any) -> None: ...

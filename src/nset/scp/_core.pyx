@@ -1,0 +1,953 @@
+# cython: language_level=3, freethreading_compatible=True, embedsignature=False
+# cython: binding=True, auto_pickle=False, autotestdict=False
+# cython: warn.unused=True, warn.maybe_uninitialized=True
+"""The compiled implementation of what `nset.scp` does at C speed: PDU reader and fast path.
+
+What it uses of ``nset._core`` is in ``_core.pxd``; what it says and limits is in ``_rules``, which
+the pure-Python implementation uses, too.
+"""
+
+from io import BytesIO
+from time import monotonic, time
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from nset._core cimport (
+    MAX_COMMAND_SET,
+    Cursor,
+    attach,
+    context_id_of,
+    decode_request,
+    encode_response_command_set,
+    is_request,
+    sop_class_of,
+    take,
+)
+
+from nset import _pdu
+from nset._command_set import CommandSetError
+from nset.scp import _rules
+
+cdef object _BytesIO = BytesIO
+cdef object _monotonic = monotonic
+cdef object _time = time
+
+
+# -- PDUs (PS3.8 Section 9.3) ---------------------------------------------------------------------
+
+cdef enum:
+    P_DATA_TF = 0x04
+    LAST_PDU_TYPE = 0x07
+    IS_COMMAND = 0x01
+    IS_LAST = 0x02
+    PDU_HEADER = 6
+    PDV_HEADER = 6
+    PDU_PREFIX = PDU_HEADER + PDV_HEADER  # what stands before the fragment of the first PDV
+
+assert (P_DATA_TF, LAST_PDU_TYPE) == (_pdu.P_DATA_TF, _pdu.LAST_PDU_TYPE)
+assert (IS_COMMAND, IS_LAST) == (_pdu.IS_COMMAND, _pdu.IS_LAST)
+assert (PDU_HEADER, PDV_HEADER) == (_pdu.HEADER_LENGTH, _pdu.PDV_HEADER_LENGTH)
+
+cdef inline void _fill_ul(unsigned char* at, uint32_t value) noexcept nogil:
+    """Write a length of PS3.8, which has them big-endian."""
+    at[0], at[1] = <unsigned char>(value >> 24), <unsigned char>(value >> 16)
+    at[2], at[3] = <unsigned char>(value >> 8), <unsigned char>value
+
+
+cdef inline uint32_t _big_endian(const unsigned char* at) noexcept nogil:
+    return <uint32_t>at[0] << 24 | <uint32_t>at[1] << 16 | <uint32_t>at[2] << 8 | <uint32_t>at[3]
+
+
+def encode_response(request, status, max_pdu_length):
+    """Encode the response to a request that has been decoded, as one P-DATA-TF PDU.
+
+    Parameters
+    ----------
+    request : N_SET
+        With Message ID, Requested UIDs and context ID.
+    status : int
+        The Status (0000,0900), 0 to 65535.
+    max_pdu_length : int
+        The peer's maximum length, in bytes; 0 is unlimited.
+
+    Returns
+    -------
+    bytes or None
+        The PDU of an N-SET-RSP without a data set; None where it takes more thought.
+    """
+    cdef unsigned char buffer[PDU_PREFIX + MAX_COMMAND_SET]
+    cdef long context_id = context_id_of(request)
+    cdef uint32_t limit = max_pdu_length
+    cdef uint32_t length
+    cdef Py_ssize_t size
+    if not 0 < context_id <= 255:
+        return None
+    size = encode_response_command_set(request, status, buffer + PDU_PREFIX)
+    if size == 0:
+        return None
+    length = PDV_HEADER + <uint32_t>size
+    if limit != 0 and length > limit:
+        return None
+    buffer[0], buffer[1] = P_DATA_TF, 0
+    _fill_ul(buffer + 2, length)
+    _fill_ul(buffer + 6, length - 4)
+    buffer[10], buffer[11] = <unsigned char>context_id, IS_COMMAND | IS_LAST
+    return PyBytes_FromStringAndSize(<const char*>buffer, PDU_PREFIX + size)
+
+
+cdef extern from *:
+    """
+    /* What one thread writes and others read: whole, and with no more order than that. */
+    #if defined(__GNUC__) || defined(__clang__)
+    #define NSET_LOAD(at) __atomic_load_n(at, __ATOMIC_RELAXED)
+    #define NSET_STORE(at, value) __atomic_store_n(at, value, __ATOMIC_RELAXED)
+    #else
+    #define NSET_LOAD(at) (*(at))
+    #define NSET_STORE(at, value) (*(at) = (value))
+    #endif
+    static inline int nset_flag(const volatile int *at) { return NSET_LOAD(at); }
+    static inline void nset_set_flag(volatile int *at, int value) { NSET_STORE(at, value); }
+    static inline uint64_t nset_count(const volatile uint64_t *at) { return NSET_LOAD(at); }
+    static inline void nset_add(volatile uint64_t *at, uint64_t more) {
+        NSET_STORE(at, NSET_LOAD(at) + more);  /* one thread alone adds */
+    }
+    """
+    int _flag "nset_flag"(const int* at) noexcept nogil
+    void _set_flag "nset_set_flag"(int* at, int value) noexcept nogil
+    uint64_t _count "nset_count"(const uint64_t* at) noexcept nogil
+    void _add "nset_add"(uint64_t* at, uint64_t more) noexcept nogil
+
+
+# Where the reader is among the PDVs of messages.
+cdef enum:
+    BETWEEN = 0  # messages, or in the data set of one that it leaves to others
+    IN_COMMAND = 1  # of a message that it leaves to others, and that is cut
+    IN_DATA_SET = 2  # of an N-SET request
+    PASSING_OVER = 3  # what is left of a data set that was too long
+
+
+# What the slow path takes of a PDU in one go; and how much of a long PDU is a piece.
+cdef enum:
+    MAX_WEIGHT = 32
+    COMMAND_WEIGHT = 8
+    LONG_PDU = 0x100000
+    PIECE = 0x10000
+    MAX_EMPTY_FRAGMENTS = 8
+
+assert (MAX_WEIGHT, COMMAND_WEIGHT) == (_rules.MAX_WEIGHT, _rules.COMMAND_WEIGHT)
+assert (LONG_PDU, PIECE) == (_rules.LONG_PDU, _rules.PIECE)
+assert MAX_EMPTY_FRAGMENTS == _rules.MAX_EMPTY_FRAGMENTS
+
+
+cdef inline uint32_t _weight(unsigned char header) noexcept nogil:
+    """Give what a PDV counts in what the slow path takes of a PDU in one go."""
+    return COMMAND_WEIGHT if header & (IS_COMMAND | IS_LAST) == IS_COMMAND | IS_LAST else 1
+
+
+cdef bint _weigh(const unsigned char* body, size_t length, size_t* weight) noexcept nogil:
+    """Whether the body of a P-DATA-TF PDU is PDVs to its end (PS3.8 Section 9.3.5); their weight.
+
+    The weight is that of the PDVs up to what is wrong.
+    """
+    cdef Cursor cursor
+    cdef const unsigned char* header
+    cdef uint32_t size
+    cursor.at, cursor.left = body, length
+    weight[0] = 0
+    if length == 0:
+        return False
+    while cursor.left > 0:
+        header = take(&cursor, PDV_HEADER)
+        if header == NULL:
+            return False
+        size = _big_endian(header)
+        if size < 2 or take(&cursor, size - 2) == NULL:
+            return False
+        weight[0] += _weight(header[5])
+    return True
+
+
+cdef class PduReader:
+    """Cuts what an association receives into PDUs, and takes the N-SET requests out of them.
+
+    It takes only requests that break no rule, whose command set is one PDV. Whatever else there is
+    it gives as PDUs, in its place among the requests, for others to read or to refuse.
+
+    Parameters
+    ----------
+    max_pdu_length : int
+        Most bytes that may come behind the PDU-length field of a P-DATA-TF PDU.
+    max_other_length : int
+        The same for PDUs of other types.
+    max_data_set_length : int
+        Most bytes that the data set of an N-SET request may have.
+    cls : type
+        The class of the requests: ``nset.N_SET``.
+
+    Attributes
+    ----------
+    is_fast : bool
+        Whether to take requests out; False at first. Where False, all is given as PDUs.
+    bytes_received : int
+        How many have been fed.
+    requests_read : int
+        How many N-SET requests have been taken out.
+    context_id : int
+        ID of the presentation context of the last one that has begun.
+    contexts : dict
+        The accepted presentation contexts by ID; none at first.
+    pdvs_left : int
+        How many PDVs `next` may still look at before it gives None; negative (at first) is no
+        limit.
+    request_length : int
+        Bytes of the data set of the last request that has been taken out.
+    """
+
+    cdef public bint is_fast
+    cdef uint64_t _bytes_received
+    cdef uint64_t _requests_read
+    cdef object _cls
+    cdef uint32_t _max_pdu_length
+    cdef uint32_t _max_other_length
+    cdef size_t _max_data_set_length
+
+    # What has come and is not read, from _at on. _data is never changed, so that pointers into it
+    # hold as long as a reference does.
+    cdef bytes _data
+    cdef size_t _at
+    cdef bytearray _incomplete  # the beginning of a PDU of at least _wanted bytes
+    cdef size_t _wanted
+
+    # A P-DATA-TF PDU that is being taken apart: where in _pdu it begins, goes on and ends.
+    cdef bytes _pdu
+    cdef size_t _begin
+    cdef size_t _next
+    cdef size_t _end
+
+    cdef bint _has_given_up
+    cdef int _stage
+    cdef object _request
+    cdef readonly int context_id
+    cdef public dict contexts
+    cdef int _other_context  # in which fragments of its data set come, too; -1 if in none
+    cdef object _stream
+    cdef size_t _length
+    cdef int _empty_fragments
+    cdef readonly size_t request_length
+    cdef public int pdvs_left
+
+    # A long PDU, of which pieces are taken as they come: what is left of it, and of a PDV.
+    cdef size_t _long_left
+    cdef bint _is_in_pdv
+    cdef size_t _pdv_left
+    cdef unsigned char _pdv_context
+    cdef unsigned char _pdv_header
+
+    def __init__(
+        self, uint32_t max_pdu_length, uint32_t max_other_length, size_t max_data_set_length, cls
+    ):
+        self._cls = cls
+        self._max_pdu_length = max_pdu_length
+        self._max_other_length = max_other_length
+        self._max_data_set_length = max_data_set_length
+        self.contexts = {}
+        self.pdvs_left = -1
+
+    @property
+    def bytes_received(self):
+        """How many bytes have been fed; may be read in any thread."""
+        return _count(&self._bytes_received)
+
+    @property
+    def requests_read(self):
+        """How many N-SET requests have been taken out; may be read in any thread."""
+        return _count(&self._requests_read)
+
+    @property
+    def bytes_waiting(self):
+        """Bytes that have come and are of nothing that has been given."""
+        with cython.critical_section(self):
+            return self._bytes_waiting()
+
+    cdef inline size_t _bytes_waiting(self):
+        cdef size_t waiting = self._length if self._stage == IN_DATA_SET else 0
+        if self._incomplete is not None:
+            waiting += <size_t>len(self._incomplete)
+        if self._data is not None:
+            waiting += <size_t>PyBytes_GET_SIZE(self._data) - self._at
+        return waiting
+
+    cpdef object feed(self, bytes data):
+        """Take what has been received.
+
+        Parameters
+        ----------
+        data : bytes
+            Any part of the stream, as it comes.
+        """
+        if data is None:
+            raise TypeError("data must be bytes, not None")
+        with cython.critical_section(self):
+            _add(&self._bytes_received, <uint64_t>PyBytes_GET_SIZE(data))
+            if self._has_given_up:
+                return
+            if self._incomplete is not None:
+                self._incomplete += data
+                if <size_t>len(self._incomplete) < self._wanted:
+                    return
+                self._data, self._at = bytes(self._incomplete), 0
+                self._incomplete = None
+            elif self._data is None:
+                self._data, self._at = data, 0
+            else:
+                self._data, self._at = self._data[self._at:] + data, 0
+
+    def give_up(self):
+        """Drop what has come and whatever still comes: it is not to be understood."""
+        with cython.critical_section(self):
+            self._has_given_up = True
+            self._data = self._pdu = self._incomplete = None
+            self._long_left = 0
+            self._end_request()
+
+    def progress(self):
+        """Tell of a message that has not come to its end.
+
+        Returns
+        -------
+        tuple of (int or None, int) or None
+            The Message ID where that is known, and how many bytes have come of it or of the PDU
+            that it is in; None between messages.
+        """
+        cdef size_t waiting
+        with cython.critical_section(self):
+            waiting = 0 if self._incomplete is None else <size_t>len(self._incomplete)
+            if self._stage == IN_DATA_SET:
+                return self._request.MessageID, self._length + waiting
+            return (None, waiting) if waiting or self._stage != BETWEEN else None
+
+    cpdef object next(self):
+        """Give what comes next.
+
+        Returns
+        -------
+        N_SET or bytes or None
+            An N-SET request with its list and ``_context_id``; or a PDU; or None where more has to
+            come first.
+
+        Raises
+        ------
+        PduError
+            If the type of a PDU is unknown or its length over the limit. Nothing can be read any
+            more then.
+        CommandSetError
+            If a PDV has no place in a request that has begun, or the data set is too long. Where
+            the error has a ``message_id`` the association can go on.
+        """
+        cdef object item
+        with cython.critical_section(self):
+            while True:
+                if self._pdu is None:
+                    item = self._next_pdu()
+                    if self._pdu is None:
+                        return item
+                if self.pdvs_left == 0:
+                    return None
+                if self.pdvs_left > 0:
+                    self.pdvs_left -= 1
+                item = self._next_pdv()
+                if item is not None:
+                    return item
+
+    cdef object _next_pdu(self):
+        """Give a PDU, or None: there is none, or its PDVs are to be taken one by one."""
+        cdef bytes data = self._data
+        cdef const unsigned char* at
+        cdef size_t left, weight
+        cdef uint32_t length, limit
+        cdef unsigned char kind
+        cdef bint is_well_formed
+        if data is None:
+            return None
+        if self._long_left > 0:
+            return self._next_piece(data)
+        at = <const unsigned char*>PyBytes_AS_STRING(data) + self._at
+        left = <size_t>PyBytes_GET_SIZE(data) - self._at
+        if left < PDU_HEADER:
+            return self._wait_for(PDU_HEADER)
+        kind, length = at[0], _big_endian(at + 2)
+        if not 1 <= kind <= LAST_PDU_TYPE:
+            raise _rules.unknown_type(data[self._at:self._at + <size_t>_rules.BEGINNING])
+        limit = self._max_pdu_length if kind == P_DATA_TF else self._max_other_length
+        if length > limit:
+            raise _rules.too_long(kind, length, limit)
+        if kind == P_DATA_TF and length > LONG_PDU:
+            self._at += PDU_HEADER
+            self._long_left = length
+            return self._next_piece(data)
+        if left - PDU_HEADER < length:
+            return self._wait_for(PDU_HEADER + <size_t>length)
+        self._begin, self._end = self._at, self._at + PDU_HEADER + length
+        self._at = self._end
+        if left == PDU_HEADER + <size_t>length:
+            self._data = None
+        if kind != P_DATA_TF:
+            return self._whole(data)
+        is_well_formed = _weigh(at + PDU_HEADER, length, &weight)
+        if weight > MAX_WEIGHT:
+            if not is_well_formed:
+                raise _rules.malformed()
+        elif not is_well_formed or not (self.is_fast or self._stage >= IN_DATA_SET):
+            return self._whole(data)
+        self._pdu, self._next = data, self._begin + PDU_HEADER
+        return None
+
+    cdef object _next_piece(self, bytes data):
+        """Take a piece of a PDV of a long PDU as a PDU of its own; None as `_next_pdu`."""
+        cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(data) + self._at
+        cdef size_t left = <size_t>PyBytes_GET_SIZE(data) - self._at
+        cdef size_t size
+        cdef uint32_t length
+        cdef bytes pdu
+        if not self._is_in_pdv:
+            if self._long_left < PDV_HEADER:
+                raise _rules.malformed()
+            if left < PDV_HEADER:
+                return self._wait_for(PDV_HEADER)
+            length = _big_endian(at)
+            if length < 2 or length > self._long_left - 4:
+                raise _rules.malformed()
+            self._is_in_pdv, self._pdv_left = True, length - 2
+            self._pdv_context, self._pdv_header = at[4], at[5]
+            self._at += PDV_HEADER
+            self._long_left -= PDV_HEADER
+            at += PDV_HEADER
+            left -= PDV_HEADER
+        size = self._pdv_left if self._pdv_left < PIECE else PIECE
+        if left < size:
+            return self._wait_for(size)
+        self._at += size
+        self._long_left -= size
+        self._pdv_left -= size
+        if left == size:
+            self._data = None
+        self._is_in_pdv = self._pdv_left > 0
+        pdu = _pdu_of_piece(
+            at, size, self._pdv_context,
+            self._pdv_header & ~IS_LAST if self._is_in_pdv else self._pdv_header,
+        )
+        if not (self.is_fast or self._stage >= IN_DATA_SET):
+            return pdu
+        self._pdu, self._begin, self._next = pdu, 0, PDU_HEADER
+        self._end = <size_t>PyBytes_GET_SIZE(pdu)
+        return None
+
+    cdef object _wait_for(self, size_t wanted):
+        """Keep the beginning of a PDU."""
+        cdef bytes data = self._data
+        self._data = None
+        if self._at < <size_t>PyBytes_GET_SIZE(data):
+            self._incomplete, self._wanted = bytearray(data[self._at:]), wanted
+        return None
+
+    cdef bytes _whole(self, bytes data):
+        """Give the PDU that begins and ends at these places."""
+        if self._begin == 0 and self._end == <size_t>PyBytes_GET_SIZE(data):
+            return data
+        return data[self._begin:self._end]
+
+    cdef object _next_pdv(self):
+        """Take the next PDV of the PDU; give what it completes, if anything."""
+        cdef bytes data = self._pdu
+        cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(data) + self._next
+        cdef size_t begin = self._next
+        cdef uint32_t length = _big_endian(at)
+        cdef unsigned char context_id = at[4], header = at[5]
+        cdef uint32_t weight
+        self._step_over(length)
+        if self._stage == PASSING_OVER:
+            if context_id == self.context_id and not header & IS_COMMAND:
+                if header & IS_LAST:
+                    self._stage = BETWEEN
+                return None
+            self._stage = BETWEEN
+        if self._stage == IN_DATA_SET:
+            return self._next_of_data_set(data, begin + PDV_HEADER, length - 2, context_id, header)
+        if self._may_begin_request(header):
+            self._request = decode_request(self._cls, at + PDV_HEADER, length - 2, context_id)
+        if self._request is not None:
+            self.context_id, self._stream, self._length = context_id, None, 0
+            self._empty_fragments = 0
+            self._other_context = -1
+            self._stage = IN_DATA_SET
+            return None
+        # The slow path takes it, and as many of those behind it as are for that, too.
+        self._note_command(header)
+        weight = _weight(header)
+        while self._pdu is not None and weight < MAX_WEIGHT:
+            at = <const unsigned char*>PyBytes_AS_STRING(data) + self._next
+            if self._may_begin_request(at[5]) and is_request(
+                at + PDV_HEADER, _big_endian(at) - 2
+            ):
+                break
+            weight += _weight(at[5])
+            self._note_command(at[5])
+            self._step_over(_big_endian(at))
+        if begin == self._begin + PDU_HEADER and self._next == self._end:
+            return self._whole(data)
+        return _pdu_of(
+            <const unsigned char*>PyBytes_AS_STRING(data) + begin, self._next - begin
+        )
+
+    cdef void _step_over(self, uint32_t length) noexcept:
+        self._next += 4 + <size_t>length
+        if self._next == self._end:
+            self._pdu = None
+
+    cdef void _note_command(self, unsigned char header) noexcept:
+        if header & IS_COMMAND:
+            self._stage = BETWEEN if header & IS_LAST else IN_COMMAND
+
+    cdef bint _may_begin_request(self, unsigned char header) noexcept:
+        """Whether a PDV can be the whole command set of a request that is to be decoded."""
+        return (
+            self._stage == BETWEEN
+            and self.is_fast
+            and header & (IS_COMMAND | IS_LAST) == IS_COMMAND | IS_LAST
+        )
+
+    cdef object _next_of_data_set(
+        self, bytes data, size_t begin, size_t length,
+        unsigned char context_id, unsigned char header,
+    ):
+        """Take a PDV while the data set of a request is due; give the request once complete."""
+        cdef object request = self._request
+        if header & IS_COMMAND or not self._is_of_request(context_id):
+            self._end_request()
+            if header & IS_COMMAND:
+                raise _pdu.command_among_data()
+            raise _pdu.context_change(context_id, self.context_id)
+        if length > self._max_data_set_length - self._length:
+            self._end_request()
+            if not header & IS_LAST:
+                self._stage = PASSING_OVER
+            raise _pdu.data_set_too_long(self._max_data_set_length, request.MessageID)
+        if length == 0 and not header & IS_LAST:
+            self._empty_fragments += 1
+            if self._empty_fragments > MAX_EMPTY_FRAGMENTS:
+                self._end_request()
+                raise _rules.too_many_empty_fragments()
+        self._length += length
+        if header & IS_LAST and self._stream is None:
+            attach(request, data[begin:begin + length])
+        else:
+            if self._stream is None:
+                self._stream = _BytesIO()
+            self._stream.write(memoryview(data)[begin:begin + length])
+            if header & IS_LAST:
+                attach(request, self._stream)
+        if not header & IS_LAST:
+            return None
+        self.request_length = self._length
+        self._end_request()
+        _add(&self._requests_read, 1)
+        return request
+
+    cdef bint _is_of_request(self, int context_id) except -1:
+        """Whether a fragment can be of the request's data set by its presentation context."""
+        if context_id != self.context_id and context_id != self._other_context:
+            if not _pdu.may_be_of(
+                self.contexts, context_id, self.context_id, self._other_context >= 0
+            ):
+                return False
+            self._other_context = context_id
+        return True
+
+    cdef void _end_request(self) noexcept:
+        self._request = None
+        self._stream = None
+        self._stage = BETWEEN
+
+
+cdef bytes _pdu_of(const unsigned char* pdv, size_t length):
+    """Make a P-DATA-TF PDU of one PDV."""
+    cdef bytes pdu = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(PDU_HEADER + length))
+    cdef unsigned char* at = <unsigned char*>PyBytes_AS_STRING(pdu)
+    at[0], at[1] = P_DATA_TF, 0
+    _fill_ul(at + 2, <uint32_t>length)
+    memcpy(at + PDU_HEADER, pdv, length)
+    return pdu
+
+
+cdef bytes _pdu_of_piece(
+    const unsigned char* piece, size_t length, unsigned char context_id, unsigned char header
+):
+    """Make a P-DATA-TF PDU of one PDV with a piece of a longer one, of PIECE bytes at most."""
+    cdef bytes pdu = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(PDU_PREFIX + length))
+    cdef unsigned char* at = <unsigned char*>PyBytes_AS_STRING(pdu)
+    at[0], at[1] = P_DATA_TF, 0
+    _fill_ul(at + 2, <uint32_t>(PDV_HEADER + length))
+    _fill_ul(at + PDU_HEADER, <uint32_t>(length + 2))
+    at[PDU_PREFIX - 2], at[PDU_PREFIX - 1] = context_id, header
+    memcpy(at + PDU_PREFIX, piece, length)
+    return pdu
+
+
+# -- The short way of a request through a server --------------------------------------------------
+
+# How a handler is called.
+cdef enum:
+    IN_WORKER = 0
+    IN_LOOP = 1
+    AS_TASK = 2
+
+    AT_A_TIME = 64
+    PDU_COST = 16
+    PDVS_AT_A_TIME = 256
+
+assert (IN_WORKER, IN_LOOP, AS_TASK) == (_rules.IN_WORKER, _rules.IN_LOOP, _rules.AS_TASK)
+assert (AT_A_TIME, PDU_COST) == (_rules.AT_A_TIME, _rules.PDU_COST)
+assert PDVS_AT_A_TIME == _rules.PDVS_AT_A_TIME
+
+
+cdef extern from *:
+    """
+    /* Without the StopIteration that a coroutine ends with when it is sent to in Python. */
+    static inline PyObject *nset_step(PyObject *coroutine) {
+        PyObject *result = NULL, *pair;
+        PySendResult outcome = PyIter_Send(coroutine, Py_None, &result);
+        if (outcome == PYGEN_ERROR) return NULL;
+        pair = PyTuple_Pack(2, outcome == PYGEN_RETURN ? Py_True : Py_False, result);
+        Py_DECREF(result);
+        return pair;
+    }
+    """
+    object _step "nset_step"(object coroutine)
+
+
+def step(coroutine):
+    """Run a coroutine up to where it next waits.
+
+    Parameters
+    ----------
+    coroutine : coroutine
+        What to run; what it raises is raised.
+
+    Returns
+    -------
+    tuple of (bool, object)
+        Whether it has ended, and what it has returned or else yielded.
+    """
+    return _step(coroutine)
+
+
+cdef class SetEventBase:
+    """What an EVT_N_SET is made with; the rest is looked up when someone asks.
+
+    Attributes
+    ----------
+    assoc : Association
+        The association in which the request came.
+    request : N_SET
+        The request.
+    _context : PresentationContext
+        The context that it came in.
+    _seconds : float
+        When it was made, in seconds since the epoch.
+    """
+
+    cdef public object assoc
+    cdef public object request
+    cdef public object _context
+    cdef public object _seconds
+
+
+cdef class RequestPath(PduReader):
+    """The short way: from what has been received to the handler, and from its answer to the peer.
+
+    It takes an N-SET request that finds its association with nothing else to do, and an answer that
+    is a known status and no data set. All else is left to the methods that a subclass has. For the
+    loop's thread alone, but for its attributes.
+
+    Attributes
+    ----------
+    assoc : Association
+        For events.
+    handler : tuple of (callable, tuple, int)
+        What is bound to EVT_N_SET: the function, more arguments, and how it is called.
+    event_class : type
+        A subclass of `SetEventBase`.
+    services : dict
+        By SOP Class, the service classes that have N-SET, with their ``statuses``.
+    requests : list of tuple
+        What waits to be served.
+    sent : dict
+        How many answers have gone out the short way, by status.
+    begin : callable
+        Begins a coroutine as a task: gives whether it has ended, and its result or the task.
+    inbox : list of bytes
+        PDUs that have been left to others, and that they have not taken yet.
+    outbox : list of bytes
+        What is to be sent before anything else.
+    transmit : callable
+        Hands bytes to the transport.
+    bytes_sent : int
+        How many have been handed to it.
+    peer_length : int
+        The peer's maximum PDU length, 0 is unlimited.
+    heard : float
+        When something came last, by the monotonic clock.
+    is_enabled : callable
+        Whether a level of the logger is enabled that has the messages at DEBUG.
+    primitives : list
+        What waits for the association's user.
+    is_transferring, is_observed, is_busy : bool
+        Whether the state is Sta6, someone listens to messages, something is being done.
+    is_receiving : bool
+        Whether another message is on its way in.
+    is_held, is_pumping : bool
+        Whether no more is to be read for now, or not while the state machine is at work.
+    is_ending, is_closed : bool
+        Whether the association is to be released, nothing is to be sent.
+    """
+
+    cdef public object assoc
+    cdef object _handler
+    cdef public object event_class
+    cdef public dict services
+    cdef public list requests
+    cdef public dict sent
+    cdef public object begin
+    cdef public list inbox
+    cdef public list outbox
+    cdef public object transmit
+    cdef uint64_t _bytes_sent
+    cdef public uint32_t peer_length
+    cdef public double heard
+    cdef int _is_transferring
+    cdef int _is_observed
+    cdef public bint is_busy
+    cdef int _is_receiving
+    cdef public bint is_held
+    cdef int _is_ending
+    cdef int _is_closed
+    cdef int _is_pumping
+    cdef public object is_enabled
+    cdef public list primitives
+    cdef bint _is_logged
+    cdef int _left  # of AT_A_TIME, in this turn of the loop
+    cdef size_t _noted
+
+    def __cinit__(self, *args):
+        self._left = AT_A_TIME
+
+    @property
+    def handler(self):
+        """What is bound to EVT_N_SET; may be set in any thread."""
+        with cython.critical_section(self):
+            return self._handler
+
+    @handler.setter
+    def handler(self, value):
+        with cython.critical_section(self):
+            self._handler = value
+
+    # Read and set in any thread.
+
+    @property
+    def bytes_sent(self):
+        return _count(&self._bytes_sent)
+
+    def count_sent(self, uint64_t number):
+        """Count bytes that have been handed to the transport otherwise; in the loop's thread."""
+        _add(&self._bytes_sent, number)
+
+    @property
+    def is_transferring(self):
+        return _flag(&self._is_transferring) != 0
+
+    @is_transferring.setter
+    def is_transferring(self, bint value):
+        _set_flag(&self._is_transferring, value)
+
+    @property
+    def is_observed(self):
+        return _flag(&self._is_observed) != 0
+
+    @is_observed.setter
+    def is_observed(self, bint value):
+        _set_flag(&self._is_observed, value)
+
+    @property
+    def is_receiving(self):
+        return _flag(&self._is_receiving) != 0
+
+    @is_receiving.setter
+    def is_receiving(self, bint value):
+        _set_flag(&self._is_receiving, value)
+
+    @property
+    def is_ending(self):
+        return _flag(&self._is_ending) != 0
+
+    @is_ending.setter
+    def is_ending(self, bint value):
+        _set_flag(&self._is_ending, value)
+
+    @property
+    def is_closed(self):
+        return _flag(&self._is_closed) != 0
+
+    @is_closed.setter
+    def is_closed(self, bint value):
+        _set_flag(&self._is_closed, value)
+
+    @property
+    def is_pumping(self):
+        return _flag(&self._is_pumping) != 0
+
+    @is_pumping.setter
+    def is_pumping(self, bint value):
+        _set_flag(&self._is_pumping, value)
+
+    def data_received(self, bytes data not None):
+        """Take what has been received, and do what is asked.
+
+        Parameters
+        ----------
+        data : bytes
+            Any part of the stream, as it comes.
+        """
+        self.heard = _monotonic()
+        self._is_logged = self.is_enabled(10)
+        self.is_fast = (
+            _flag(&self._is_transferring) != 0
+            and not _flag(&self._is_observed)
+            and not self._is_logged
+        )
+        self.feed(data)
+        self._read()
+
+    def read(self):
+        """Read what has been received, in another turn of the loop."""
+        self._left = AT_A_TIME
+        self._read()
+
+    cdef object _read(self):
+        """Read what has been received, as far as there is room, and as others may wait for it."""
+        cdef size_t waiting
+        try:
+            self._read_items()
+        except (CommandSetError, _pdu.PduError) as fault:
+            self.take_fault(fault)
+        waiting = self._bytes_waiting()
+        if waiting != self._noted:
+            self._noted = waiting
+            self.note_waiting(waiting)
+
+    cdef object _read_items(self):
+        cdef object item
+        while not self.is_held:
+            if self.inbox or _flag(&self._is_pumping) or self._left <= 0:
+                self.hold()
+                if self._left <= 0:
+                    self.read_later()
+                return
+            self.pdvs_left = PDVS_AT_A_TIME
+            item = self.next()
+            if item is None:
+                if self.pdvs_left != 0:
+                    return
+                self._left -= PDU_COST
+            elif type(item) is bytes:
+                self._left -= PDU_COST
+                self.take_pdu(item)
+            else:
+                self._left -= 1
+                if (
+                    self.is_busy or self.requests or _flag(&self._is_receiving)
+                    or not _flag(&self._is_transferring) or not self.serve(item)
+                ):
+                    self.take_request(item)
+
+    cpdef bint serve(self, object request) except -1:
+        """Have the handler called.
+
+        Parameters
+        ----------
+        request : N_SET
+            A valid request, with its context ID.
+
+        Returns
+        -------
+        bool
+            False, with nothing done, where it takes more thought.
+        """
+        cdef SetEventBase event
+        cdef tuple handler = self.handler
+        cdef object context = self.contexts.get(context_id_of(request))
+        cdef object service = self.services.get(sop_class_of(request))
+        cdef object function, args, answer
+        cdef int how = handler[2]
+        if context is None or service is None:
+            return False
+        function, args = handler[0], handler[1]
+        event = self.event_class()
+        event.assoc, event.request, event._context = self.assoc, request, context
+        event._seconds = _time()
+        self.is_busy = True
+        if how == IN_WORKER:
+            self.call_in_worker(event, service)
+            return True
+        try:
+            answer = function(event, *args) if args else function(event)
+            if how == AS_TASK:
+                has_ended, answer = self.begin(answer)
+                if not has_ended:
+                    self.answer_later(answer, event, service)
+                    return True
+        except BaseException as exc:
+            answer = self.failed(exc)
+        self.answer(event, service, answer)
+        return True
+
+    cpdef object answer(self, SetEventBase event, object service, object answer):
+        """Send the response to what a handler has returned.
+
+        Parameters
+        ----------
+        event : SetEventBase
+            The event.
+        service : type
+            The service class.
+        answer : object
+            What the handler has returned.
+        """
+        cdef object code, pdu
+        if type(answer) is tuple and len(<tuple>answer) == 2:
+            code = (<tuple>answer)[0]
+            if (
+                (<tuple>answer)[1] is None
+                and type(code) is int
+                and code in service.statuses
+                and _flag(&self._is_transferring)
+                and not _flag(&self._is_observed)
+                and not self._is_logged
+            ):
+                pdu = encode_response(event.request, code, self.peer_length)
+                if pdu is not None:
+                    # Before it is sent: whoever has the answer finds it counted.
+                    self.sent[code] = self.sent.get(code, 0) + 1
+                    if self.outbox or _flag(&self._is_closed):
+                        self.send_message(pdu)
+                    else:
+                        _add(&self._bytes_sent, <uint64_t>len(<bytes>pdu))
+                        self.transmit(pdu)
+                    self.is_busy = False
+                    if self.requests or self.primitives or _flag(&self._is_ending):
+                        self.answered()
+                    return
+        self.answer_slowly(event, service, answer)
