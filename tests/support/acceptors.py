@@ -1,6 +1,7 @@
 """Event-driven acceptors of `nset.scp` on loopback, and what to send them."""
 
 import importlib
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,3 +72,15 @@ def one_pdu(command_set: bytes, data_set: bytes = b"", context_id: int = 1) -> b
     if data_set:
         pdvs.append((context_id, LAST, data_set))
     return p_data(*pdvs)
+
+
+def connected(server: Any) -> socket.socket:
+    """A socket that is connected to the server, over which nothing has been sent."""
+    return socket.create_connection(server.server_address, TIMEOUT)
+
+
+def ended(server: Any) -> None:
+    """Wait until the server has heard of the end of all its associations."""
+    for assoc in server.active_associations:
+        assoc.join(TIMEOUT)
+        assert not assoc.is_alive()

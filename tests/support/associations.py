@@ -121,6 +121,11 @@ def encoded(dataset: Dataset) -> BytesIO:
     return BytesIO(data)
 
 
+def send_n_set(assoc: Association) -> int:
+    """Send a request by pynetdicom's SCU; give the status of the response."""
+    return int(assoc.send_n_set(completed(), MPPS, INSTANCE, msg_id=7)[0].Status)
+
+
 def make_request(cls: type, class_uid: str = MPPS) -> Any:
     """A request of either package's class."""
     request = cls()

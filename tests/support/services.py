@@ -6,15 +6,25 @@ against a server, whoever's it is, and gives all that either side has got to see
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, NamedTuple
 
-from acceptors import until
+from acceptors import accepting, one_pdu, port, until
 from associations import INSTANCE, MPPS, PRINT, TIMEOUT, UPS, completed
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ImplicitVRLittleEndian
-from pynetdicom import AE, build_context, build_role, evt, sop_class
+from pynetdicom import (
+    AE,
+    build_context,
+    build_role,
+    dimse_messages,
+    dimse_primitives,
+    evt,
+    sop_class,
+)
 from pynetdicom.pdu_primitives import (
     AsynchronousOperationsWindowNegotiation,
     SOPClassCommonExtendedNegotiation,
@@ -39,6 +49,42 @@ def everything() -> AE:
     for syntax in SYNTAXES:
         ae.add_supported_context(syntax, scu_role=True, scp_role=True)
     return ae
+
+
+@contextmanager
+def stock_server(handlers: list[Any] | None = None, ae: AE | None = None) -> Iterator[Any]:
+    """Run pynetdicom's own server on a free port."""
+    server = (ae or everything()).start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    try:
+        yield server
+    finally:
+        server.shutdown()
+
+
+@contextmanager
+def associated(
+    nset: ModuleType,
+    handlers: list[Any] | None,
+    *syntaxes: str,
+    own_handlers: Iterable[Any] = (),
+    ext_neg: Iterable[Any] = (),
+    **options: Any,
+) -> Iterator[tuple[Any, Any, Any]]:
+    """A server, a stock association with it, and the acceptor's side of that."""
+    ae = everything()
+    contexts = [build_context(syntax, ImplicitVRLittleEndian) for syntax in syntaxes]
+    with accepting(nset, handlers, ae, **options) as server:
+        assoc = ae.associate(
+            *("127.0.0.1", port(server), contexts),
+            evt_handlers=list(own_handlers),
+            ext_neg=list(ext_neg),
+        )
+        assert assoc.is_established
+        (acceptor,) = server.active_associations
+        try:
+            yield server, assoc, acceptor
+        finally:
+            assoc.release()
 
 
 class Place(NamedTuple):
@@ -87,6 +133,18 @@ def observed(
     finally:
         for event, handler in handlers.items():
             server.unbind(event, handler)
+
+
+def echo_pdu() -> bytes:
+    """A C-ECHO request in context 1, for a raw peer."""
+    request = dimse_primitives.C_ECHO()
+    request.MessageID = 1
+    request.AffectedSOPClassUID = ECHO
+    message = dimse_messages.C_ECHO_RQ()
+    message.primitive_to_message(request)
+    (data,) = message.encode_msg(1, 16382)
+    ((_, fragment),) = data.presentation_data_value_list
+    return one_pdu(fragment[1:])
 
 
 def as_async(function: Callable[..., Any]) -> Callable[..., Any]:

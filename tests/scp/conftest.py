@@ -1,0 +1,65 @@
+"""Fixtures of several files about nset.scp: what it is compared with, and certificates."""
+
+import importlib
+
+import pytest
+from associations import serving
+from certificates import make_certificate
+from services import (
+    CT,
+    observed,
+    stock_server,
+)
+
+
+@pytest.fixture(scope="module")
+def stock():
+    """One of pynetdicom's servers."""
+    with stock_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def destination():
+    """The third AE, where images are moved to."""
+    with serving(CT) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def oracle(stock, destination):
+    """What pynetdicom's server makes of a scenario; each is run once."""
+    known = {}
+
+    def run(key, scenario):
+        if key not in known:
+            known[key] = observed(stock, destination, scenario)
+        return known[key]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def remembered():
+    """Does something the first time that it is asked to: pynetdicom's server ends slowly."""
+    known = {}
+
+    def once(key, make):
+        if key not in known:
+            known[key] = make()
+        return known[key]
+
+    return once
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """The server's, and a client's."""
+    directory = tmp_path_factory.mktemp("certificates")
+    return make_certificate(directory, "server"), make_certificate(directory, "client")
+
+
+@pytest.fixture
+def scp(nset):
+    """The package `nset.scp`, on each twin in turn."""
+    return importlib.import_module("nset.scp")
