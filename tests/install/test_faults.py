@@ -35,6 +35,7 @@ from bad_requests import (
 )
 from bad_statuses import BAD_STATUS, optional_elements, quiet, status_dataset, statuses
 from command_sets import command_set, element
+from logs import reasons, warnings_of
 from n_set_requests import (
     DATA,
     INSTANCE_OFFSET,
@@ -119,22 +120,6 @@ def scp(nset: ModuleType, stock_scp: Scp) -> Iterator[Scp]:
         for acceptor in list(stock_scp.acceptors.queue):
             acceptor.join(TIMEOUT)
             acceptor.dul.join(TIMEOUT)
-
-
-def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [
-        record.getMessage()
-        for record in caplog.records
-        if record.name == "nset" and record.levelno == logging.ERROR
-    ]
-
-
-def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [
-        record.getMessage()
-        for record in caplog.records
-        if record.name == "nset" and record.levelno == logging.WARNING
-    ]
 
 
 # -- Served ---------------------------------------------------------------------------------------

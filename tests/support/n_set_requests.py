@@ -55,3 +55,4 @@ def with_instance(text: bytes) -> bytes:
 
 AFFECTED = {0x0002: uid(MPPS), 0x1000: uid(INSTANCE)}
 INSTANCE_OFFSET = len(request()) - len(element(0x1001, uid(INSTANCE)))
+RESPONSE = request({0x0100: 0x8120, 0x0110: None, 0x0120: 7, 0x0800: 0x0101, 0x0900: 0x0000})

@@ -1,0 +1,224 @@
+"""nset.scp: answers come in the order of the requests, however many of them wait."""
+
+import importlib
+import threading
+from contextlib import ExitStack
+from types import ModuleType
+from typing import Any
+
+import pytest
+from acceptors import n_set_pdus, one_pdu, until
+from associations import TIMEOUT
+from callers import DATA, WAYS, Answer, Caller, echo, echo_answer, gated, serving, set_answer, ways
+from n_set_requests import (
+    AFFECTED,
+    RESPONSE,
+    cut,
+    message,
+    pdvs,
+    request,
+)
+from pynetdicom import evt
+from pynetdicom.dul import DULServiceProvider
+from raw_peer import COMMAND, LAST, P_DATA_TF, p_data
+
+# -- Requests that wait ---------------------------------------------------------------------------
+
+
+def in_fragments(nset: ModuleType, message_id: int) -> list[bytes]:
+    """An N-SET request whose command set comes in two PDUs, which is not the short way."""
+    first, *rest = cut(request({0x0110: message_id}), 60)
+    parts = [(1, COMMAND, first), *((1, COMMAND, part) for part in rest[:-1])]
+    parts += [(1, COMMAND | LAST, rest[-1]), (1, LAST, DATA)]
+    return [p_data(part) for part in parts]
+
+
+@pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_request_that_was_served_at_once_holds_up_nobody(nset, inline, limit):
+    limits = importlib.import_module("nset.scp").Limits(pending_requests=limit)
+    options = {"limits": limits, "inline": inline}
+    with (
+        serving(nset, [(evt.EVT_N_SET, plain)], **options) as (server, _),
+        Caller(server).associate() as peer,
+    ):
+        for number in range(4):
+            peer.send(*in_fragments(nset, number))
+            assert peer.answer() == set_answer(number)
+        peer.send(*in_fragments(nset, 4), *in_fragments(nset, 5), n_set_pdus(nset, 6))
+        assert [peer.answer() for _ in range(3)] == [set_answer(number) for number in (4, 5, 6)]
+        peer.release()
+
+
+def test_no_more_than_the_limit_wait(nset):
+    is_served, may_go_on = threading.Event(), threading.Event()
+    limits = importlib.import_module("nset.scp").Limits(pending_requests=4)
+
+    def wait(event: Any) -> int:
+        is_served.set()
+        assert may_go_on.wait(TIMEOUT)
+        return 0x0000
+
+    with ExitStack() as stack:
+        bound = [(evt.EVT_C_ECHO, wait)]
+        server, _ = stack.enter_context(serving(nset, bound, limits=limits))
+        stack.callback(may_go_on.set)
+        peer = stack.enter_context(Caller(server)).associate()
+        peer.send(echo(0))
+        assert is_served.wait(TIMEOUT)
+        peer.send(*(echo(number) for number in range(1, 100)))
+        (connection,) = server.connections
+        until(lambda: len(connection.requests) >= 4)
+        until(lambda: connection.is_held)  # as it is before, too, until its next turn
+        assert len(connection.requests) == 4
+        may_go_on.set()
+        assert [peer.answer() for _ in range(100)] == [echo_answer(n) for n in range(100)]
+        peer.release()
+
+
+# -- Order ----------------------------------------------------------------------------------------
+
+
+def alternating(nset: ModuleType, number: int) -> tuple[list[bytes], list[Answer]]:
+    """C-ECHO and N-SET in turn."""
+    sent, expected = [], []
+    for message_id in range(number):
+        is_echo = message_id % 2 == 0
+        sent.append(echo(message_id) if is_echo else n_set_pdus(nset, message_id))
+        expected.append(echo_answer(message_id) if is_echo else set_answer(message_id))
+    return sent, expected
+
+
+def plain(event: Any) -> Any:
+    return 0x0000, None
+
+
+@ways
+@pytest.mark.parametrize("handlers", [[], [(evt.EVT_N_SET, plain)]], ids=["async", "plain"])
+@pytest.mark.parametrize("writes", ["one write", "a write each", "byte by byte"])
+def test_answers_come_in_the_order_of_the_requests(nset, way, handlers, writes):
+    sent, expected = alternating(nset, 12 if writes == "byte by byte" else 100)
+    with serving(nset, way + handlers) as (server, _), Caller(server).associate() as peer:
+        if writes == "one write":
+            peer.send(*sent)
+        elif writes == "a write each":
+            for one in sent:
+                peer.send(one)
+        else:
+            for byte in b"".join(sent):
+                peer.send(bytes((byte,)))
+        assert [peer.answer() for _ in expected] == expected
+        peer.release()
+
+
+def test_a_request_waits_for_what_a_worker_is_reading(nset, monkeypatch):
+    """However long that takes, it neither overtakes another message nor is it taken for a part."""
+    entered, may_go_on = threading.Event(), threading.Event()
+    stock = DULServiceProvider._decode_pdu
+
+    def decode_slowly(self: Any, data: bytearray) -> Any:
+        if data[0] == P_DATA_TF:
+            entered.set()
+            assert may_go_on.wait(TIMEOUT)
+        return stock(self, data)
+
+    monkeypatch.setattr(DULServiceProvider, "_decode_pdu", decode_slowly)
+    with ExitStack() as stack:
+        server, _ = stack.enter_context(serving(nset, WAYS["listened to"]))
+        stack.callback(may_go_on.set)
+        peer = stack.enter_context(Caller(server)).associate()
+        peer.send(echo(1))
+        assert entered.wait(TIMEOUT)
+        peer.send(n_set_pdus(nset, 2))
+        may_go_on.set()
+        assert [peer.answer() for _ in range(2)] == [echo_answer(1), set_answer(2)]
+        peer.release()
+
+
+def test_an_answer_waits_for_one_that_a_worker_still_has_to_send(nset, monkeypatch):
+    """The worker that is reading the next message, when the one that serves the first is done."""
+    reads_on, is_served = threading.Event(), threading.Event()
+    stock = DULServiceProvider._decode_pdu
+    messages = []
+
+    def decode_slowly(self: Any, data: bytearray) -> Any:
+        if data[0] == P_DATA_TF:
+            messages.append(data)
+            if len(messages) == 2:
+                reads_on.set()
+                is_served.wait(0.3)  # time enough to overtake the answer that is not sent yet
+        return stock(self, data)
+
+    def echo_when_read_on(event: Any) -> int:
+        assert reads_on.wait(TIMEOUT)
+        return 0x0000
+
+    def set_soon(event: Any) -> Any:
+        is_served.set()
+        return 0x0000, None
+
+    monkeypatch.setattr(DULServiceProvider, "_decode_pdu", decode_slowly)
+    bound = [(evt.EVT_C_ECHO, echo_when_read_on), (evt.EVT_N_SET, set_soon)]
+    with (
+        serving(nset, WAYS["listened to"] + bound) as (server, _),
+        Caller(server).associate() as peer,
+    ):
+        peer.send(echo(1), n_set_pdus(nset, 2), echo(3))
+        answers = [peer.answer() for _ in range(3)]
+        peer.release()
+    assert answers == [echo_answer(1), set_answer(2), echo_answer(3)]
+
+
+def test_a_request_right_behind_a_message_that_a_worker_reads(nset):
+    sent = one_pdu(RESPONSE)
+    with (
+        serving(nset, WAYS["listened to"]) as (server, _),
+        Caller(server).associate() as peer,
+    ):
+        for number in range(150):
+            peer.send(sent)
+            peer.send(n_set_pdus(nset, number))
+            assert peer.answer() == set_answer(number)
+        peer.release()
+
+
+@ways
+def test_pdus_that_end_anywhere(nset, way):
+    """The end of one message and the beginning of the next in one PDU."""
+    parts, expected = [], []
+    for number in range(0, 60, 3):
+        parts += [(1, COMMAND | LAST, request({0x0110: number})), *pdvs(0, cut(DATA, 50))]
+        parts.append((3, COMMAND | LAST, echo(number + 1)[12:]))
+        parts += [*pdvs(COMMAND, cut(request({0x0110: number + 2}), 40)), (1, LAST, DATA)]
+        expected += [set_answer(number), echo_answer(number + 1), set_answer(number + 2)]
+    for size in (1, 2, 3, 5, 7):
+        sent = [p_data(*parts[at : at + size]) for at in range(0, len(parts), size)]
+        with serving(nset, way) as (server, handler), Caller(server).associate() as peer:
+            peer.send(*sent)
+            assert [peer.answer() for _ in expected] == expected
+            peer.release()
+        assert {data_set for _, data_set in handler.served} == {DATA}
+
+
+@ways
+def test_chopped_byte_by_byte(nset, way):
+    sent = n_set_pdus(nset, 1) + n_set_pdus(nset, 2, 64) + message(request(AFFECTED))
+    with serving(nset, way) as (server, _), Caller(server).associate() as peer:
+        for byte in sent:
+            peer.send(bytes((byte,)))
+        assert [peer.answer() for _ in range(3)] == [set_answer(1), set_answer(2), set_answer(7)]
+        peer.release()
+
+
+def test_a_request_that_also_responds_while_another_is_served(nset):
+    """It is a request all the same, and no answer that somebody waits for."""
+    with gated(evt.EVT_C_ECHO, 0x0000) as (gate, handlers), ExitStack() as stack:
+        server, handler = stack.enter_context(serving(nset, handlers))
+        peer = stack.enter_context(Caller(server)).associate()
+        peer.send(echo(1), message(request({0x0120: 3})))
+        assert gate.entered.wait(TIMEOUT)
+        peer.send(n_set_pdus(nset, 8))
+        gate.may_go_on.set()
+        assert [peer.answer() for _ in range(3)] == [echo_answer(1), set_answer(7), set_answer(8)]
+        peer.release()
+    assert len(handler.served) == 2
