@@ -59,9 +59,9 @@ def test_each_response_goes_to_the_thread_that_has_asked(nset, observed):
 
 def test_a_message_right_behind_the_a_associate_ac(nset, monkeypatch):
     """The peer has that, and the state machine is not done with it yet: nothing is lost."""
-    monkeypatch.setattr(importlib.import_module("nset.scp"), "_new_loop", SelectorEventLoop)
-    machine = importlib.import_module("nset.scp._providers")._StateMachine
-    provider = importlib.import_module("nset.scp._providers").DIMSEServiceProvider
+    monkeypatch.setattr(importlib.import_module("nset.scp._run"), "new_loop", SelectorEventLoop)
+    machine = importlib.import_module("nset.scp._upper_layer")._StateMachine
+    provider = importlib.import_module("nset.scp._dimse").DIMSEServiceProvider
     transition, send_msg, has_tried = machine.transition, provider.send_msg, threading.Event()
 
     def late(self, state):

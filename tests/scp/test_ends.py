@@ -331,11 +331,11 @@ def test_what_others_have_for_the_loop_is_done_all_the_same(nset, error):
         assert may_go_on.wait(TIMEOUT)
 
     with accepting(nset) as server:
-        server.callbacks.call(wait)
+        server.threads.call(wait)
         assert has_begun.wait(TIMEOUT)
-        server.callbacks.call(done.append, 1)
-        server.callbacks.call(fail)
-        server.callbacks.call(done.append, 2)
+        server.threads.call(done.append, 1)
+        server.threads.call(fail)
+        server.threads.call(done.append, 2)
         may_go_on.set()
         until(lambda: done == [1, 2])
 
@@ -406,7 +406,9 @@ def test_a_peer_that_goes_while_its_connection_opens(nset, monkeypatch, opening,
 def monkeypatch_loop(monkeypatch, loop):
     if loop == "asyncio":
         scp = importlib.import_module("nset.scp")
-        monkeypatch.setattr(scp, "_new_loop", asyncio.SelectorEventLoop)
+        monkeypatch.setattr(
+            importlib.import_module("nset.scp._run"), "new_loop", asyncio.SelectorEventLoop
+        )
     else:
         pytest.importorskip("uvloop", reason="nset[scp] has it where it can be")
 
@@ -686,14 +688,15 @@ def test_a_tls_handshake_that_ends_while_the_server_shuts_down(nset, tmp_path):
 def test_a_shutdown_before_the_loop_runs(nset, monkeypatch, block):
     scp = importlib.import_module("nset.scp")
     made, may_go_on = threading.Event(), threading.Event()
-    stock = scp._new_loop
+    running = importlib.import_module("nset.scp._run")
+    stock = running.new_loop
 
     def new_loop():
         made.set()
         assert may_go_on.wait(TIMEOUT)
         return stock()
 
-    monkeypatch.setattr(scp, "_new_loop", new_loop)
+    monkeypatch.setattr(running, "new_loop", new_loop)
     ae = entity()
     threads = [
         threading.Thread(target=scp.start_server, args=(ae, ("127.0.0.1", 0), block), daemon=True)

@@ -638,7 +638,7 @@ from raw_peer import Peer
 
 how, loop = sys.argv[1:]
 if loop == "asyncio":
-    nset.scp._new_loop = asyncio.SelectorEventLoop
+    nset.scp._run.new_loop = asyncio.SelectorEventLoop
 warnings.simplefilter("ignore", DeprecationWarning)
 ae = entity()
 server = nset.scp.start_server(

@@ -744,7 +744,7 @@ def handle(event):
     time.sleep(100)
 
 if sys.argv[1] == "windows":
-    nset.scp._new_loop = Loop
+    nset.scp._run.new_loop = Loop
 ae = entity()
 def tell():
     while not ae._servers or ae._servers[0].loop is None:

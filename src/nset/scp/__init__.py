@@ -6,23 +6,19 @@ pynetdicom's own code, without its threads.
 """
 
 import asyncio
-import signal
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, Literal, overload
 
 from pynetdicom.ae import ApplicationEntity
 
 from nset.scp._counters import Counts
 from nset.scp._limits import Limits
+from nset.scp._run import kept_signals, run, run_in_thread, stop_on_signals
 from nset.scp._server import QUIET, SHUTDOWN_TIMEOUT, Server
 
 __all__ = ["QUIET", "SHUTDOWN_TIMEOUT", "Counts", "Limits", "Server", "serve", "start_server"]
-
-# Seconds in which Ctrl-C is heard on Windows.
-_WAKE_UP = 0.5
 
 
 @overload
@@ -132,12 +128,12 @@ def start_server(
         ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits
     )
     if block:
-        with suppress(KeyboardInterrupt), _kept_signals():
-            _run(server, _stop_on_signals)
+        with suppress(KeyboardInterrupt), kept_signals():
+            run(server, stop_on_signals)
         return None
     started: Future[None] = Future()
     server.thread = threading.Thread(
-        target=_run_in_thread, args=(server, started), name="nset-server", daemon=True
+        target=run_in_thread, args=(server, started), name="nset-server", daemon=True
     )
     server.thread.start()
     started.result()
@@ -215,93 +211,3 @@ def _make(
         limits=limits,
     )
     return server  # type: ignore[no-any-return]
-
-
-def _run_in_thread(server: Server, started: "Future[None]") -> None:
-    """Run the server, and tell the thread that waits for it if it can't be started."""
-    try:
-        _run(server, lambda _: started.set_result(None))
-    except BaseException as exc:
-        if started.done():
-            raise
-        started.set_exception(exc)
-
-
-def _run(server: Server, started: Any) -> None:
-    """Run the server in a loop of its own; what ends that ends the server."""
-    try:
-        loop = _new_loop()
-        try:
-            asyncio.set_event_loop(loop)
-            _run_to_end(loop, server, loop.create_task(server.run(lambda: started(server))))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        finally:
-            asyncio.set_event_loop(None)
-            loop.close()
-    except BaseException:
-        server.abandon()
-        raise
-
-
-def _run_to_end(loop: Any, server: Server, task: "asyncio.Task[None]") -> None:
-    """Run the loop until the server has ended.
-
-    The `sys.exit()` of a coroutine breaks off the loop. In a thread of its own that goes on; in the
-    main one the program is to end, as by Ctrl-C, but not before the server has in good order. Only
-    a second Ctrl-C does not wait for that.
-    """
-    interrupt: BaseException | None = None
-    while not task.done():
-        try:
-            loop.run_until_complete(task)
-        except (KeyboardInterrupt, SystemExit) as exc:
-            if threading.current_thread() is not threading.main_thread():
-                continue
-            if interrupt is not None and isinstance(exc, KeyboardInterrupt):
-                raise
-            interrupt = interrupt or exc
-            server.stop()
-    task.result()
-    if interrupt is not None:
-        raise interrupt
-
-
-def _new_loop() -> Any:
-    """Make an event loop, uvloop's where that is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
-def _stop_on_signals(server: Server) -> None:
-    """Shut down in good order when the process is asked to end, and at once by a second Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    try:
-        server.loop.add_signal_handler(signal.SIGINT, server.interrupt)
-        server.loop.add_signal_handler(signal.SIGTERM, server.stop)
-    except NotImplementedError:
-        # Not by KeyboardInterrupt, which might break off whatever the loop is doing.
-        signal.signal(signal.SIGINT, lambda *_: server.interrupt())
-        _wake_up(server.loop)
-
-
-@contextmanager
-def _kept_signals() -> Iterator[None]:
-    """Put the handlers of signals back that `_stop_on_signals` replaces."""
-    kept: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            if handler is not None:  # else it is none of Python's
-                signal.signal(number, handler)
-
-
-def _wake_up(loop: Any) -> None:
-    """Let a loop without signal handlers look for Ctrl-C, as Windows does not while it waits."""
-    loop.call_later(_WAKE_UP, _wake_up, loop)

@@ -12,13 +12,11 @@ import weakref
 from asyncio import TimerHandle
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from copy import deepcopy
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pynetdicom import _config, evt
 from pynetdicom._globals import MODE_ACCEPTOR, MODE_REQUESTOR
-from pynetdicom.acse import ACSE
 from pynetdicom.association import Association as _StockAssociation
 from pynetdicom.association import ServiceUser
 from pynetdicom.dimse_messages import DIMSEMessage
@@ -28,26 +26,21 @@ from pynetdicom.transport import AddressInformation
 from nset import _pdu
 from nset._command_set import CommandSetError
 from nset.primitive import N_SET
-from nset.pynetdicom import _negotiation, _provider
+from nset.pynetdicom import _provider
 from nset.pynetdicom._messages import remove_file
-from nset.scp._bindings import Bindings, rebound
 from nset.scp._counters import Tally
+from nset.scp._dimse import DIMSEServiceProvider
+from nset.scp._handlers import Bindings, messages_are_logged, rebound
+from nset.scp._limits import Limits
 from nset.scp._memory import ALLOWANCE, MESSAGE_OVERHEAD
 from nset.scp._n_set import failed, known_services, log_error, response_to, service_class
 from nset.scp._names import address_name
-from nset.scp._providers import DIMSEServiceProvider, DULServiceProvider
+from nset.scp._negotiation import Acceptor, AcceptorACSE
+from nset.scp._upper_layer import DULServiceProvider
 from nset.wire import encode_pdus
-
-if TYPE_CHECKING:
-    from nset.scp._connection import Connection
-    from nset.scp._limits import Limits
-    from nset.scp._server import Server
 
 _LOGGER = logging.getLogger("pynetdicom.association")
 _NSET_LOGGER = logging.getLogger("nset")
-
-# Where the standard handlers write what each PDU and message holds, at DEBUG.
-messages_are_logged = logging.getLogger("pynetdicom._handlers").isEnabledFor
 
 _over_lock = threading.Lock()  # guards that all who wait for the end of one wait for the same
 
@@ -56,51 +49,6 @@ _LEFT = 5.0
 
 # Seconds in which a peer may still agree to a release that its request has crossed.
 _CROSSING = 0.5
-
-
-class _Acceptor(ServiceUser):
-    """The server's side, whose supported contexts all associations share until one changes them."""
-
-    _own_contexts: list[Any] | None = None
-    _is_negotiating = False
-
-    @property
-    def _contexts(self) -> list[Any]:
-        if self._own_contexts is None:
-            server: Any = self.assoc._server
-            if server is None:
-                return []
-            if self._is_negotiating and not _config.UNRESTRICTED_STORAGE_SERVICE:
-                requested: Any = self.assoc.requestor.primitive
-                relevant: list[Any] = server.contexts_for(
-                    requested.presentation_context_definition_list
-                )
-                return relevant
-            self._own_contexts = deepcopy(server.contexts)
-        return self._own_contexts
-
-    @_contexts.setter
-    def _contexts(self, contexts: list[Any]) -> None:
-        # The empty list is what __init__ sets.
-        if contexts or self._own_contexts is not None or self.assoc._server is not None:
-            self._own_contexts = contexts
-
-
-class _ACSE(ACSE):
-    def _negotiate_as_acceptor(self) -> None:
-        acceptor: Any = self.acceptor
-        acceptor._is_negotiating = True
-        try:
-            if _negotiation.is_rejected(self):
-                return
-            super()._negotiate_as_acceptor()
-        finally:
-            acceptor._is_negotiating = False
-
-    def send_accept(self) -> None:
-        assoc: Any = self.assoc
-        assoc.prepare_connection()  # before the peer knows that it may send
-        super().send_accept()
 
 
 class _Checkpoint:
@@ -172,20 +120,20 @@ class Association(_StockAssociation):
     # one. For that no association can wait, and the loop less than any.
     lock: Any = nullcontext()
 
-    def __init__(self, server: "Server", connection: "Connection", address: Any) -> None:
+    def __init__(self, server: Any, connection: Any, address: Any) -> None:
         # What pynetdicom's __init__ does, threads aside.
         ae = server.ae
         self._ae = ae
         self._server: Any = None
         self.mode = MODE_ACCEPTOR
         self.requestor = ServiceUser(self, MODE_REQUESTOR)
-        self.acceptor = _Acceptor(self, MODE_ACCEPTOR)
+        self.acceptor = Acceptor(self, MODE_ACCEPTOR)
         self._server = server
         self.is_established = self.is_rejected = self.is_aborted = self.is_released = False
         self._sent_abort = self._sent_release = False
         self._accepted_cx: dict[int, Any] = {}
         self._rejected_cx: list[Any] = []
-        self.acse = _ACSE(self)
+        self.acse = AcceptorACSE(self)
         self.dul: Any = DULServiceProvider(self, connection)
         self.dimse: Any = DIMSEServiceProvider(self, connection)
         self.acse_timeout = ae.acse_timeout
@@ -306,7 +254,11 @@ class Association(_StockAssociation):
     def get_handlers(self, event: Any) -> Any:
         """Give what is bound to an event, coroutine functions as such that can be called."""
         handlers = self._handlers.get(event, [])
-        return self._server.callable_handler(handlers) if event.is_intervention else handlers
+        return (
+            self._server.coroutines.callable_handler(handlers)
+            if event.is_intervention
+            else handlers
+        )
 
     def is_observed(self) -> bool:
         """Tell whether someone looks at PDUs or messages: a program, or the log at DEBUG."""
@@ -324,22 +276,18 @@ class Association(_StockAssociation):
 
     def may_wait(self) -> None:
         """Refuse to wait in the loop's thread: what is waited for would never come."""
-        if self._server.is_loop_thread():
-            raise RuntimeError(
-                "an async or inline handler can't wait for the peer: it would hold up the loop; "
-                "call this from another thread, as asyncio.to_thread does"
-            )
+        self._server.threads.may_wait()
 
     def submit(self, job: Callable[[], None]) -> None:
         """Have a worker do something."""
-        self._server.services.submit(job)
+        self._server.threads.service_workers.submit(job)
 
     def is_for_loop(self, exc: BaseException) -> bool:
         """Tell whether it is the loop that an exception is to end, as Ctrl-C does.
 
         In a worker's thread it is a handler's `sys.exit()`, and ends the association alone.
         """
-        return not isinstance(exc, Exception) and bool(self._server.is_loop_thread())
+        return not isinstance(exc, Exception) and bool(self._server.threads.is_loop_thread())
 
     def pump(self) -> None:
         """Have the state machine do all that there is to do; from any thread."""
@@ -347,10 +295,7 @@ class Association(_StockAssociation):
 
     def has_pumped(self) -> None:
         """Look what there is to do, soon; from any thread."""
-        if self._server.is_loop_thread():
-            self._after_pump()
-        else:
-            self._server.callbacks.call(self._after_pump)
+        self._server.threads.in_loop(self._after_pump)
 
     def _after_pump(self) -> None:
         if self._is_sending:
@@ -415,7 +360,7 @@ class Association(_StockAssociation):
         try:
             self._try(step)
         finally:
-            self._server.callbacks.call(self._done)
+            self._server.threads.call(self._done)
 
     def _done(self) -> None:
         """Go on once all is sent that a worker's step has given to the state machine.
@@ -562,7 +507,8 @@ class Association(_StockAssociation):
 
     def progress(self) -> tuple[int | None, int] | None:
         """Tell of a message that has not come to its end: its Message ID and the bytes so far."""
-        return self.dimse.progress() or self._connection.progress()
+        progress: tuple[int | None, int] | None = self.dimse.progress()
+        return progress or self._connection.progress()
 
     def _ask_for_release(self) -> None:
         _LOGGER.info("Releasing Association")
@@ -637,7 +583,7 @@ class Association(_StockAssociation):
         self._connection.memory.close()
         self._server.forget(self)
         self._end_of_it().set()
-        self._server.callbacks.call(self.let_go)
+        self._server.threads.call(self.let_go)
 
     def let_go(self) -> None:
         """Break the cycles of what is over, so that its memory is free without the collector.
@@ -713,7 +659,7 @@ class Association(_StockAssociation):
         try:
             abort()
         finally:
-            self._server.callbacks.call(self._server.aborting.discard, self)
+            self._server.threads.call(self._server.aborting.discard, self)
 
     def wait_no_more(self) -> None:
         """End, also where a program has begun to wait for an answer and has not gone on with it."""
@@ -735,7 +681,7 @@ class Association(_StockAssociation):
             evt.trigger(self, evt.EVT_ABORTED, {})
         finally:
             self.kill()
-        if block and not self._server.is_own_thread():
+        if block and not self._server.threads.is_own_thread():
             # As pynetdicom does: whoever returns from here may look at the other side.
             self.join(1)
             time.sleep(0.1)
@@ -791,10 +737,7 @@ class Association(_StockAssociation):
 
     def hold_in_loop(self) -> None:
         """Read no more where too much waits; from any thread."""
-        if self._server.is_loop_thread():
-            self._hold_where_too_much_waits()
-        else:
-            self._server.callbacks.call(self._hold_where_too_much_waits)
+        self._server.threads.in_loop(self._hold_where_too_much_waits)
 
     def _hold_where_too_much_waits(self) -> None:
         # A thread that waits for the peer needs what is behind them.
@@ -906,7 +849,7 @@ class Association(_StockAssociation):
         try:
             self._try(partial(self._serve_request, message, context_id))
         finally:
-            self._server.callbacks.call(self._report_served)
+            self._server.threads.call(self._report_served)
 
     def _report_served(self) -> None:
         self.submit(self._serve_report)
@@ -927,7 +870,7 @@ class Association(_StockAssociation):
             self.send_pdus(encode_pdus(response, context.context_id, self.dimse.maximum_pdu_size))
 
     def _can_send(self) -> bool:
-        return self._connection.is_transferring or self.dul.state == "Sta8"
+        return bool(self._connection.is_transferring) or self.dul.state == "Sta8"
 
     def send_pdus(self, pdus: bytes) -> None:
         """Send the P-DATA-TF PDUs of a message past the state machine, where that allows it."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pynetdicom import evt
 
@@ -16,14 +16,11 @@ from nset import _pdu
 from nset._command_set import CommandSetError
 from nset._pdu import PduError
 from nset.primitive import N_SET
-from nset.scp._association import messages_are_logged
+from nset.scp._handlers import messages_are_logged
 from nset.scp._implementation import RequestPath
 from nset.scp._memory import ALLOWANCE, Memory
 from nset.scp._n_set import SetEvent, failed, is_awaitable, known_services
-from nset.scp._providers import CLOSED
-
-if TYPE_CHECKING:
-    from nset.scp._server import Server
+from nset.scp._upper_layer import CLOSED
 
 _LOGGER = logging.getLogger("nset")
 
@@ -70,7 +67,7 @@ class Connection(RequestPath, asyncio.Protocol):
         When what is being done has begun, by the monotonic clock.
     """
 
-    def __init__(self, server: "Server", sock: Any, address: Any) -> None:
+    def __init__(self, server: Any, sock: Any, address: Any) -> None:
         limits, ae = server.limits, server.ae
         RequestPath.__init__(
             self,
@@ -270,7 +267,7 @@ class Connection(RequestPath, asyncio.Protocol):
         """Call a plain handler in a worker's thread."""
         self.began = time.monotonic()
         self._note_serving()
-        self._server.handlers.submit(partial(self._call, event, service))
+        self._server.threads.handler_workers.submit(partial(self._call, event, service))
 
     def _call(self, event: Any, service: Any) -> None:
         function, args, _ = self.handler
@@ -278,7 +275,7 @@ class Connection(RequestPath, asyncio.Protocol):
             answer = function(event, *args)
         except BaseException as exc:
             answer = failed(exc)
-        self._server.callbacks.call(self._handled, event, service, answer)
+        self._server.threads.call(self._handled, event, service, answer)
 
     def _handled(self, event: Any, service: Any, answer: Any) -> None:
         if self.memory.serving:
@@ -419,21 +416,18 @@ class Connection(RequestPath, asyncio.Protocol):
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> None:
         """Have a function called in the loop's thread after a while; from any thread."""
-        self._server.callbacks.call(self.loop.call_later, seconds, function)
+        self._server.threads.call(self.loop.call_later, seconds, function)
 
     def _in_loop(self, function: Callable[[], None]) -> None:
-        if self._server.is_loop_thread():
-            function()
-        else:
-            self._server.callbacks.call(function)
+        self._server.threads.in_loop(function)
 
     def wait_for_room(self) -> None:
         """Wait until the peer has taken some of what was sent, in a worker's thread."""
         room = self._room
-        if room is None or self._server.is_loop_thread():
+        if room is None or self._server.threads.is_loop_thread():
             return
         if not room.wait(self.assoc.network_timeout):
-            self._server.callbacks.call(self.break_off)
+            self._server.threads.call(self.break_off)
 
     # -- The end -----------------------------------------------------------------------------------
 

@@ -1,8 +1,6 @@
 """N-SET requests: the event that a handler gets, and the response that its answer makes."""
 
-import inspect
 import logging
-from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
 from io import BytesIO
@@ -26,7 +24,6 @@ from nset import _rules
 from nset.primitive import N_SET
 from nset.pynetdicom._provider import sendable_status
 from nset.scp._implementation import SetEventBase
-from nset.scp._rules import AS_TASK, IN_LOOP, IN_WORKER
 
 _LOGGER = logging.getLogger("pynetdicom.service_class")
 
@@ -80,33 +77,6 @@ class SetEvent(SetEventBase, evt.Event):
     def timestamp(self) -> datetime:  # type: ignore[override]
         """When the event was made."""
         return datetime.fromtimestamp(self._seconds)
-
-
-def handler_of(bound: Any, *, inline: bool) -> tuple[Callable[..., Any], tuple[Any, ...], int]:
-    """Look at what is bound to EVT_N_SET.
-
-    Parameters
-    ----------
-    bound : tuple of (callable, list or None)
-        As pynetdicom keeps it.
-    inline : bool
-        Whether plain functions are called in the loop's thread.
-
-    Returns
-    -------
-    tuple of (callable, tuple, int)
-        The function, more arguments for it, and how it is called.
-    """
-    function, args = bound
-    how = AS_TASK if is_async(function) else IN_LOOP if inline else IN_WORKER
-    return function, tuple(args or ()), how
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Tell whether calling a function, or an object with ``__call__``, gives a coroutine."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - it is what is looked into
-    )
 
 
 def log_error(logger: logging.Logger, *args: Any, exc_info: BaseException | None = None) -> None:

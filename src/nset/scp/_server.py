@@ -1,9 +1,7 @@
 """The server: a listening socket, its associations, and an orderly end."""
 
 import asyncio
-import concurrent.futures
 import contextvars
-import inspect
 import logging
 import math
 import os
@@ -12,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -23,16 +21,15 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationServer
 
-from nset.scp import _tasks
+from nset.scp import _eager_tasks
 from nset.scp._association import Association
-from nset.scp._bindings import Bindings, rebound
 from nset.scp._connection import Connection
 from nset.scp._counters import Counters, Counts
+from nset.scp._handlers import Bindings, CoroutineHandlers, rebound
 from nset.scp._limits import Limits, check_count
 from nset.scp._memory import ServerMemory
-from nset.scp._n_set import is_async
 from nset.scp._names import address_name
-from nset.scp._workers import Callbacks, Workers
+from nset.scp._threads import Threads
 
 _LOGGER = logging.getLogger("nset")
 
@@ -47,9 +44,6 @@ _CLOSING_TIMEOUT = 1.0
 
 # Looks that find an association quiet before it is asked to be released.
 _LOOKS = 10
-
-# Seconds after which a thread that waits for a coroutine looks whether there still is a loop.
-_LOOK = 1.0
 
 _MAX_THREADS = 1000
 
@@ -137,7 +131,6 @@ class Server(AssociationServer):
         self.deadline = math.inf
         self._quiet = QUIET
         self._closing_timeout = _CLOSING_TIMEOUT
-        self._thread_id: int | None = None
         self._contexts_index: tuple[Any, int, dict[Any, PresentationContext]] = (None, 0, {})
         self._variables = contextvars.copy_context() if _config.PASS_CONTEXTVARS else None
         super().__init__(ae, address, ae_title, contexts, ssl_context, evt_handlers)
@@ -215,60 +208,6 @@ class Server(AssociationServer):
                     if not assoc.has_own_handlers:
                         assoc.bindings = self.bindings
 
-    def callable_handler(self, bound: Any) -> Any:
-        """Give a handler that may be called by pynetdicom's services, which do not await.
-
-        Parameters
-        ----------
-        bound : tuple of (callable, list or None)
-            What is bound to an intervention event.
-
-        Returns
-        -------
-        tuple of (callable, list or None)
-            A coroutine function as a function that waits for it; in a worker's thread only.
-        """
-        if not bound:
-            return bound
-        function, args = bound
-        if inspect.isasyncgenfunction(function):
-            return partial(self._iterate, function), args
-        return (partial(self._wait, function), args) if is_async(function) else bound
-
-    def _wait(self, function: Callable[..., Any], *args: Any) -> Any:
-        coroutine = self._await(function, args)
-        try:
-            future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-            while not concurrent.futures.wait([future], _LOOK)[0]:
-                if self.loop.is_closed():
-                    raise RuntimeError("the server has ended, and its loop with it")
-        except RuntimeError:  # or the loop was closed before
-            coroutine.close()
-            raise
-        return future.result()
-
-    async def _await(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        """Await a handler, as a task that is cancelled when the server ends."""
-        task = asyncio.current_task()
-        self.tasks.add(task)
-        try:
-            return await function(*args)
-        finally:
-            self.tasks.discard(task)
-
-    def _iterate(self, function: Callable[..., Any], *args: Any) -> Iterator[Any]:
-        results = function(*args)
-        try:
-            while True:
-                try:
-                    yield self._wait(results.__anext__)
-                except StopAsyncIteration:
-                    return
-        finally:  # pynetdicom asks for no more than it needs
-            if not self.is_loop_thread():
-                with suppress(RuntimeError):  # the loop is closed
-                    self._wait(results.aclose)
-
     # -- Associations ------------------------------------------------------------------------------
 
     @property
@@ -301,13 +240,13 @@ class Server(AssociationServer):
         """
         self._left += number
         if self._may_add_workers:
-            self.handlers.limit = min(self._max_workers + self._left, _MAX_THREADS)
+            self.threads.handler_workers.limit = min(self._max_workers + self._left, _MAX_THREADS)
 
     def forget(self, assoc: Association) -> None:
         """Note that an association is over."""
         self._associations.pop(assoc, None)
         if self.is_releasing and not self._associations:
-            self.callbacks.call(self._stopped.set)
+            self.threads.call(self._stopped.set)
 
     def connected(self, connection: Connection) -> None:
         """Note that a connection is open, and its TLS handshake done."""
@@ -359,29 +298,12 @@ class Server(AssociationServer):
                 self.loop.call_soon(self._next_turn)
 
     def _has_room(self) -> None:
-        self.callbacks.call(self._read_on)
+        self.threads.call(self._read_on)
 
     def _read_on(self) -> None:
         """Read from connections again that were held as too many bytes waited."""
         for connection in list(self.connections):
             connection.go_on()
-
-    # -- Threads -----------------------------------------------------------------------------------
-
-    def is_loop_thread(self) -> bool:
-        """Tell whether the caller is in the loop's thread."""
-        return threading.get_ident() == self._thread_id
-
-    def is_own_thread(self) -> bool:
-        """Tell whether the caller is in the loop's or a worker's thread."""
-        return self.is_loop_thread() or getattr(_worker, "server", None) is self
-
-    def _run_job(self, job: Callable[[], None]) -> None:
-        _worker.server = self
-        if self._variables is None:
-            job()
-        else:
-            self._variables.copy().run(job)
 
     # -- Running -----------------------------------------------------------------------------------
 
@@ -394,13 +316,11 @@ class Server(AssociationServer):
             Called once connections are taken.
         """
         self.loop = asyncio.get_running_loop()
-        self._thread_id = threading.get_ident()
-        self.callbacks = Callbacks(self.loop)
-        self.begin = partial(_tasks.begin, self.loop)
-        self.handlers = Workers(self.loop, self._max_workers, "nset-handler", self._run_job)
         # An association has one thing done at a time, and what it sends or receives beside it.
-        threads = 2 * self.limits.connections_for(self.ae.maximum_associations)
-        self.services = Workers(self.loop, threads, "nset-service", self._run_job)
+        services = 2 * self.limits.connections_for(self.ae.maximum_associations)
+        self.threads = Threads(self.loop, self._max_workers, services, self._variables)
+        self.coroutines = CoroutineHandlers(self.threads, self.tasks)
+        self.begin = partial(_eager_tasks.begin, self.loop)
         listening = self.loop.create_task(self._listen())
         started()
         if self._is_to_stop:  # before there was a loop to tell
@@ -579,8 +499,7 @@ class Server(AssociationServer):
             assoc.end()  # its handler has not returned
 
     def _close(self) -> None:
-        self.handlers.close()
-        self.services.close()
+        self.threads.close()
         self._leave()
 
     def abandon(self) -> None:
@@ -653,7 +572,7 @@ class Server(AssociationServer):
             `timeout` where that is less.
         """
         self.stop(timeout, quiet)
-        if not self.is_own_thread():
+        if self.loop is None or not self.threads.is_own_thread():
             self._ended.wait()
             thread = self.thread
             if thread is not None:
@@ -711,13 +630,6 @@ def _end_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_end_in_child)
-
-
-class _Worker(threading.local):
-    server: Server | None = None
-
-
-_worker = _Worker()
 
 
 def _with_ours(stock: Any) -> property:

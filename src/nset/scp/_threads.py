@@ -1,5 +1,6 @@
-"""Threads that do what would hold up the loop."""
+"""The threads of a server: the loop's, and workers for what would hold it up."""
 
+import contextvars
 import logging
 import sys
 import threading
@@ -183,3 +184,84 @@ class Callbacks:
                     self._waiting[:0] = waiting[number:]
                 self._loop.call_soon(self._call_all)
                 raise
+
+
+class Threads:
+    """The threads of a server; made in the loop's, and then for any.
+
+    Parameters
+    ----------
+    loop : asyncio.AbstractEventLoop
+        The running loop.
+    handlers, services : int
+        Most workers that call handlers of EVT_N_SET, and that do anything else.
+    variables : contextvars.Context, optional
+        What each job of a worker begins with a copy of.
+
+    Attributes
+    ----------
+    loop : asyncio.AbstractEventLoop
+        As given.
+    handler_workers, service_workers : Workers
+        The two pools.
+    """
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        handlers: int,
+        services: int,
+        variables: contextvars.Context | None,
+    ) -> None:
+        self.loop = loop
+        self._loop_thread = threading.get_ident()
+        self._callbacks = Callbacks(loop)
+        self._variables = variables
+        self.handler_workers = Workers(loop, handlers, "nset-handler", self._run_job)
+        self.service_workers = Workers(loop, services, "nset-service", self._run_job)
+
+    def is_loop_thread(self) -> bool:
+        """Tell whether the caller is in the loop's thread."""
+        return threading.get_ident() == self._loop_thread
+
+    def is_own_thread(self) -> bool:
+        """Tell whether the caller is in the loop's or a worker's thread."""
+        return self.is_loop_thread() or getattr(_worker, "threads", None) is self
+
+    def may_wait(self) -> None:
+        """Refuse to wait in the loop's thread: what is waited for would never come."""
+        if self.is_loop_thread():
+            raise RuntimeError(
+                "an async or inline handler can't wait for the peer: it would hold up the loop; "
+                "call this from another thread, as asyncio.to_thread does"
+            )
+
+    def call(self, function: Callable[..., Any], *args: Any) -> None:
+        """Have the loop call a function soon."""
+        self._callbacks.call(function, *args)
+
+    def in_loop(self, function: Callable[[], None]) -> None:
+        """Call a function now, in the loop's thread, or else have the loop do it soon."""
+        if self.is_loop_thread():
+            function()
+        else:
+            self._callbacks.call(function)
+
+    def close(self) -> None:
+        """Let the workers end once they have done what they are doing."""
+        self.handler_workers.close()
+        self.service_workers.close()
+
+    def _run_job(self, job: Callable[[], None]) -> None:
+        _worker.threads = self
+        if self._variables is None:
+            job()
+        else:
+            self._variables.copy().run(job)
+
+
+class _Worker(threading.local):
+    threads: Threads | None = None
+
+
+_worker = _Worker()

@@ -1,0 +1,221 @@
+"""Handlers: what is bound to the events of a server or an association, and how it is called."""
+
+import asyncio
+import concurrent.futures
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+from pynetdicom import _handlers, evt
+
+from nset.scp._rules import AS_TASK, IN_LOOP, IN_WORKER
+from nset.scp._threads import Threads
+
+# Seconds after which a thread that waits for a coroutine looks whether there still is a loop.
+_LOOP_CHECK_SECONDS = 1.0
+
+# Where the standard handlers write what each PDU and message holds, at DEBUG.
+messages_are_logged = logging.getLogger("pynetdicom._handlers").isEnabledFor
+
+# These write to the log, and only at DEBUG.
+_STANDARD: Final = (
+    _handlers.standard_dimse_recv_handler,
+    _handlers.standard_dimse_sent_handler,
+    _handlers.standard_pdu_recv_handler,
+    _handlers.standard_pdu_sent_handler,
+)
+
+# Whoever listens to one of these wants to hear of each PDU or message.
+_OF_MESSAGES: Final = (
+    evt.EVT_DATA_RECV,
+    evt.EVT_DATA_SENT,
+    evt.EVT_DIMSE_RECV,
+    evt.EVT_DIMSE_SENT,
+    evt.EVT_FSM_TRANSITION,
+    evt.EVT_PDU_RECV,
+    evt.EVT_PDU_SENT,
+)
+
+# What is asked while an association is negotiated.
+_OF_NEGOTIATION: Final = (
+    evt.EVT_ASYNC_OPS,
+    evt.EVT_SOP_COMMON,
+    evt.EVT_SOP_EXTENDED,
+    evt.EVT_USER_ID,
+)
+
+
+class Bindings:
+    """Handlers, looked through once; never changed.
+
+    Parameters
+    ----------
+    handlers : dict
+        As pynetdicom keeps them: by event a list of (function, arguments), or one such tuple.
+    inline : bool
+        Whether plain handlers of EVT_N_SET are called in the loop's thread.
+
+    Attributes
+    ----------
+    n_set : tuple of (callable, tuple, int)
+        That of EVT_N_SET, as `handler_of` gives it.
+    is_observed : bool
+        Whether someone wants to hear of each PDU or message; pynetdicom's log handlers aside.
+    is_listened_to : bool
+        Whether a program's code runs when an association is negotiated, sends, receives or ends.
+    """
+
+    __slots__ = ("is_listened_to", "is_observed", "n_set")
+
+    def __init__(self, handlers: dict[Any, Any], *, inline: bool) -> None:
+        self.n_set = handler_of(handlers[evt.EVT_N_SET], inline=inline)
+        heard = {
+            event
+            for event, bound in handlers.items()
+            if event.is_notification and any(function not in _STANDARD for function, _ in bound)
+        }
+        asked = [
+            event
+            for event in _OF_NEGOTIATION
+            if handlers[event][0] is not evt.get_default_handler(event)
+        ]
+        self.is_observed = not heard.isdisjoint(_OF_MESSAGES)
+        self.is_listened_to = bool(heard or asked)
+
+
+def rebound(
+    handlers: dict[Any, Any],
+    event: Any,
+    handler: Callable[..., Any],
+    args: list[Any] | None = None,
+    *,
+    unbind: bool = False,
+) -> dict[Any, Any]:
+    """Bind a handler in a copy of the handlers, which others may be reading.
+
+    Parameters
+    ----------
+    handlers : dict
+        As for `Bindings`.
+    event : NotificationEvent or InterventionEvent
+        The event.
+    handler : callable
+        The function.
+    args : list, optional
+        More arguments for it.
+    unbind : bool
+        Whether to unbind it instead.
+
+    Returns
+    -------
+    dict
+        The copy.
+    """
+    copy = dict(handlers)
+    if isinstance(copy.get(event), list):
+        copy[event] = list(copy[event])
+    if unbind:
+        evt._remove_handler(event, copy, handler)
+    else:
+        evt._add_handler(event, copy, (handler, args))
+    return copy
+
+
+def handler_of(bound: Any, *, inline: bool) -> tuple[Callable[..., Any], tuple[Any, ...], int]:
+    """Look at what is bound to EVT_N_SET.
+
+    Parameters
+    ----------
+    bound : tuple of (callable, list or None)
+        As pynetdicom keeps it.
+    inline : bool
+        Whether plain functions are called in the loop's thread.
+
+    Returns
+    -------
+    tuple of (callable, tuple, int)
+        The function, more arguments for it, and how it is called.
+    """
+    function, args = bound
+    how = AS_TASK if is_async(function) else IN_LOOP if inline else IN_WORKER
+    return function, tuple(args or ()), how
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Tell whether calling a function, or an object with ``__call__``, gives a coroutine."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - it is what is looked into
+    )
+
+
+class CoroutineHandlers:
+    """Lets pynetdicom's services, which do not await, call handlers that are coroutine functions.
+
+    Parameters
+    ----------
+    threads : Threads
+        Those of the server.
+    tasks : set of asyncio.Task
+        Where handlers are while they are awaited, to be cancelled when the server ends.
+    """
+
+    def __init__(self, threads: Threads, tasks: set[Any]) -> None:
+        self._threads = threads
+        self._tasks = tasks
+
+    def callable_handler(self, bound: Any) -> Any:
+        """Give a handler that may be called by pynetdicom's services, which do not await.
+
+        Parameters
+        ----------
+        bound : tuple of (callable, list or None)
+            What is bound to an intervention event.
+
+        Returns
+        -------
+        tuple of (callable, list or None)
+            A coroutine function as a function that waits for it; in a worker's thread only.
+        """
+        if not bound:
+            return bound
+        function, args = bound
+        if inspect.isasyncgenfunction(function):
+            return partial(self._iterate, function), args
+        return (partial(self._wait, function), args) if is_async(function) else bound
+
+    def _wait(self, function: Callable[..., Any], *args: Any) -> Any:
+        coroutine = self._await(function, args)
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._threads.loop)
+            while not concurrent.futures.wait([future], _LOOP_CHECK_SECONDS)[0]:
+                if self._threads.loop.is_closed():
+                    raise RuntimeError("the server has ended, and its loop with it")
+        except RuntimeError:  # or the loop was closed before
+            coroutine.close()
+            raise
+        return future.result()
+
+    async def _await(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Await a handler, as a task that is cancelled when the server ends."""
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        try:
+            return await function(*args)
+        finally:
+            self._tasks.discard(task)
+
+    def _iterate(self, function: Callable[..., Any], *args: Any) -> Iterator[Any]:
+        results = function(*args)
+        try:
+            while True:
+                try:
+                    yield self._wait(results.__anext__)
+                except StopAsyncIteration:
+                    return
+        finally:  # pynetdicom asks for no more than it needs
+            if not self._threads.is_loop_thread():
+                with suppress(RuntimeError):  # the loop is closed
+                    self._wait(results.aclose)

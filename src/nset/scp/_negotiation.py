@@ -1,0 +1,57 @@
+"""The acceptor's side of a negotiation (PS3.8 Section 7.1)."""
+
+from copy import deepcopy
+from typing import Any
+
+from pynetdicom import _config
+from pynetdicom.acse import ACSE
+from pynetdicom.association import ServiceUser
+
+from nset.pynetdicom import _negotiation
+
+
+class Acceptor(ServiceUser):
+    """The server's side, whose supported contexts all associations share until one changes them."""
+
+    _own_contexts: list[Any] | None = None
+    _is_negotiating = False
+
+    @property
+    def _contexts(self) -> list[Any]:
+        if self._own_contexts is None:
+            server: Any = self.assoc._server
+            if server is None:
+                return []
+            if self._is_negotiating and not _config.UNRESTRICTED_STORAGE_SERVICE:
+                requested: Any = self.assoc.requestor.primitive
+                relevant: list[Any] = server.contexts_for(
+                    requested.presentation_context_definition_list
+                )
+                return relevant
+            self._own_contexts = deepcopy(server.contexts)
+        return self._own_contexts
+
+    @_contexts.setter
+    def _contexts(self, contexts: list[Any]) -> None:
+        # The empty list is what __init__ sets.
+        if contexts or self._own_contexts is not None or self.assoc._server is not None:
+            self._own_contexts = contexts
+
+
+class AcceptorACSE(ACSE):
+    """pynetdicom's ACSE, with the answers to an A-ASSOCIATE-RQ that it lacks."""
+
+    def _negotiate_as_acceptor(self) -> None:
+        acceptor: Any = self.acceptor
+        acceptor._is_negotiating = True
+        try:
+            if _negotiation.is_rejected(self):
+                return
+            super()._negotiate_as_acceptor()
+        finally:
+            acceptor._is_negotiating = False
+
+    def send_accept(self) -> None:
+        assoc: Any = self.assoc
+        assoc.prepare_connection()  # before the peer knows that it may send
+        super().send_accept()
