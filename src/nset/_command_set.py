@@ -9,7 +9,7 @@ import logging
 import struct
 import traceback
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydicom.datadict import dictionary_description, dictionary_has_tag, dictionary_VR
 from pydicom.multival import MultiValue
@@ -19,9 +19,6 @@ from pydicom.uid import UID
 from nset import _rules
 from nset._rules import MAX_US
 from nset._uid import accept_uid, is_clean
-
-if TYPE_CHECKING:
-    from nset._pure import Primitive
 
 
 def _escape(record: logging.LogRecord) -> bool:
@@ -550,7 +547,7 @@ def _error(violation: Violation, elements: list[Element]) -> CommandSetError:
 # -- Encoding -------------------------------------------------------------------------------------
 
 
-def encode(primitive: "Primitive", *, is_lenient: bool = False) -> bytes:
+def encode(primitive: Any, *, is_lenient: bool = False) -> bytes:
     """Write the command set of any primitive.
 
     Parameters
@@ -591,7 +588,7 @@ def encode(primitive: "Primitive", *, is_lenient: bool = False) -> bytes:
     return struct.pack("<HHII", 0, 0, 4, len(body)) + body
 
 
-def _has_data_set(primitive: "Primitive", is_response: bool) -> bool:
+def _has_data_set(primitive: Any, is_response: bool) -> bool:
     """Whether bytes of a data set will follow: an empty list is none."""
     stream = primitive.AttributeList if is_response else primitive.ModificationList
     if stream is None:
@@ -599,7 +596,7 @@ def _has_data_set(primitive: "Primitive", is_response: bool) -> bool:
     return len(stream.getvalue()) > 0
 
 
-def _encode_field(primitive: "Primitive", known: CommandElement) -> bytes | None:
+def _encode_field(primitive: Any, known: CommandElement) -> bytes | None:
     """Give the value's bytes, padded; None where the element is not to be sent."""
     keyword = known.keyword
     optional = keyword in _rules.STATUS_OPTIONAL_KEYWORDS
@@ -620,7 +617,7 @@ def _encode_field(primitive: "Primitive", known: CommandElement) -> bytes | None
     return _encode_comment(value, keyword)
 
 
-def _encode_leniently(primitive: "Primitive", known: CommandElement) -> bytes | None:
+def _encode_leniently(primitive: Any, known: CommandElement) -> bytes | None:
     """Give the value's bytes or those of what can be sent of it; None where that is nothing."""
     try:
         return _encode_field(primitive, known)

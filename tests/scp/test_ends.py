@@ -405,10 +405,8 @@ def test_a_peer_that_goes_while_its_connection_opens(nset, monkeypatch, opening,
 
 def monkeypatch_loop(monkeypatch, loop):
     if loop == "asyncio":
-        scp = importlib.import_module("nset.scp")
-        monkeypatch.setattr(
-            importlib.import_module("nset.scp._run"), "new_loop", asyncio.SelectorEventLoop
-        )
+        running = importlib.import_module("nset.scp._run")
+        monkeypatch.setattr(running, "new_loop", asyncio.SelectorEventLoop)
     else:
         pytest.importorskip("uvloop", reason="nset[scp] has it where it can be")
 

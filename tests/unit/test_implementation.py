@@ -133,47 +133,88 @@ def test_another_interpreter_of_the_process(choice, kind):
 
 # -- The arrows -----------------------------------------------------------------------------------
 
-# From the top; each may import what stands below it. "nset" is the face, __init__.py.
-LAYERS = [
-    {"__main__"},
-    {"cli"},
-    {"demo", "dump"},
-    {"scp"},
-    {"pynetdicom"},
-    {"nset"},
-    {"wire"},
-    {"primitive", "status"},
-    {"_implementation"},
-    {"_core", "_pure"},
-    {"_pdu"},
-    {"_command_set"},
-    {"_uid"},
-    {"config"},
-    {"_rules"},
-]
+# By package, from the top; each module may import what stands below it, for its types, too.
+# "" is the package's own __init__.py.
+LAYERS = {
+    "nset": [
+        {"__main__"},
+        {"cli"},
+        {"demo", "dump"},
+        {"scp"},
+        {"pynetdicom"},
+        {""},
+        {"wire"},
+        {"primitive", "status"},
+        {"_implementation"},
+        {"_core", "_pure"},
+        {"_pdu"},
+        {"_command_set"},
+        {"_uid"},
+        {"config"},
+        {"_rules"},
+    ],
+    "nset.demo": [{"show"}, {"scp", "scu", "load", "timing"}, {""}],
+    "nset.dump": [
+        {"_show"},
+        {""},
+        {"_read", "_load"},
+        {"_data_set", "_text"},
+        {"_packets", "_result"},
+        {"_associate", "_hex_dump", "_forms"},
+        {"_capture"},
+        {"_limits", "_values"},
+    ],
+    "nset.pynetdicom": [
+        {""},
+        {"_places"},
+        {"_reactors"},
+        {"_exchange", "_negotiation"},
+        {"_provider", "_socket"},
+        {"_messages"},
+    ],
+    "nset.scp": [
+        {""},
+        {"_run"},
+        {"_server"},
+        {"_association"},
+        {"_connection", "_dimse", "_negotiation", "_eager_tasks"},
+        {"_upper_layer", "_handlers"},
+        {"_n_set"},
+        {"_threads", "_queues", "_counters", "_limits", "_memory", "_names"},
+        {"_implementation"},
+        {"_core", "_pure"},
+        {"_rules"},
+    ],
+}
 MAY_IMPORT_PYNETDICOM = {"pynetdicom", "scp", "demo"}
 
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
-def module_of(path):
-    """The module or subpackage that the file belongs to."""
-    name = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-    return "nset" if name == "__init__" else name
+def full_name(path):
+    """The file's module, as in ``nset.scp._server``; a package is its __init__.py."""
+    return ".".join(["nset", *path.relative_to(SOURCE).with_suffix("").parts]).removesuffix(
+        ".__init__"
+    )
 
 
-def without_type_checking(tree):
+MODULES = {full_name(path) for path in FILES} | {
+    full_name(path.with_suffix(".py")) for path in SOURCE.rglob("*.pyx")
+}
+
+
+def run_time_nodes(tree):
     """The nodes that are run."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
             continue
         yield node
-        yield from without_type_checking(node)
+        yield from run_time_nodes(node)
 
 
-def imported(path):
+def imported(path, nodes=ast.walk):
     """Full names of what the file imports, wherever in it."""
-    for node in without_type_checking(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -184,45 +225,59 @@ def imported(path):
 
 
 def our_modules(names):
-    """The modules of nset among the names; a name that is none is taken from the face."""
-    known = {module_of(path) for path in FILES} | {"_core"}
+    """The modules of nset that the names are, or are taken from."""
     for name in names:
-        package, _, rest = name.partition(".")
-        if package == "nset":
-            module = rest.partition(".")[0]
-            yield module if module in known else "nset"
+        if name.split(".")[0] == "nset":
+            yield name if name in MODULES else name.rpartition(".")[0]
 
 
-def layer(module):
-    """How far down it stands."""
-    return next(index for index, modules in enumerate(LAYERS) if module in modules)
+def layer(package, names):
+    """How far down in the package the module stands that has these names."""
+    name = names[0] if names else ""
+    return next(index for index, modules in enumerate(LAYERS[package]) if name in modules)
+
+
+def points_down(here, there):
+    """Whether the one module may import the other: by their layers where their names part."""
+    ours, theirs, package = here.split("."), there.split("."), []
+    while ours and theirs and ours[0] == theirs[0]:
+        package.append(ours.pop(0))
+        theirs.pop(0)
+    return layer(".".join(package), ours) < layer(".".join(package), theirs)
 
 
 def test_each_module_has_a_layer():
-    assert {module_of(path) for path in FILES} <= set().union(*LAYERS)
+    for module in MODULES - {"nset"}:
+        package, _, name = module.rpartition(".")
+        assert layer(package, [name]) >= 0
+        assert module not in LAYERS or layer(module, []) >= 0
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_imports_point_down(path):
-    here = module_of(path)
+    here = full_name(path)
     for module in our_modules(imported(path)):
-        assert module == here or layer(here) < layer(module), f"{here} imports {module}"
+        assert points_down(here, module), f"{here} imports {module}"
 
 
 @pytest.mark.parametrize(
     ("core", "needs"),
-    [("_core", {"_rules", "_uid", "config"}), ("scp/_core", {"_core", "_pdu", "scp"})],
+    [
+        ("nset._core", {"nset._rules", "nset._uid", "nset.config"}),
+        ("nset.scp._core", {"nset._core", "nset._pdu", "nset.scp._rules"}),
+    ],
 )
 def test_imports_of_the_cores_point_down(core, needs):
-    text = (SOURCE / f"{core}.pyx").read_text(encoding="utf-8")
+    path = (SOURCE.parent / core.replace(".", "/")).with_suffix(".pyx")
+    text = path.read_text(encoding="utf-8")
     lines = re.findall(r"^from (nset[.\w]*) c?import (.+)$", text, re.MULTILINE)
     names = [f"{package}.{name.strip()}" for package, found in lines for name in found.split(",")]
-    here, modules = core.partition("/")[0], set(our_modules(names))
+    modules = set(our_modules(names))
     assert modules >= needs
-    assert all(module == here or layer(here) < layer(module) for module in modules - {here})
+    assert all(points_down(core, module) for module in modules)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_only_some_may_import_pynetdicom(path):
-    names = [name for name in imported(path) if name.split(".")[0] == "pynetdicom"]
-    assert names == [] or module_of(path) in MAY_IMPORT_PYNETDICOM
+    names = [name for name in imported(path, run_time_nodes) if name.split(".")[0] == "pynetdicom"]
+    assert names == [] or path.relative_to(SOURCE).parts[0] in MAY_IMPORT_PYNETDICOM
