@@ -1,4 +1,4 @@
-"""Servers that `nset.scp` is measured against, and `nset.scp` in each of its ways.
+"""Servers that are measured: pynetdicom's, `nset.scp` in each of its ways, canned bytes.
 
 Usage: python benchmarks/acceptors.py KIND; prints the port, and ends with its standard input.
 """
@@ -9,11 +9,13 @@ import sys
 import threading
 from typing import Any
 
+import load
 from pynetdicom import AE, evt
 from pynetdicom.presentation import AllStoragePresentationContexts
 
+import nset.pynetdicom
 from nset import scp
-from nset.demo import load
+from nset.demo import MPPS
 
 
 class Echo(asyncio.Protocol):
@@ -38,6 +40,18 @@ class Echo(asyncio.Protocol):
             self._transport.write(self.answer)
 
 
+def entity() -> AE:
+    """The AE of an MPPS SCP, with room for 2000 associations."""
+    ae = AE("NSET_DEMO")
+    ae.add_supported_context(MPPS)
+    ae.maximum_associations = 2000
+    return ae
+
+
+async def succeed(event: Any) -> tuple[int, None]:
+    return 0x0000, None
+
+
 async def suspending(event: Any) -> tuple[int, None]:
     await asyncio.sleep(0)
     return 0x0000, None
@@ -58,32 +72,34 @@ async def echo() -> None:
 
 
 async def scp_on_asyncio() -> None:
-    server = await scp.serve(
-        load.entity(), ("127.0.0.1", 0), evt_handlers=[(evt.EVT_N_SET, load.succeed)]
-    )
+    server = await scp.serve(entity(), ("127.0.0.1", 0), evt_handlers=[(evt.EVT_N_SET, succeed)])
     announce(server.server_address[1])
     await server.wait_closed()
 
 
-def scp_in_thread(handler: Any, ae: AE | None = None, *, inline: bool = False) -> None:
-    server = scp.start_server(
-        ae or load.entity(),
+def serve(start: Any, handler: Any, ae: AE | None = None, **options: Any) -> None:
+    server = start(
+        ae or entity(),
         ("127.0.0.1", 0),
         block=False,
         evt_handlers=[(evt.EVT_N_SET, handler)],
-        inline=inline,
+        **options,
     )
-    assert server is not None
     announce(server.server_address[1])
     threading.Event().wait()
 
 
 def archive() -> AE:
     """An AE that supports 128 contexts."""
-    ae = load.entity()
+    ae = entity()
     for context in AllStoragePresentationContexts[: 128 - len(ae.supported_contexts)]:
         ae.add_supported_context(context.abstract_syntax)
     return ae
+
+
+def command(kind: str) -> list[str]:
+    """What runs such a server."""
+    return [sys.executable, __file__, kind]
 
 
 def announce(port: int) -> None:
@@ -98,16 +114,15 @@ def main(kind: str) -> None:
         uvloop.run(echo())
     elif kind == "asyncio":
         asyncio.run(scp_on_asyncio())
+    elif kind in ("pynetdicom", "installed"):
+        if kind == "installed":
+            nset.pynetdicom.install()
+        serve(AE.start_server, plain)
     elif kind == "archive":
-        scp_in_thread(load.succeed, archive())
+        serve(scp.start_server, succeed, archive())
     else:
-        handlers: dict[str, Any] = {
-            "async": load.succeed,
-            "suspending": suspending,
-            "plain": plain,
-            "inline": plain,
-        }
-        scp_in_thread(handlers[kind], inline=kind == "inline")
+        handler = {"async": succeed, "suspending": suspending}.get(kind, plain)
+        serve(scp.start_server, handler, inline=kind == "inline")
 
 
 if __name__ == "__main__":

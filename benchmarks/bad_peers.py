@@ -14,15 +14,13 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from io import BytesIO
 
-from nset import N_SET, wire
-from nset.demo import MPPS, load
+import load
+
+from nset.demo import MPPS
 
 TIMEOUT = 10  # seconds; for what takes milliseconds when all is well
 PATIENCE = 6.0  # seconds: longer than the server's own timeouts
-_A_RELEASE_RQ = bytes((0x05, 0, 0, 0, 0, 4, 0, 0, 0, 0))
-_A_RELEASE_RP = bytes((0x06, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 _A_ABORT = bytes((0x07, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 
 _Behaviour = Callable[["Peer", random.Random], Awaitable[None]]
@@ -53,7 +51,7 @@ class Peer:
 
     async def accepted(self) -> None:
         header = await self.read(6)
-        if header[0] != 0x02:
+        if header[0] != load.ASSOCIATE_AC:
             raise Wrong(f"PDU {header[0]:02X}H is the answer to an A-ASSOCIATE-RQ")
         await self.read(int.from_bytes(header[2:], "big"))
 
@@ -102,13 +100,8 @@ class Peer:
 
 def exchange(message_id: int, length: int = 1024) -> tuple[bytes, bytes]:
     """A request, and the answer that the server of the soak test should give."""
-    request = N_SET()
-    request.MessageID = message_id
-    request.RequestedSOPClassUID = MPPS
-    request.RequestedSOPInstanceUID = load.INSTANCE
     data_set = message_id.to_bytes(2, "little") + load.INSTANCE.encode()
-    request.ModificationList = BytesIO(data_set.ljust(length, b"\0"))
-    return wire.encode_pdus(request, 1, 16382), wire.encode_pdus(request.response(0x0000), 1)
+    return load.exchange(message_id, data_set.ljust(length, b"\0"))
 
 
 REQUEST, ANSWER = exchange(7)
@@ -254,8 +247,8 @@ async def write_slowly(peer: Peer, chance: random.Random) -> None:
     answer = await peer.read(len(SHORT_ANSWER))
     if answer != SHORT_ANSWER:
         raise Wrong(f"the answer should be {SHORT_ANSWER!r}, and is {answer!r}")
-    await peer.send_slowly(_A_RELEASE_RQ, pause)
-    if await peer.read(10) != _A_RELEASE_RP:
+    await peer.send_slowly(load.RELEASE_RQ, pause)
+    if await peer.read(10) != load.RELEASE_RP:
         raise Wrong("no A-RELEASE-RP")
 
 
@@ -358,18 +351,10 @@ async def negotiation(peer: Peer, chance: random.Random) -> None:
 async def unfinished(peer: Peer, chance: random.Random) -> None:
     """Send most of a large data set, and then no more of it."""
     await peer.associate()
-    data = wire.encode_pdus(_large(), 1, 16382)[:-100]
+    data = exchange(7, 250_000)[0][:-100]
     with suppress(asyncio.TimeoutError):  # it is read no further, as it may be
         await asyncio.wait_for(peer._loop.sock_sendall(peer.socket, data), 2)
     await peer.until_closed(chance.uniform(0.5, 2))
-
-
-def _large() -> N_SET:
-    request = N_SET()
-    request.MessageID, request.RequestedSOPClassUID = 7, MPPS
-    request.RequestedSOPInstanceUID = load.INSTANCE
-    request.ModificationList = BytesIO(_DATA_SET.ljust(250_000, b"\0"))
-    return request
 
 
 async def connects(peer: Peer, chance: random.Random) -> None:

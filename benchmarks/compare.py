@@ -4,17 +4,15 @@ Usage: python benchmarks/compare.py [README.md]
 """
 
 import os
-import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from statistics import median
 
-import cpuinfo
+import tables
+import timing
 from rows import ROWS, Row
-
-from nset.demo import timing
 
 TURNS = 101
 NOISE = 0.03
@@ -38,23 +36,11 @@ def measured(row: Row) -> dict[str, list[float]]:
 
 def table(rows: Iterable[Row], *, targets: bool) -> str:
     """The rows as a Markdown table, and what it was measured on."""
-    text = markdown([_head(targets), *(_cells(row, targets) for row in rows)])
+    text = tables.markdown(_head(targets), [_cells(row, targets) for row in rows])
     return (
-        f"{text}\n\nMedians of {TURNS} turns, and how many times as fast as pynetdicom. {machine()}"
+        f"{text}\n\nMedians of {TURNS} turns, and how many times as fast as pynetdicom. "
+        f"{tables.machine()}"
     )
-
-
-def markdown(lines: list[list[str]]) -> str:
-    """A Markdown table that is legible as it is; the first line is its head."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join(_line(line, widths) for line in [lines[0], rule, *lines[1:]])
-
-
-def machine() -> str:
-    """What it was measured with and on."""
-    processor = cpuinfo.get_cpu_info()["brand_raw"]
-    return f"{timing.software()}\non {processor}, {platform.system()} {platform.machine()}."
 
 
 def _head(targets: bool) -> list[str]:
@@ -79,25 +65,12 @@ def _cells(row: Row, targets: bool) -> list[str]:
     return cells
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = zip(cells, widths, strict=True)
-    texts = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-    return f"| {' | '.join(texts)} |"
-
-
 def _duration(nanoseconds: float) -> str:
     return f"{nanoseconds:.0f} ns" if nanoseconds < 1000 else f"{nanoseconds / 1000:.1f} µs"
 
 
-def write(file: Path, name: str, text: str) -> None:
-    """Put a table between its two markers."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, rest = file.read_text(encoding="utf-8").split(begin)
-    _, after = rest.split(end)
-    file.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
-
-
 if __name__ == "__main__":
+    for row in tables.progress(ROWS, "measuring"):
+        measured(row)
     print(table(ROWS, targets=True))
-    for name in sys.argv[1:]:
-        write(Path(name), "figures", table(ROWS, targets=False))
+    tables.write(table(ROWS, targets=False), map(Path, sys.argv[1:]), "figures")

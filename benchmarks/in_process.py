@@ -7,10 +7,10 @@ from statistics import median
 from typing import Any
 
 import acceptors
+import load
 from pynetdicom import evt
 
 from nset import scp
-from nset.demo import load
 from nset.scp._connection import Connection
 
 TURNS = 2000
@@ -18,7 +18,7 @@ TURN = 60
 """Requests in a turn: fewer than an association may have served in one of the loop."""
 
 WAYS: dict[str, tuple[Any, bool]] = {
-    "async": (load.succeed, False),
+    "async": (acceptors.succeed, False),
     "inline": (acceptors.plain, True),
 }
 """Handlers that answer at once, and whether they are called inline."""
@@ -69,7 +69,10 @@ async def _measure() -> dict[str, list[float]]:
     taken: asyncio.Future[dict[str, list[float]]] = loop.create_future()
     servers = {
         way: await scp.serve(
-            load.entity(), ("127.0.0.1", 0), evt_handlers=[(evt.EVT_N_SET, handler)], inline=inline
+            acceptors.entity(),
+            ("127.0.0.1", 0),
+            evt_handlers=[(evt.EVT_N_SET, handler)],
+            inline=inline,
         )
         for way, (handler, inline) in WAYS.items()
     }

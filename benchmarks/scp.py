@@ -3,7 +3,6 @@
 Usage: python benchmarks/scp.py [--rounds N] [--seconds S] [README.md]
 """
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -11,11 +10,10 @@ import sys
 from pathlib import Path
 from statistics import median
 
-import compare
+import acceptors
 import in_process
-import processes
-
-from nset.demo import load
+import load
+import tables
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "benchmarks"
@@ -51,34 +49,26 @@ IDLE_HEAD = [
 
 def main() -> None:
     """Take the rounds, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="of each, in turns")
-    parser.add_argument("--seconds", type=float, default=3.0, help="that a round lasts")
+    parser = tables.arguments(__doc__, "scp")
     parser.add_argument("--idle-seconds", type=float, default=10.0, help="that nothing is sent")
     parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
-    parser.add_argument("file", nargs="*", type=Path, help="with the two markers in it")
     options = parser.parse_args()
 
-    commands = {
-        kind: [sys.executable, str(HERE / "acceptors.py"), kind]
-        for kind in SERVERS | IDLE_SERVERS
-        if kind != DCMTK
-    }
+    commands = {kind: acceptors.command(kind) for kind in SERVERS | IDLE_SERVERS if kind != DCMTK}
     if not options.without_dcmtk:
         commands[DCMTK] = [str(dcmtk())]
         os.environ["TCP_NODELAY"] = "1"
-    processes.allow_open_files(IDLE)
+    load.allow_open_files(IDLE)
 
-    busy = compare.markdown(_busy(commands, options.rounds, options.seconds))
-    idle = compare.markdown(_idle(commands, options.rounds, options.idle_seconds))
+    busy = tables.markdown(*_busy(commands, options.rounds, options.seconds))
+    idle = tables.markdown(*_idle(commands, options.rounds, options.idle_seconds))
     text = (
         f"{busy}\n\n{idle}\n\n{_in_process()}\n\n"
         f"Medians [and extremes] of {options.rounds} rounds in turns, each with a new server; the "
-        f"ratio is\nthat to canned bytes in the same round. {compare.machine()}"
+        f"ratio is\nthat to canned bytes in the same round. {tables.machine()}"
     )
     print(text)
-    for file in options.file:
-        compare.write(file, "scp", text)
+    tables.write(text, options.file, "scp")
 
 
 def dcmtk() -> Path:
@@ -110,49 +100,42 @@ def _give_up(reason: str) -> None:
     )
 
 
-def _busy(commands: dict[str, list[str]], rounds: int, seconds: float) -> list[list[str]]:
-    kinds = [kind for kind in SERVERS if kind in commands]
-    lines = {kind: [SERVERS[kind]] for kind in kinds}
+def _busy(
+    commands: dict[str, list[str]], rounds: int, seconds: float
+) -> tuple[list[str], list[list[str]]]:
+    lines = {kind: [name] for kind, name in SERVERS.items() if kind in commands}
     head = ["µs of CPU for each N-SET"]
+    turns = [(count, kind) for count in ASSOCIATIONS for _ in range(rounds) for kind in lines]
+    taken: dict[tuple[int, str], list[float]] = {turn: [] for turn in turns}
+    for count, kind in tables.progress(turns, "busy servers"):
+        with load.running(commands[kind]) as server:
+            taken[count, kind].append(load.cpu_per_request(server, count, seconds))
     for count in ASSOCIATIONS:
-        taken: dict[str, list[float]] = {kind: [] for kind in kinds}
-        for _ in range(rounds):
-            for kind in kinds:
-                with load.running(commands[kind]) as server:
-                    taken[kind].append(load.cpu_per_request(server, count, seconds))
         head += [f"{count} at once", "ratio"]
-        for kind, values in taken.items():
-            ratio = median(one / echo for one, echo in zip(values, taken[ECHO], strict=True))
-            lines[kind] += [_spread(values), f"{ratio:.2f}x"]
-    return [head, *lines.values()]
+        for kind, line in lines.items():
+            pairs = zip(taken[count, kind], taken[count, ECHO], strict=True)
+            ratio = median(one / echo for one, echo in pairs)
+            line += [tables.spread(taken[count, kind]), f"{ratio:.2f}x"]
+    return head, [*lines.values()]
 
 
-def _idle(commands: dict[str, list[str]], rounds: int, seconds: float) -> list[list[str]]:
-    kinds = [kind for kind in IDLE_SERVERS if kind in commands]
-    taken: dict[str, list[processes.Idle]] = {kind: [] for kind in kinds}
-    for _ in range(rounds):
-        for kind in kinds:
-            with load.running(commands[kind]) as server:
-                taken[kind].append(processes.idle(server, IDLE, seconds))
-    lines = [
-        [IDLE_SERVERS[kind], *(_spread(column) for column in zip(*values, strict=True))]
+def _idle(
+    commands: dict[str, list[str]], rounds: int, seconds: float
+) -> tuple[list[str], list[list[str]]]:
+    taken: dict[str, list[load.Idle]] = {kind: [] for kind in IDLE_SERVERS if kind in commands}
+    for kind in tables.progress([*taken] * rounds, "idle servers"):
+        with load.running(commands[kind]) as server:
+            taken[kind].append(load.idle(server, IDLE, seconds))
+    return IDLE_HEAD, [
+        [IDLE_SERVERS[kind], *(tables.spread(column) for column in zip(*values, strict=True))]
         for kind, values in taken.items()
     ]
-    return [IDLE_HEAD, *lines]
 
 
 def _in_process() -> str:
     taken = in_process.measure()
     figures = ", ".join(f"{way} {median(times):.0f} ns" for way, times in taken.items())
     return f"From bytes in to bytes out without a socket, for each N-SET: {figures}."
-
-
-def _spread(values: list[float] | tuple[float, ...]) -> str:
-    return f"{_short(median(values))} [{_short(min(values))}-{_short(max(values))}]"
-
-
-def _short(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
 if __name__ == "__main__":

@@ -3,75 +3,80 @@
 Usage: python benchmarks/servers.py [--rounds N] [--seconds S] [README.md]
 """
 
-import argparse
+import subprocess
+import sys
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from statistics import median
 
-import compare
+import acceptors
+import load
+import tables
 
-from nset.demo import load
-
+KINDS = {"pynetdicom": "pynetdicom", "installed": "with nset", "async": "nset.scp"}
 ASSOCIATIONS = (1, 8, 32)
 IDLE = 8
-HEAD = ["", "pynetdicom", "with nset", "", "nset.scp", ""]
+
+REQUESTOR = """
+import sys
+from nset.demo import clock
+
+print(clock.round_trips(sys.argv[1], int(sys.argv[2]), 50)[0])
+"""
+
+
+def round_trip(server: load.Server, kind: str) -> float:
+    """Milliseconds of ``send_n_set``; nset is installed in the requestor as it is in the server."""
+    command = [sys.executable, "-c", REQUESTOR, kind, str(server.port)]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, timeout=load.TIMEOUT
+    )
+    return float(done.stdout) * 1000
 
 
 def main() -> None:
     """Take the rounds, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="of each, in turns")
-    parser.add_argument("--seconds", type=float, default=3.0, help="that a round lasts")
-    parser.add_argument("file", nargs="*", type=Path, help="with the two markers in it")
-    options = parser.parse_args()
+    options = tables.arguments(__doc__, "servers").parse_args()
 
-    def cpu(associations: int) -> Callable[[str], float]:
-        def measure(kind: str) -> float:
-            with load.server(kind) as server:
-                return load.cpu_per_request(server, associations, options.seconds)
+    def cpu(server: load.Server, kind: str, associations: int) -> float:
+        return load.cpu_per_request(server, associations, options.seconds)
 
-        return measure
+    def idle(server: load.Server, kind: str) -> float:
+        return load.idle(server, IDLE, options.seconds, 0).cpu
 
-    def idle(kind: str) -> float:
-        with load.server(kind) as server:
-            return load.idle_cpu(server, IDLE, options.seconds)
-
-    def round_trip(kind: str) -> float:
-        with load.server(kind) as server:
-            return load.round_trip(server, kind)
-
-    lines = [
-        [f"CPU per N-SET, {count} at once, µs", *_cells(cpu(count), options.rounds)]
+    rows: dict[str, Callable[[load.Server, str], float]] = {
+        f"CPU per N-SET, {count} at once, µs": partial(cpu, associations=count)
         for count in ASSOCIATIONS
-    ]
-    lines.append([f"{IDLE} idle associations, % of a core", *_cells(idle, options.rounds)])
-    lines.append(["round trip of `send_n_set`, ms", *_cells(round_trip, options.rounds)])
+    }
+    rows[f"{IDLE} idle associations, % of a core"] = idle
+    rows["round trip of `send_n_set`, ms"] = round_trip
+
+    taken: dict[str, list[list[float]]] = {row: [] for row in rows}
+    for row in tables.progress([row for row in rows for _ in range(options.rounds)], "measuring"):
+        taken[row].append([])
+        for kind in KINDS:
+            with load.running(acceptors.command(kind)) as server:
+                taken[row][-1].append(rows[row](server, kind))
+
+    stock, *others = KINDS.values()
+    head = ["", stock, *(cell for name in others for cell in (name, ""))]
+    table = tables.markdown(head, [[row, *_cells(rounds)] for row, rounds in taken.items()])
     text = (
-        f"{compare.markdown([HEAD, *lines])}\n\n"
-        f"Medians [and extremes] of {options.rounds} alternating rounds. {compare.machine()}"
+        f"{table}\n\n"
+        f"Medians [and extremes] of {options.rounds} alternating rounds. {tables.machine()}"
     )
     print(text)
-    for file in options.file:
-        compare.write(file, "servers", text)
+    tables.write(text, options.file, "servers")
 
 
-def _cells(measure: Callable[[str], float], rounds: int) -> list[str]:
-    taken = [[measure(kind) for kind in load.KINDS] for _ in range(rounds)]
+def _cells(rounds: list[list[float]]) -> list[str]:
     cells = []
-    for number, column in enumerate(zip(*taken, strict=True)):
-        cells.append(_spread(column))
+    for number, column in enumerate(zip(*rounds, strict=True)):
+        cells.append(tables.spread(column))
         if number:
-            ratios = [row[0] / row[number] for row in taken if row[number]]
+            ratios = [one[0] / one[number] for one in rounds if one[number]]
             cells.append(f"{median(ratios):.1f}x" if ratios else "")
     return cells
-
-
-def _spread(values: tuple[float, ...]) -> str:
-    return f"{_short(median(values))} [{_short(min(values))}-{_short(max(values))}]"
-
-
-def _short(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
 if __name__ == "__main__":

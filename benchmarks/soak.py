@@ -20,16 +20,15 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import bad_peers
-import processes
+import load
+import psutil
 import soak_server
 
-from nset import IMPLEMENTATION, N_SET, wire
-from nset.demo import MPPS, load
+from nset import IMPLEMENTATION
 
 HERE = Path(__file__).parent
 TIMEOUT = 20  # seconds; for what takes milliseconds or a few seconds when all is well
@@ -50,7 +49,7 @@ BURST = 4
 
 _MARK = 0x5AA5
 _MARK_BYTES = _MARK.to_bytes(2, "little")
-_A_ASSOCIATE_AC, _P_DATA_TF = 0x02, 0x04
+_P_DATA_TF = 0x04
 
 
 class Phase(NamedTuple):
@@ -136,16 +135,12 @@ class GoodPeer(asyncio.Protocol):
         self._is_over = False
 
         instance = f"1.2.826.0.1.3680043.8.498.7{number:03d}"
-        request = N_SET()
-        request.MessageID = _MARK
-        request.RequestedSOPClassUID = MPPS
-        request.RequestedSOPInstanceUID = instance
-        request.ModificationList = BytesIO((_MARK_BYTES + instance.encode()).ljust(1024, b"\0"))
-        self._request = wire.encode_pdus(request, 1, 16382).split(_MARK_BYTES)
-        self._answers = {
-            status: wire.encode_pdus(request.response(status), 1).split(_MARK_BYTES)
-            for status in {soak_server.status_of(message_id) for message_id in range(10)}
-        }
+        data_set = (_MARK_BYTES + instance.encode()).ljust(1024, b"\0")
+        self._answers: dict[int, list[bytes]] = {}
+        for status in {soak_server.status_of(message_id) for message_id in range(10)}:
+            request, answer = load.exchange(_MARK, data_set, status, instance)
+            self._request = request.split(_MARK_BYTES)
+            self._answers[status] = answer.split(_MARK_BYTES)
         (self._answer_length,) = {len(_MARK_BYTES.join(parts)) for parts in self._answers.values()}
 
     def start(self, delay: float) -> None:
@@ -208,7 +203,7 @@ class GoodPeer(asyncio.Protocol):
         if len(self._received) < 6 + length:
             return
         self._received = self._received[6 + length :]
-        if kind == _A_ASSOCIATE_AC:
+        if kind == load.ASSOCIATE_AC:
             self.associated.set_result(None)
         else:
             self.associated.set_exception(ConnectionError(f"PDU {kind:02X}H, not 02H"))
@@ -292,12 +287,10 @@ class Soak:
             self._look()
 
     def _look(self) -> None:
-        pid = self.server.pid
-        heaps = processes.threads(pid) * THREAD_HEAP
-        self.phase.sizes.append(processes.resident_bytes(pid) - heaps)
-        self.phase.taken.append(
-            (time.monotonic(), processes.cpu_seconds(pid), processes.waited_seconds(pid))
-        )
+        pid, status = self.server.pid, self.server.status
+        heaps = status.num_threads() * THREAD_HEAP
+        self.phase.sizes.append(status.memory_info().rss - heaps)
+        self.phase.taken.append((time.monotonic(), load.cpu_seconds(pid), load.waited_seconds(pid)))
 
     async def _with_bad_peers(self, seconds: float) -> None:
         numbers = (self.options.bad, self.options.slow, self.options.slow, self.options.seed)
@@ -332,6 +325,7 @@ class ServerProcess:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
         self.pid = process.pid
+        self.status = psutil.Process(process.pid)
         self.port = int(self._line())
 
     def ask(self) -> dict[str, Any]:

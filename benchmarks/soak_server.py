@@ -13,10 +13,10 @@ import sys
 import threading
 from typing import Any
 
+import acceptors
 from pynetdicom import evt
 
 from nset import scp
-from nset.demo import load
 
 ACSE_TIMEOUT = 4
 NETWORK_TIMEOUT = 5
@@ -63,7 +63,7 @@ def plain(event: Any) -> tuple[int, None]:
 def main(kind: str) -> None:
     """Serve until the standard input ends."""
     gc.freeze()  # as docs/scp.md advises
-    ae = load.entity()
+    ae = acceptors.entity()
     ae.maximum_associations = 200
     ae.acse_timeout, ae.network_timeout = ACSE_TIMEOUT, NETWORK_TIMEOUT
     handler = suspend_at_times if kind == "async" else plain

@@ -153,7 +153,7 @@ LAYERS = {
         {"config"},
         {"_rules"},
     ],
-    "nset.demo": [{"show"}, {"scp", "scu", "load", "timing"}, {""}],
+    "nset.demo": [{"show"}, {"scp", "scu", "clock"}, {""}],
     "nset.dump": [
         {"_show"},
         {""},

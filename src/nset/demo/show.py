@@ -2,24 +2,25 @@
 
 import importlib.util
 import json
-import math
 import os
+import platform
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
-from statistics import median
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from typing import Any, NoReturn
 
 from pydicom import DataElement
 from pynetdicom import AE
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import track
 from rich.table import Table
 
 import nset
 from nset import N_SET, scp, status
-from nset.demo import load, timing
+from nset.demo import clock
 from nset.demo.scp import Steps, serve
 
 REQUESTS = (
@@ -31,9 +32,9 @@ EXPECTED = (0x0000, 0x0000, 0x0110)
 TIMEOUT = 120  # seconds
 LABELS = {"pynetdicom": "pynetdicom", "python": "nset, pure", "compiled": "nset, compiled"}
 SERVERS = {
-    load.STOCK: "pynetdicom",
-    load.INSTALLED: "pynetdicom with nset",
-    load.SCP: "nset.scp",
+    clock.STOCK: "pynetdicom",
+    clock.INSTALLED: "pynetdicom with nset",
+    clock.SCP: "nset.scp",
 }
 SHOWN = (
     "PatientName",
@@ -57,7 +58,9 @@ def run() -> None:
     SystemExit
         If the exchange went wrong.
     """
-    _heading(timing.software())
+    peers = [f"{name} {version(name)}" for name in ("pynetdicom", "pydicom")]
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    _heading(", ".join([f"nset {nset.__version__}", *peers, python]))
     _show_twin()
     _show_reports("a pynetdicom server with nset", AE.start_server)
     _show_refused()
@@ -168,51 +171,53 @@ def _show_refused() -> None:
 
 def _show_times() -> None:
     """Show how long it takes to build and validate a request."""
-    _heading("The time to build and validate a request, median of turns in this process")
-    classes, missing = {}, []
-    for implementation in timing.IMPLEMENTATIONS:
-        try:
-            classes[implementation] = timing.load(implementation)
-        except ImportError:
-            missing.append(implementation)
-    times = timing.measure(timing.BUILD, classes)
+    _heading(f"The time to build and validate a request, best of {clock.REPEATS}")
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column("")
     table.add_column("one request", justify="right")
     table.add_column("", justify="right")
-    for implementation, nanoseconds in times.items():
-        faster = timing.ratio(times, implementation)
-        table.add_row(
-            LABELS[implementation],
-            f"{median(nanoseconds) / 1000:.2f} µs",
-            "" if implementation == "pynetdicom" else f"{faster:.1f} times as fast",
-        )
-    for implementation in missing:
-        table.add_row(LABELS[implementation], "not built", "")
+    stock = 0.0
+    for implementation, label in _track(LABELS):
+        if implementation == "compiled" and importlib.util.find_spec("nset._core") is None:
+            table.add_row(label, "not built", "")
+            continue
+        seconds = clock.build_time(implementation)
+        faster = f"{stock / seconds:.1f} times as fast" if stock else ""
+        stock = stock or seconds
+        table.add_row(label, f"{seconds * 1e6:.2f} µs", faster)
     _console.print(table)
 
 
 def _show_servers() -> None:
     """Show what an N-SET costs pynetdicom's server, without nset and with it, and nset's own."""
-    _heading("The same servers asked over TCP: 8 at once, and one by one")
+    _heading(f"The same servers asked over TCP: {clock.ASSOCIATIONS} at once, and one by one")
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column("")
     for column in ("CPU per N-SET", "", "send_n_set", ""):
         table.add_column(column, justify="right")
-    stock: tuple[float, float] | None = None
-    for kind, name in SERVERS.items():
-        with load.server(kind) as server:
-            cpu = load.cpu_per_request(server, 8, 1.0) if load.CAN_MEASURE_CPU else math.nan
-            trip = load.round_trip(server, kind)
-        stock = stock or (cpu, trip)
+    stock: clock.Cost | None = None
+    for kind, label in _track(SERVERS):
+        cost = clock.cost(kind)
         table.add_row(
-            name,
-            "" if math.isnan(cpu) else f"{cpu:.0f} µs",
-            "" if math.isnan(cpu) or kind == load.STOCK else f"{stock[0] / cpu:.1f}x less",
-            f"{trip:.1f} ms",
-            "" if kind == load.STOCK else f"{stock[1] / trip:.1f}x shorter",
+            label,
+            f"{cost.cpu * 1e6:.0f} µs",
+            f"{stock.cpu / cost.cpu:.1f}x less" if stock else "",
+            f"{cost.round_trip * 1e3:.1f} ms",
+            f"{stock.round_trip / cost.round_trip:.1f}x shorter" if stock else "",
         )
+        stock = stock or cost
     _console.print(table)
+
+
+def _track(labels: dict[str, str]) -> Iterable[tuple[str, str]]:
+    """Go through these, with a bar on a terminal that shows how far it is."""
+    return track(
+        labels.items(),
+        "measuring",
+        console=_console,
+        transient=True,
+        disable=not _console.is_terminal,
+    )
 
 
 def _heading(text: str) -> None:

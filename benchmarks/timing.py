@@ -8,12 +8,10 @@ millisecond: what slows the machine down for a while slows all of them.
 import gc
 import importlib
 import os
-import platform
 import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from io import BytesIO
 from itertools import count
 from statistics import median
@@ -61,19 +59,6 @@ class Operation:
     check: str
     pynetdicom: str | None = None
     setup: str = ""
-
-
-def _build(instance: str) -> tuple[str, str]:
-    return (
-        "request = N_SET(); request.MessageID = 7; request.RequestedSOPClassUID = sop_class; "
-        f"request.RequestedSOPInstanceUID = {instance}; request.ModificationList = stream; "
-        "request.is_valid_request",
-        f"request.RequestedSOPInstanceUID == {instance} and request.is_valid_request",
-    )
-
-
-BUILD = Operation("build and validate a request", *_build("instance"))
-BUILD_UNSEEN = Operation("the same, instance never seen", *_build("unseen"))
 
 
 def load(implementation: str) -> Any:
@@ -191,19 +176,6 @@ def ratio(times: Mapping[str, list[float]], implementation: str) -> float:
     """
     pairs = zip(times["pynetdicom"], times[implementation], strict=True)
     return median(stock / ours for stock, ours in pairs)
-
-
-def software() -> str:
-    """Give the versions that a figure depends on, in one line.
-
-    Returns
-    -------
-    str
-        nset, pynetdicom, pydicom, Python.
-    """
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    peers = [f"{name} {version(name)}" for name in ("pynetdicom", "pydicom")]
-    return ", ".join([f"nset {nset.__version__}", *peers, python])
 
 
 def _take_modules() -> dict[str, ModuleType]:

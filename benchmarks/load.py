@@ -1,0 +1,264 @@
+"""Servers in processes of their own, a raw peer that loads them, and what that takes of them.
+
+For Linux, which has a clock for each process.
+"""
+
+import resource
+import selectors
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    MaximumLengthNotification,
+)
+from pynetdicom.presentation import build_context
+
+from nset import N_SET, wire
+from nset.demo import MPPS
+
+INSTANCE = "1.2.826.0.1.3680043.8.498.12345678901234567890123456789"
+TIMEOUT = 120  # seconds; for what takes milliseconds or a few seconds when all is well
+
+ASSOCIATE_AC = 0x02
+RELEASE_RQ = bytes((0x05, 0, 0, 0, 0, 4, 0, 0, 0, 0))
+RELEASE_RP = bytes((0x06, 0, 0, 0, 0, 4, 0, 0, 0, 0))
+
+_SETTLE = 0.5  # seconds; what the last of many associations has begun is over by then
+
+
+# -- What is sent ----------------------------------------------------------------------------------
+
+
+def exchange(
+    message_id: int = 7,
+    data_set: bytes = bytes(1024),
+    status: int = 0x0000,
+    instance: str = INSTANCE,
+) -> tuple[bytes, bytes]:
+    """The PDUs of a request, and those of the answer to it, each for one ``send``."""
+    request = N_SET()
+    request.MessageID = message_id
+    request.RequestedSOPClassUID = MPPS
+    request.RequestedSOPInstanceUID = instance
+    request.ModificationList = BytesIO(data_set)
+    return wire.encode_pdus(request, 1, 16382), wire.encode_pdus(request.response(status), 1)
+
+
+def associate_rq() -> bytes:
+    """The A-ASSOCIATE-RQ PDU that proposes the one presentation context, as pynetdicom sends it."""
+    request = A_ASSOCIATE()
+    request.application_context_name = "1.2.840.10008.3.1.1.1"
+    request.calling_ae_title = "NSET_LOAD"
+    request.called_ae_title = "NSET_DEMO"
+    context = build_context(MPPS, ImplicitVRLittleEndian)
+    context.context_id = 1
+    request.presentation_context_definition_list = [context]
+    length = MaximumLengthNotification()
+    length.maximum_length_received = 16382
+    implementation = ImplementationClassUIDNotification()
+    implementation.implementation_class_uid = "1.2.826.0.1.3680043.8.498.1"
+    request.user_information = [length, implementation]
+    pdu = A_ASSOCIATE_RQ()
+    pdu.from_primitive(request)
+    return pdu.encode()
+
+
+class Peer:
+    """An association that is nothing but a socket: it shall cost less than the server."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.send(associate_rq())
+        header = self.receive(6)
+        if header[0] != ASSOCIATE_AC:
+            raise ValueError(f"a PDU of type {header[0]:02X}H, not {ASSOCIATE_AC:02X}H")
+        self.receive(int.from_bytes(header[2:], "big"))
+
+    def __enter__(self) -> "Peer":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def receive(self, length: int) -> bytes:
+        data = b""
+        while len(data) < length:
+            more = self.socket.recv(length - len(data))
+            if not more:
+                raise ConnectionError("the server has closed the connection")
+            data += more
+        return data
+
+    def expect(self, answer: bytes) -> None:
+        """Receive that."""
+        received = self.receive(len(answer))
+        if received != answer:
+            raise ValueError(f"the answer should be {answer!r}, and is {received!r}")
+
+    def release(self) -> None:
+        self.send(RELEASE_RQ)
+        self.expect(RELEASE_RP)
+        self.socket.close()
+
+
+# -- Whom it is sent to ----------------------------------------------------------------------------
+
+
+class Server(NamedTuple):
+    """A server in a process of its own: its port on 127.0.0.1, and the process."""
+
+    port: int
+    pid: int
+
+
+@contextmanager
+def running(command: list[str]) -> Iterator[Server]:
+    """Run a program that prints the port it serves, and ends with its standard input."""
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield Server(int(process.stdout.readline()), process.pid)
+        finally:
+            process.stdin.close()
+
+
+# -- What it takes ---------------------------------------------------------------------------------
+
+
+def cpu_per_request(server: Server, associations: int, seconds: float) -> float:
+    """Keep a server busy, with one outstanding N-SET on each association.
+
+    Each request of 1 KiB is sent in one write, with TCP_NODELAY: no wait for an acknowledgement is
+    measured.
+
+    Returns
+    -------
+    float
+        CPU time of the server's process, user and system, in microseconds for each N-SET.
+    """
+    request, answer = exchange()
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        peers = [stack.enter_context(Peer(server.port)) for _ in range(associations)]
+        for peer in peers:
+            selector.register(peer.socket, selectors.EVENT_READ, peer)
+            peer.send(request)
+        served = 0
+        before, end = cpu_seconds(server.pid), time.monotonic() + seconds
+        while time.monotonic() < end:
+            ready = selector.select(TIMEOUT)
+            if not ready:
+                raise TimeoutError(f"no answer from the server in {TIMEOUT} s")
+            for key, _ in ready:
+                key.data.expect(answer)
+                key.data.send(request)
+            served += len(ready)
+        return (cpu_seconds(server.pid) - before) / served * 1e6
+
+
+class Idle(NamedTuple):
+    """What associations take.
+
+    Attributes
+    ----------
+    set_up, release : float
+        CPU time in microseconds to set up one, and to release one.
+    memory : float
+        KiB of RSS by which the process grows with each.
+    cpu : float
+        Per cent of one core that all of them take while nothing is sent.
+    """
+
+    set_up: float
+    release: float
+    memory: float
+    cpu: float
+
+
+def idle(server: Server, associations: int, seconds: float, before: int = 20) -> Idle:
+    """Open associations one after the other, let them be, and release them.
+
+    Parameters
+    ----------
+    server : Server
+        The server.
+    associations : int
+        How many.
+    seconds : float
+        How long they are let be.
+    before : int
+        How many there are already, so that what the first of all take is not counted.
+    """
+    allow_open_files(associations + before)
+    process = psutil.Process(server.pid)
+    with ExitStack() as stack:
+        for _ in range(before):
+            stack.enter_context(Peer(server.port))
+        time.sleep(_SETTLE)
+        taken, size = cpu_seconds(server.pid), process.memory_info().rss
+        others = [Peer(server.port) for _ in range(associations)]
+        time.sleep(_SETTLE)
+        set_up = cpu_seconds(server.pid) - taken
+        memory = process.memory_info().rss - size
+
+        taken = cpu_seconds(server.pid)
+        time.sleep(seconds)
+        cpu = (cpu_seconds(server.pid) - taken) / seconds
+
+        taken = cpu_seconds(server.pid)
+        for peer in others:
+            peer.release()
+        time.sleep(_SETTLE)
+        release = cpu_seconds(server.pid) - taken
+    return Idle(
+        set_up / associations * 1e6,
+        release / associations * 1e6,
+        memory / associations / 1024,
+        cpu * 100,
+    )
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process, with its threads that have ended; psutil's goes by steps of 10 ms."""
+    return time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3), which Python does not have
+
+
+def waited_seconds(pid: int) -> float:
+    """How long the threads that a process has were ready to run, but had no CPU.
+
+    psutil does not tell; it is what other processes have taken from this one.
+    """
+    nanoseconds = 0
+    for thread in psutil.Process(pid).threads():
+        try:
+            text = Path(f"/proc/{pid}/task/{thread.id}/schedstat").read_text()
+        except OSError:  # it has ended by now
+            continue
+        nanoseconds += int(text.split()[1])
+    return nanoseconds / 1e9
+
+
+def allow_open_files(number: int) -> None:
+    """Raise the limit of open files, of this process and those it starts, where it is lower."""
+    number += 100
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < number:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
