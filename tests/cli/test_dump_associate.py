@@ -8,11 +8,11 @@ import dicom_streams as streams
 import pytest
 from click.testing import CliRunner
 from dicom_streams import IMPLICIT, MPPS, associate, context, item
+from dumped import assert_can_be_shown, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pynetdicom import pdu as pdu_classes
 from pynetdicom.tests import encoded_pdu_items
-from test_dump import assert_can_be_shown, texts
 
 quick = settings(derandomize=True, database=None, deadline=None, max_examples=300)
 
@@ -23,11 +23,6 @@ PDU_ITEMS = {
     for name, data in vars(encoded_pdu_items).items()
     if name.startswith("a_") and name not in UNREAD
 }
-
-
-@pytest.fixture
-def dump(nset):
-    return importlib.import_module("nset.dump").dump
 
 
 @pytest.mark.parametrize("name", PDU_ITEMS)

@@ -18,22 +18,17 @@ from dicom_streams import (
     encoded,
     request,
 )
+from dumped import p_data, texts
+from dumped import request as n_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
-from test_dump import p_data, texts
-from test_dump import request as n_set
 
 quick = settings(derandomize=True, database=None, deadline=None, max_examples=300)
 
 COMMAND_SET = n_set()
-
-
-@pytest.fixture
-def dump(nset):
-    return importlib.import_module("nset.dump").dump
 
 
 def series(uid):

@@ -8,15 +8,14 @@ import threading
 import tracemalloc
 
 import pytest
-from click.testing import CliRunner
 from dicom_streams import ABORT, CLIENT, MPPS, SERVER, ethernet, request, segment
+from dumped import ECHO, REQUEST, WHOLE, p_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import DATA
 from pydicom import Dataset
 from pynetdicom import AE, evt
 from pynetdicom._handlers import debug_data
-from test_dump import ECHO, REQUEST, WHOLE, p_data
 
 quick = settings(derandomize=True, database=None, deadline=None, max_examples=300)
 
@@ -26,21 +25,8 @@ STREAM = request() + WHOLE + ABORT
 
 
 @pytest.fixture
-def run(nset):
-    main = importlib.import_module("nset.cli").main
-    return lambda *arguments, **more: CliRunner().invoke(
-        main, ["dump", *arguments], catch_exceptions=False, **more
-    )
-
-
-@pytest.fixture
 def capture_of_text(nset):
     return importlib.import_module("nset.dump._text").capture_of_text
-
-
-@pytest.fixture
-def undecodable(nset):
-    return importlib.import_module("nset.dump").Undecodable
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
 from dicom_streams import (
     ABORT,
     ACK,
@@ -30,12 +29,12 @@ from dicom_streams import (
     request,
     segment,
 )
+from dumped import ECHO, p_data, pdu, pdv, texts
+from dumped import request as n_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import DATA
 from pydicom import Dataset
-from test_dump import ECHO, p_data, pdu, pdv, texts
-from test_dump import request as n_set
 
 quick = settings(derandomize=True, database=None, deadline=None, max_examples=200)
 
@@ -47,16 +46,6 @@ SENT = request() + p_data(3, n_set()) + p_data(2, DATA_SET) + p_data(3, ECHO) + 
 RECEIVED = acceptance() + p_data(3, ECHO) + ABORT
 NAMES = ["10.0.0.4:1042 -> 10.0.0.9:104", "10.0.0.9:104 -> 10.0.0.4:1042"]
 NUMBER = 1001  # sequence number of the client's first byte
-
-
-@pytest.fixture
-def dump(nset):
-    return importlib.import_module("nset.dump").dump
-
-
-@pytest.fixture
-def undecodable(nset):
-    return importlib.import_module("nset.dump").Undecodable
 
 
 def assert_whole(dumped, names=NAMES):
@@ -413,14 +402,6 @@ def test_more_bytes_than_are_taken(nset, dump, undecodable, monkeypatch):
 
 
 # -- Real captures ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run(nset):
-    main = importlib.import_module("nset.cli").main
-    return lambda *arguments, **more: CliRunner().invoke(
-        main, ["dump", *arguments], catch_exceptions=False, **more
-    )
 
 
 @pytest.mark.parametrize("name", ["lo.pcap", "any.pcap", "tcpdump-X.txt"])
