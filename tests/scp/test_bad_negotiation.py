@@ -139,23 +139,23 @@ SERVED = {
     "a version with other bits": (associate(version=0x8003), ""),
     "a version name of 28 characters": (
         associate(user=LENGTH + CLASS + item(0x55, TOO_LONG)),
-        f"Implementation Version Name {TOO_LONG.encode()!r}, taken for {TOO_LONG[:16].encode()!r}",
+        f"Implementation Version Name {TOO_LONG.encode()!r}, read as {TOO_LONG[:16].encode()!r}",
     ),
     "a version name with control characters": (
         associate(user=LENGTH + CLASS + item(0x55, b"V1\n\\\xff")),
-        "Implementation Version Name b'V1\\n\\\\\\xff', taken for b'V1???'",
+        "Implementation Version Name b'V1\\n\\\\\\xff', read as b'V1???'",
     ),
     "an empty version name": (associate(user=LENGTH + CLASS + item(0x55, b"")), ""),
     "a version name padded with NUL": (associate(user=LENGTH + item(0x55, b"V1\0\0")), ""),
-    "no Maximum Length": (associate(user=CLASS), "no Maximum Length, taken for 16384 bytes"),
+    "no Maximum Length": (associate(user=CLASS), "no Maximum Length, 16384 bytes assumed"),
     "no user information": (
         associate(items=NAME + context()),
-        "no Maximum Length, taken for 16384 bytes",
+        "no Maximum Length, 16384 bytes assumed",
     ),
     "no Implementation Class UID": (associate(user=LENGTH), ""),
     "an Implementation Class UID of 70 characters": (
         associate(user=LENGTH + item(0x52, "1." * 35)),
-        "Implementation Class UID of 70 bytes, passed over",
+        "Implementation Class UID of 70 bytes, ignored",
     ),
     "titles padded with NUL": (associate(called=b"ANY-SCP\0", calling=b"RAW".ljust(16, b"\0")), ""),
     "NUL in front of a title": (associate(calling=b"\0\0RAW"), ""),
@@ -270,10 +270,10 @@ ABORTED = {
         associate(user=LENGTH + b"\x55\0\0\x10abc"),
         "an item of type 0x55 that runs past the end",
     ),
-    "bytes behind the last item": (associate(more=b"abc"), "3 bytes behind the last item"),
+    "bytes behind the last item": (associate(more=b"abc"), "3 bytes after the last item"),
     "a maximum length of 7": (
         associate(user=item(0x51, b"\0\0\0\7")),
-        "a maximum length of 7 bytes, which no PDV has room in",
+        "a maximum length of 7 bytes, too small for a PDV",
     ),
     "60 bytes": (pdu(0x01, bytes(54)), "an A-ASSOCIATE-RQ of 60 bytes"),
 }
@@ -297,10 +297,10 @@ def test_aborted(nset, caplog, serve, request_pdu, reason):
 # -- A-ABORT --------------------------------------------------------------------------------------
 
 ABORTS = {
-    "source 1": (bytes((0, 0, 1, 0)), "source 1 is none (PS3.8 Table 9-26)"),
-    "source 9": (bytes((0, 0, 9, 9)), "source 9 is none (PS3.8 Table 9-26)"),
-    "reason 3": (bytes((0, 0, 2, 3)), "reason 3 is none (PS3.8 Table 9-26)"),
-    "reason 99": (bytes((0, 0, 2, 99)), "reason 99 is none (PS3.8 Table 9-26)"),
+    "source 1": (bytes((0, 0, 1, 0)), "source 1 is undefined (PS3.8 Table 9-26)"),
+    "source 9": (bytes((0, 0, 9, 9)), "source 9 is undefined (PS3.8 Table 9-26)"),
+    "reason 3": (bytes((0, 0, 2, 3)), "reason 3 is undefined (PS3.8 Table 9-26)"),
+    "reason 99": (bytes((0, 0, 2, 99)), "reason 99 is undefined (PS3.8 Table 9-26)"),
     "a reason of a user": (bytes((0, 0, 0, 99)), ""),
     "nothing": (b"", ""),
 }

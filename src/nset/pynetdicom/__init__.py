@@ -1,74 +1,74 @@
-"""`install`: N-SET inside pynetdicom's own SCP and SCU, on nset's primitive and codec.
+"""`install`: nset's primitive and codec inside pynetdicom's own SCP and SCU.
 
-A module that took ``N_SET`` from pynetdicom before `install` keeps the stock class; messages made
-of it can still be sent.
+A module that imported ``N_SET`` from pynetdicom before `install` keeps the stock class; its
+messages can still be sent.
 """
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nset.pynetdicom._places import Place, places
+from nset.pynetdicom._patches import Patch, patches
 
 __all__ = ["install", "installed", "is_installed", "uninstall"]
 
-_lock = threading.RLock()  # guards _taken
-_taken: list[Place] = []
+_lock = threading.RLock()  # guards _applied
+_applied: list[Patch] = []
 
 
 def install(*, nodelay: bool = True) -> None:
-    """Make pynetdicom create nset's ``N_SET`` and encode and decode N-SET messages by it.
+    """Make pynetdicom create nset's ``N_SET``, and encode and decode N-SET messages with it.
 
-    In the whole process, for SCPs and SCUs, from the next message on. Other messages are left as
-    they are. Does nothing where it is installed already.
+    In the whole process, for SCPs and SCUs, from the next message on. Valid messages of other
+    services are not changed. Does nothing if nset is installed already.
 
     Parameters
     ----------
     nodelay : bool
         Set TCP_NODELAY on the sockets of new associations, as requestor and as acceptor: without
-        it a message that takes two PDUs waits some 40 ms for the peer's delayed acknowledgement.
+        it a message of two PDUs waits some 40 ms for the peer's delayed acknowledgement.
 
     Raises
     ------
     ImportError
-        If pynetdicom is not there.
+        If pynetdicom is not installed.
     RuntimeError
-        If this is no pynetdicom that nset knows (3.0, 3.1); nothing has been changed then.
+        If this pynetdicom is not one that nset supports (3.0, 3.1). Nothing is changed then.
     """
     with _lock:
-        if _taken:
+        if _applied:
             return
-        for place in places(nodelay=nodelay):
-            place.take()
-            _taken.append(place)
+        for patch in patches(nodelay=nodelay):
+            patch.apply()
+            _applied.append(patch)
 
 
 def uninstall() -> None:
-    """Put everything back as it was before `install`; does nothing where it is not installed."""
+    """Restore pynetdicom as it was before `install`. Does nothing if nset is not installed."""
     with _lock:
-        while _taken:
-            _taken.pop().give_back()
+        while _applied:
+            _applied.pop().revert()
 
 
 def is_installed() -> bool:
-    """Tell whether `install` is in force.
+    """Return whether nset is installed.
 
     Returns
     -------
     bool
         True between `install` and `uninstall`.
     """
-    return bool(_taken)
+    return bool(_applied)
 
 
 @contextmanager
 def installed(*, nodelay: bool = True) -> Iterator[None]:
-    """Install for the length of a ``with`` block, then restore the state it found.
+    """Install for the length of a ``with`` block, then restore the previous state.
 
     Parameters
     ----------
     nodelay : bool
-        As for `install`; of no effect where that is in force already.
+        As for `install`; without effect if nset is installed already.
 
     Yields
     ------

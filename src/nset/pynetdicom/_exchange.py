@@ -1,8 +1,8 @@
-"""Several threads send and receive by one association, and no message is mixed up or lost.
+"""Several threads send requests on one association, and each gets its own responses.
 
-What a message is cut into goes into the DUL's queue in one go, so that no fragment of another
-message comes between (PS3.8 Annex E), nor a release or an abort. A response goes to the thread
-that has asked, by its Message ID; a request goes to the association's loop.
+The fragments of a message are put into the DUL's queue in one step, so that no fragment of another
+message (PS3.8 Annex E), no release and no abort comes between them. A response goes to the thread
+whose request has its Message ID; a request goes to the association's loop.
 """
 
 import logging
@@ -25,143 +25,147 @@ _LOGGER = logging.getLogger("nset")
 
 _Item = tuple[Any, Any]  # context ID and message
 
-# What a program asks the upper layer for (PS3.8 Table 9-10).
-_REQUESTS: Final = frozenset(("Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15"))
+# Events of the service user's primitives (PS3.8 Table 9-10).
+_USER_EVENTS: Final = frozenset(("Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15"))
 
-# Its states once there is nothing more to send.
-_OVER: Final = ("Sta1", "Sta13")
+# States in which nothing more is sent.
+_FINAL_STATES: Final = ("Sta1", "Sta13")
 
-# Seconds in which a peer has taken nothing, and is not waited for any longer.
-_STALLED: Final = 1.0
+# A peer that reads nothing for this long gets no A-ABORT.
+_ABORT_STALL_SECONDS: Final = 1.0
 
-# Seconds after which the loop looks up, while anybody asks, whether the association is at its end.
-_LOOK_UP: Final = 0.05
+# While a program waits for responses, the loop checks this often whether the association has ended.
+_POLL_SECONDS: Final = 0.05
 
 _NONE: Final[_Item] = (None, None)
 
 
-class _Question:
-    """A request that waits for its response, or for several."""
+class _OutstandingRequest:
+    """A request of a program that waits for one response or several."""
 
-    __slots__ = ("_message_id", "_takes_stores", "has_one_answer")
+    __slots__ = ("_is_retrieve", "_message_id", "has_one_response")
 
     def __init__(self, request: Any) -> None:
         self._message_id = request.MessageID
-        # The sub-operations of a C-GET come as requests.
-        self._takes_stores = isinstance(request, (C_GET, C_MOVE))
-        self.has_one_answer = not isinstance(request, (C_FIND, C_GET, C_MOVE))
+        # The sub-operations of a C-GET arrive as C-STORE requests.
+        self._is_retrieve = isinstance(request, (C_GET, C_MOVE))
+        self.has_one_response = not isinstance(request, (C_FIND, C_GET, C_MOVE))
 
-    def takes(self, message: Any) -> bool:
-        """Tell whether the message is for whoever has asked."""
+    def matches(self, message: Any) -> bool:
+        """Return whether the message is for the thread that has sent the request."""
         if hasattr(message, "_nset_refusal"):
             return False
         if message.is_valid_request:
-            return self._takes_stores and isinstance(message, C_STORE)
+            return self._is_retrieve and isinstance(message, C_STORE)
         message_id = message.MessageIDBeingRespondedTo
-        if message_id is None:  # as stock: who waits says that a response is invalid
+        if message_id is None:  # as in stock code: the waiting thread reports an invalid response
             return getattr(message, "MessageID", None) is None
         return bool(message_id == self._message_id)
 
 
 class Messages(Queue[_Item]):
-    """The messages that have come and that nobody has taken: ``DIMSEServiceProvider.msg_queue``.
+    """The messages received and not yet taken: ``DIMSEServiceProvider.msg_queue``.
 
-    A thread *asks* from the moment it pauses the association's loop until it lets it go on, as
-    each ``send_*`` of pynetdicom's does.
+    A *waiter* is a program's thread, or a generator of responses, from the moment it pauses the
+    association's loop until it resumes it, as each ``send_*`` of pynetdicom's does.
 
     Parameters
     ----------
     assoc : pynetdicom Association
-        Whose messages they are.
-    ring : callable
-        Called where its loop has something to look at.
+        The association.
+    wake_up : callable
+        Called when its loop has something to do.
     """
 
-    def __init__(self, assoc: Any, ring: Callable[[], None]) -> None:
+    def __init__(self, assoc: Any, wake_up: Callable[[], None]) -> None:
         super().__init__()
-        self._assoc, self._ring = assoc, ring
-        self._askers: dict[Any, list[_Question]] = {}  # guarded by self.mutex
-        self._idle: set[Any] = set()  # generators in which nobody waits for the next response
+        self._assoc, self._wake_up = assoc, wake_up
+        self._waiters: dict[Any, list[_OutstandingRequest]] = {}  # guarded by self.mutex
+        self._suspended: set[Any] = set()  # generators that no thread is in
         self._local = threading.local()
         self._has_ended = False
 
     def _put(self, item: _Item) -> None:
         self.queue.append(item)
-        if item[1] is None:  # pynetdicom's word for the end
+        if item[1] is None:  # how pynetdicom marks the end
             self._has_ended = True
-        if self._has_ended or self._askers:  # else anyone who waits may have it: `put` wakes one
+        if self._has_ended or self._waiters:  # else any thread may take it: `put` wakes one
             self.not_empty.notify_all()
-        self._ring()
+        self._wake_up()
 
     @property
-    def is_asking(self) -> bool:
-        """Whether any thread asks."""
-        return bool(self._askers)
+    def has_waiters(self) -> bool:
+        """Whether any thread or generator waits for responses."""
+        return bool(self._waiters)
 
-    def _asker(self) -> Any:
-        return getattr(self._local, "asker", None) or threading.get_ident()
+    def _waiter(self) -> Any:
+        return getattr(self._local, "waiter", None) or threading.get_ident()
 
-    def begin_asking(self) -> None:
-        """Note that this thread asks."""
+    def add_waiter(self) -> None:
+        """Add this thread to the waiters."""
         with self.mutex:
-            self._askers.setdefault(self._asker(), [])
-        self._ring()
+            self._waiters.setdefault(self._waiter(), [])
+        self._wake_up()
 
-    def stop_asking(self) -> None:
-        """Note that this thread asks no more; called by any other one, that nobody does."""
-        asker = self._asker()
+    def remove_waiter(self) -> None:
+        """Remove this thread from the waiters; if it is none of them, remove all."""
+        waiter = self._waiter()
         with self.mutex:
-            if self._askers.pop(asker, None) is None and asker == threading.get_ident():
-                self._askers.clear()
+            if self._waiters.pop(waiter, None) is None and waiter == threading.get_ident():
+                self._waiters.clear()
             self.not_empty.notify_all()
-        self._ring()
+        self._wake_up()
 
-    def ask(self, request: Any) -> None:
-        """Keep the responses to the request for this thread, if it asks."""
+    def expect_response(self, request: Any) -> None:
+        """Reserve the responses to the request for this thread, if it is a waiter."""
         with self.mutex:
-            questions = self._askers.get(self._asker())
-            if questions is not None:
-                questions.append(_Question(request))
+            outstanding = self._waiters.get(self._waiter())
+            if outstanding is not None:
+                outstanding.append(_OutstandingRequest(request))
 
-    def keep_asking(self, responses: Iterator[Any]) -> Iterator[Any]:
-        """Have the iterator go on asking for this thread, in whatever thread it is used."""
-        asker = object()
+    def wrap_responses(self, responses: Iterator[Any]) -> Iterator[Any]:
+        """Return the generator as a waiter of its own, whichever thread advances it.
+
+        It takes over the outstanding requests of this thread.
+        """
+        waiter = object()
         with self.mutex:
-            self._askers[asker] = self._askers.pop(self._asker(), [])
-        each = self._each(responses, asker)
-        next(each)  # one that has not begun would not say when it is dropped
-        return each
+            self._waiters[waiter] = self._waiters.pop(self._waiter(), [])
+        wrapped = self._iterate(responses, waiter)
+        next(wrapped)  # a generator that was never started does not run its `finally`
+        return wrapped
 
-    def _each(self, responses: Iterator[Any], asker: object) -> Iterator[Any]:
+    def _iterate(self, responses: Iterator[Any], waiter: object) -> Iterator[Any]:
         try:
-            self._idle.add(asker)
+            self._suspended.add(waiter)
             yield None
             while True:
-                outer = getattr(self._local, "asker", None)
-                self._local.asker = asker
-                self._idle.discard(asker)
+                outer = getattr(self._local, "waiter", None)
+                self._local.waiter = waiter
+                self._suspended.discard(waiter)
                 try:
                     response = next(responses)
                 except StopIteration:
                     return
                 finally:
-                    self._local.asker = outer
-                    self._idle.add(asker)
+                    self._local.waiter = outer
+                    self._suspended.add(waiter)
                 yield response
         finally:
             with self.mutex:
-                self._askers.pop(asker, None)
-                self._idle.discard(asker)
+                self._waiters.pop(waiter, None)
+                self._suspended.discard(waiter)
                 self.not_empty.notify_all()
 
     def take(self, timeout: float | None) -> _Item:
-        """Wait for a response to what this thread has asked, or else for any message."""
+        """Wait for a response to a request of this thread, or if it has none for any message."""
         end = None if timeout is None else time.monotonic() + timeout
-        asker = self._asker()
+        waiter = self._waiter()
         with self.mutex:
             while True:
-                questions = self._askers.get(asker)
-                found = self._pick(partial(_take, questions) if questions else self._is_unasked)
+                outstanding = self._waiters.get(waiter)
+                is_wanted = partial(_settle, outstanding) if outstanding else self._is_unclaimed
+                found = self._pick(is_wanted)
                 if found is not None:
                     return found
                 if self._has_ended or self._assoc._kill or self._assoc._sent_abort:
@@ -173,72 +177,74 @@ class Messages(Queue[_Item]):
 
     def _pick(self, is_wanted: Callable[[Any], bool]) -> _Item | None:
         item: _Item
-        for at, item in enumerate(self.queue):
+        for index, item in enumerate(self.queue):
             if item[1] is not None and is_wanted(item[1]):
-                del self.queue[at]
+                del self.queue[index]
                 return item
         return None
 
-    def _is_unasked(self, message: Any) -> bool:
-        return not self._askers or not any(
-            question.takes(message) for questions in self._askers.values() for question in questions
+    def _is_unclaimed(self, message: Any) -> bool:
+        return not self._waiters or not any(
+            request.matches(message)
+            for outstanding in self._waiters.values()
+            for request in outstanding
         )
 
     def _is_for_loop(self, message: Any) -> bool:
-        return _is_request(message) and self._is_unasked(message)
+        return _is_request(message) and self._is_unclaimed(message)
 
-    def take_unasked(self) -> _Item:
-        """Give the next message that nobody has asked for, if there is one."""
+    def take_unclaimed(self) -> _Item:
+        """Return the next message that answers no outstanding request, or `_NONE`."""
         if not self.queue:
             return _NONE
         with self.mutex:
-            if not self._askers and self.queue and self.queue[0][1] is not None:
+            if not self._waiters and self.queue and self.queue[0][1] is not None:
                 item: _Item = self.queue.popleft()
                 return item
-            return self._pick(self._is_unasked) or _NONE
+            return self._pick(self._is_unclaimed) or _NONE
 
     def count_requests(self) -> int:
-        """Count the requests that wait for the association's loop."""
+        """Return how many requests wait for the association's loop."""
         with self.mutex:
             return sum(message is not None and _is_request(message) for _, message in self.queue)
 
     def wait_for_request(self) -> _Item | None:
-        """Wait for a request while anybody asks; None where nobody does, or the end has come."""
-        if not self._askers:
+        """Wait for a request while there are waiters; return None without any, or at the end."""
+        if not self._waiters:
             return None
         with self.mutex:
-            while self._askers:
+            while self._waiters:
                 found = self._pick(self._is_for_loop)
                 if found is not None:
                     return found
                 if self._is_at_end():
                     break
-                self.not_empty.wait(_LOOK_UP)
+                self.not_empty.wait(_POLL_SECONDS)
         return None
 
     def _is_at_end(self) -> bool:
-        """Tell whether there is an end for the loop to take, and no thread that waits for it."""
+        """Return whether the association ends and no waiting thread will process that."""
         assoc = self._assoc
         if assoc._kill:
             return True
-        if not self._askers.keys() <= self._idle:
+        if not self._waiters.keys() <= self._suspended:
             return False
         next_primitive = assoc.dul.peek_next_pdu()
         return assoc._sent_abort or isinstance(next_primitive, (A_ABORT, A_P_ABORT, A_RELEASE))
 
 
-def _take(questions: list[_Question], message: Any) -> bool:
-    """Give whether the message answers one of the questions, which is done then."""
-    for question in questions:
-        if question.takes(message):
-            if question.has_one_answer:
-                questions.remove(question)
+def _settle(outstanding: list[_OutstandingRequest], message: Any) -> bool:
+    """Return whether the message answers one of the requests; remove one with a single response."""
+    for request in outstanding:
+        if request.matches(message):
+            if request.has_one_response:
+                outstanding.remove(request)
             return True
     return False
 
 
 def _is_request(message: Any) -> bool:
-    """Whether a message is a request, be it one that can only be refused."""
+    """Return whether a message is a request, even if it can only be refused."""
     is_numbered = getattr(message, "MessageID", None) is not None
     return (
         hasattr(message, "_nset_refusal")
@@ -248,35 +254,35 @@ def _is_request(message: Any) -> bool:
 
 
 class Checkpoint:
-    """Where the association's loop stops while a program asks; stands in for a `threading.Event`.
+    """Where the association's loop pauses while a program waits; replaces a `threading.Event`.
 
-    The loop takes no timeout then, nor a release or an abort unless all that asks are generators
-    that nobody waits in; and it goes on serving requests: two threads that ask by turns would else
-    leave it no time to.
+    A paused loop processes no timeout. It processes a release or an abort only if all waiters are
+    suspended generators. It serves requests all the same: two threads that wait in turns would
+    otherwise never let it run.
 
     Parameters
     ----------
     assoc : pynetdicom Association
-        Whose loop it is, and whose queue is a `Messages`.
+        The association, with a `Messages` as its queue.
     """
 
     def __init__(self, assoc: Any) -> None:
         self._assoc, self._messages = assoc, assoc.dimse.msg_queue
 
     def is_set(self) -> bool:
-        """Tell whether the loop may go on."""
-        return not self._messages.is_asking
+        """Return whether the loop may run."""
+        return not self._messages.has_waiters
 
     def clear(self) -> None:
-        """Stop the loop when it comes here."""
-        self._messages.begin_asking()
+        """Pause the loop at the checkpoint, for this thread."""
+        self._messages.add_waiter()
 
     def set(self) -> None:
-        """Let the loop go on, once nobody asks any more."""
-        self._messages.stop_asking()
+        """Let the loop run, unless other threads still wait."""
+        self._messages.remove_waiter()
 
     def wait(self) -> None:
-        """Stop here, and serve requests meanwhile; in the association's thread."""
+        """Pause, and serve requests meanwhile; in the association's thread."""
         while (found := self._messages.wait_for_request()) is not None:
             context_id, request = found
             self._assoc._serve_request(request, context_id)
@@ -284,10 +290,11 @@ class Checkpoint:
 
 
 class IsPaused:
-    """``Association._is_paused``, of which only its own thread can say that it is not so.
+    """``Association._is_paused``, which only the association's own thread can set to False.
 
-    The threads that serve N-EVENT-REPORTs say so when they have done; who waits for the loop to
-    pause would wait for ever. It is read where any attribute is kept: there is no ``__get__``.
+    The threads that serve N-EVENT-REPORTs do so too when they have finished, and a thread that
+    waits for the loop to pause would then wait for ever. Without a ``__get__``, reading it reads
+    the instance's ``__dict__``.
     """
 
     def __set__(self, assoc: Any, value: bool) -> None:
@@ -297,16 +304,16 @@ class IsPaused:
 
 
 def get_msg(stock: Callable[..., Any]) -> Callable[..., Any]:
-    """Make ``DIMSEServiceProvider.get_msg`` give each thread what is meant for it."""
+    """Make ``DIMSEServiceProvider.get_msg`` return to each thread its own responses."""
 
     @wraps(stock)
     def get_msg(self: Any, block: bool = False) -> Any:
         messages = self.msg_queue
         if isinstance(messages, Messages):
-            return messages.take(self.dimse_timeout) if block else messages.take_unasked()
-        # An association from before the installation. Its loop never blocks, and says that it is
-        # not paused before it looks; where it wakes up late it would take the response for a
-        # request and drop it.
+            return messages.take(self.dimse_timeout) if block else messages.take_unclaimed()
+        # An association from before the installation. Its loop never blocks, and clears
+        # `_is_paused` before it looks here: if it is scheduled late it would take the program's
+        # response for a request, and drop it.
         if not block and not self.assoc._reactor_checkpoint.is_set():
             return _NONE
         return stock(self, block)
@@ -314,20 +321,20 @@ def get_msg(stock: Callable[..., Any]) -> Callable[..., Any]:
     return get_msg
 
 
-def keep_asking(stock: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """Have each of the generators of responses ask by itself, in whatever thread it goes on."""
+def keep_waiting(stock: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """Make each generator of responses a waiter, whichever thread advances it."""
 
     @wraps(stock)
     def wrap_responses(self: Any, *args: Any) -> Iterator[Any]:
         messages = self.dimse.msg_queue
         responses = stock(self, *args)
-        return messages.keep_asking(responses) if isinstance(messages, Messages) else responses
+        return messages.wrap_responses(responses) if isinstance(messages, Messages) else responses
 
     return wrap_responses
 
 
 class _Outgoing:
-    """Stands in for a DIMSE provider and its DUL, and keeps what the one sends by the other."""
+    """Stands in for a DIMSE provider and its DUL, and collects the primitives that it sends."""
 
     def __init__(self, dimse: Any) -> None:
         self._dimse, self.assoc, self.dul = dimse, dimse.assoc, self
@@ -339,36 +346,36 @@ class _Outgoing:
 
 
 def send_msg(stock: Callable[[Any, Any, int], None]) -> Callable[[Any, Any, int], None]:
-    """Make ``DIMSEServiceProvider.send_msg`` send the whole message at once."""
+    """Make ``DIMSEServiceProvider.send_msg`` queue the fragments of a message in one step."""
 
     @wraps(stock)
     def send_msg(self: Any, primitive: Any, context_id: int) -> None:
         dul, messages = self.dul, self.msg_queue
-        if type(dul).send_pdu is not DULServiceProvider.send_pdu:  # who knows what it does
+        if type(dul).send_pdu is not DULServiceProvider.send_pdu:  # overridden: call it
             stock(self, primitive, context_id)
             return
         outgoing = _Outgoing(self)
         stock(outgoing, primitive, context_id)
         if isinstance(messages, Messages) and primitive.MessageIDBeingRespondedTo is None:
-            messages.ask(primitive)
+            messages.expect_response(primitive)
         with dul.to_provider_queue.mutex:
             dul.to_provider_queue.queue.extend(outgoing.primitives)
-        send_waiting = vars(dul).get("_nset_send_waiting")
-        if send_waiting is not None:
-            send_waiting()
+        send_queued = vars(dul).get("_nset_send_queued")
+        if send_queued is not None:
+            send_queued()
 
     return send_msg
 
 
 def do_action(stock: Callable[[Any, str], None]) -> Callable[[Any, str], None]:
-    """Make ``StateMachine.do_action`` pass over what a program sends when it is too late for it.
+    """Make ``StateMachine.do_action`` discard primitives that the state no longer allows.
 
-    The DUL's thread would end, with a traceback and perhaps without closing the connection.
+    Otherwise the DUL's thread ends with a traceback, perhaps without closing the connection.
     """
 
     @wraps(stock)
     def do_action(self: Any, event: str) -> None:
-        if event in _REQUESTS and (event, self.current_state) not in TRANSITION_TABLE:
+        if event in _USER_EVENTS and (event, self.current_state) not in TRANSITION_TABLE:
             primitive = self.dul.to_provider_queue.get(False)
             _LOGGER.debug("%s not sent in %s", type(primitive).__name__, self.current_state)
         else:
@@ -378,32 +385,32 @@ def do_action(stock: Callable[[Any, str], None]) -> Callable[[Any, str], None]:
 
 
 def make_target(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Count the threads that serve N-EVENT-REPORTs, of which the association's loop is not one."""
+    """Count the threads that serve N-EVENT-REPORTs concurrently with the association's loop."""
 
     @wraps(stock)
     def make_target(serve_request: Any) -> Any:
         target = stock(serve_request)
-        aside = vars(serve_request.__self__).setdefault("_nset_aside", [])
-        aside.append(None)
+        concurrent = vars(serve_request.__self__).setdefault("_nset_concurrent", [])
+        concurrent.append(None)
 
-        def serve_aside(*args: Any) -> None:
+        def serve_concurrently(*args: Any) -> None:
             try:
                 target(*args)
             finally:
-                aside.pop()
+                concurrent.pop()
 
-        return serve_aside
+        return serve_concurrently
 
     return make_target
 
 
 def is_release_requested(stock: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """Make ``ACSE.is_release_requested`` say so once all is answered that came before."""
+    """Make ``ACSE.is_release_requested`` serve earlier requests before it returns True."""
 
     @wraps(stock)
     def is_release_requested(self: Any) -> bool:
         assoc = self.assoc
-        if not assoc.dul.to_user_queue.queue:  # as at nearly every turn of the loop
+        if not assoc.dul.to_user_queue.queue:  # as in nearly every iteration of the loop
             return False
         if not isinstance(assoc.dul.peek_next_pdu(), A_RELEASE):
             return stock(self)
@@ -412,21 +419,21 @@ def is_release_requested(stock: Callable[[Any], bool]) -> Callable[[Any], bool]:
             context_id, message = assoc.dimse.get_msg(block=False)
             if message:
                 assoc._serve_request(message, context_id)
-        is_served = assoc.is_established and not vars(assoc).get("_nset_aside")
+        is_served = assoc.is_established and not vars(assoc).get("_nset_concurrent")
         return is_served and stock(self)
 
     return is_release_requested
 
 
 def run_reactor(stock: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Have an A-ABORT go out before the socket is closed; the log says what was not served."""
+    """Send an A-ABORT before the socket is closed, and log how many requests were not served."""
 
     @wraps(stock)
     def _run_reactor(self: Any) -> None:
         try:
             stock(self)
         finally:
-            self._is_paused = True  # for good: whoever has just begun to ask waits for that
+            self._is_paused = True  # for good: a thread that begins to wait waits for this
         messages = self.dimse.msg_queue
         left = messages.count_requests() if isinstance(messages, Messages) else 0
         if left:
@@ -442,11 +449,12 @@ def run_reactor(stock: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _wait_until_sent(dul: Any) -> None:
-    """Wait for the A-ABORT and all before it, while the peer takes any of that."""
+    """Wait until the A-ABORT and everything before it are sent, while the peer reads."""
     left, end = -1, 0.0
-    while dul.is_alive() and dul.state_machine.current_state not in _OVER:
+    while dul.is_alive() and dul.state_machine.current_state not in _FINAL_STATES:
         if len(dul.to_provider_queue.queue) != left:
-            left, end = len(dul.to_provider_queue.queue), time.monotonic() + _STALLED
+            left = len(dul.to_provider_queue.queue)
+            end = time.monotonic() + _ABORT_STALL_SECONDS
         elif time.monotonic() > end:
             return
         time.sleep(0.01)

@@ -1,12 +1,11 @@
-"""pynetdicom's N_SET_RQ and N_SET_RSP over bytes: no pydicom `Dataset` unless someone reads it.
+"""pynetdicom's N_SET_RQ and N_SET_RSP without a pydicom `Dataset`, unless a program reads it.
 
-Each public function takes the method of pynetdicom that it stands in for, and gives what to put in
-its place; that falls back on the stock one wherever the message is not one that nset has read or
-written itself.
+Each public function takes a stock method of pynetdicom and returns its replacement, which calls the
+stock method for messages that nset has neither decoded nor encoded.
 
-A message that nset has read or written keeps the bytes of its command set in ``_nset_encoded``.
-Nothing else about it is special: stock code can go on with it at any point, so that `uninstall`
-does no harm to messages on their way.
+A message that nset has decoded or encoded keeps the bytes of its command set in ``_nset_encoded``.
+Everything else in it is as in pynetdicom: stock code can take over at any point, so `uninstall`
+does no harm to messages that are being sent or received.
 """
 
 import logging
@@ -46,21 +45,21 @@ _NAMES: Final = {0x0120: "N_SET_RQ", 0x8120: "N_SET_RSP"}
 _WITH_DATA_SET: Final = frozenset(("C_STORE_RQ", "C_FIND_RQ", "C_GET_RQ", "C_MOVE_RQ", "N_SET_RQ"))
 _MAY_HAVE_DATA_SET: Final = frozenset(("N_CREATE_RQ", "N_ACTION_RQ", "N_EVENT_REPORT_RQ"))
 
-# A Command Field of N-SET may stand here, in whatever VR, of which some have a length of 4 bytes
-# behind 2 reserved ones: the look that other messages pay for.
+# Matches if the bytes can contain a Command Field of N-SET, in any VR: some have 2 reserved bytes
+# and a length of 4 bytes. This search is the only cost that nset adds to other messages.
 _maybe_n_set: Final = re.compile(rb"\x00\x00\x00\x01....(?:....)?\x20[\x01\x81]", re.DOTALL).search
 
 
 # -- The command set as a Dataset, made when first read --------------------------------------------
 
 
-class _Unread(Dataset):
-    """A command set that turns into a `Dataset`, class and all, at whatever is first done with it.
+class _LazyDataset(Dataset):
+    """A command set that becomes a `Dataset`, class and all, when an attribute is first used.
 
     Parameters
     ----------
     read : callable
-        Gives the `Dataset` whose elements it is to have.
+        Returns the `Dataset` whose elements it gets.
     """
 
     def __init__(self, read: Callable[[], Dataset]) -> None:
@@ -70,7 +69,7 @@ class _Unread(Dataset):
         values = object.__getattribute__(self, "__dict__")
         read = values.get("_read")
         if read is not None:
-            # Without a lock: several threads may get here, and the first one's values stay.
+            # Without a lock: several threads may get here; the values of the first one are kept.
             for key, value in vars(read()).items():
                 values.setdefault(key, value)
             object.__setattr__(self, "__class__", Dataset)
@@ -79,7 +78,7 @@ class _Unread(Dataset):
 
 
 def _blank(keywords: tuple[str, ...]) -> Dataset:
-    """Make the command set of a new message: each of its elements, without a value."""
+    """Return the command set of a new message: each of its elements, empty."""
     dataset = Dataset()
     for keyword in keywords:
         setattr(dataset, keyword, None)
@@ -87,7 +86,7 @@ def _blank(keywords: tuple[str, ...]) -> Dataset:
 
 
 def _received(encoded: bytes) -> Dataset:
-    return dsutils.decode(BytesIO(encoded), True, True)  # which says so in the log
+    return dsutils.decode(BytesIO(encoded), True, True)  # which also logs that
 
 
 def _sent(encoded: bytes) -> Dataset:
@@ -95,16 +94,16 @@ def _sent(encoded: bytes) -> Dataset:
 
 
 def _is_as_encoded(message: Any) -> bool:
-    """Whether the bytes still are the message: no handler has changed the `Dataset` it read."""
+    """Return whether no handler has changed the `Dataset` since the bytes were made."""
     encoded = vars(message).get("_nset_encoded")
     if encoded is None:
         return False
     command_set = message.command_set
-    if type(command_set) is _Unread:
+    if type(command_set) is _LazyDataset:
         return True
     try:
         return bool(command_set == _sent(encoded))
-    except Exception:  # it holds an element that can't be read: whoever has tried changed nothing
+    except Exception:  # an element cannot be decoded: no handler can have changed it
         return True
 
 
@@ -112,18 +111,18 @@ def _is_as_encoded(message: Any) -> bool:
 
 
 def init(self: Any) -> None:
-    """Stand in for ``DIMSEMessage.__init__``: the command set comes when it is read."""
+    """Replace ``DIMSEMessage.__init__``: the command set is built when it is read."""
     self.context_id = None
     self.encoded_command_set = BytesIO()
     self.data_set = BytesIO()
     keywords = dimse_messages._COMMAND_SET_KEYWORDS[type(self).__name__.replace("_", "-")]
-    self.command_set = _Unread(partial(_blank, keywords))
+    self.command_set = _LazyDataset(partial(_blank, keywords))
     self._data_set_path = None
     self._data_set_file = None
 
 
 def primitive_to_message(stock: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-    """Encode an nset primitive at once."""
+    """Encode an nset primitive without a `Dataset`."""
 
     @wraps(stock)
     def primitive_to_message(self: Any, primitive: Any) -> None:
@@ -137,7 +136,7 @@ def primitive_to_message(stock: Callable[[Any, Any], None]) -> Callable[[Any, An
             return
         encoded = _encoded_response(primitive) if is_response else primitive.to_command_set()
         self._nset_encoded = encoded
-        self.command_set = _Unread(partial(_sent, encoded))
+        self.command_set = _LazyDataset(partial(_sent, encoded))
         self.data_set = primitive.AttributeList if is_response else primitive.ModificationList
         self._data_set_path = getattr(primitive, "_dataset_path", None)
 
@@ -145,17 +144,17 @@ def primitive_to_message(stock: Callable[[Any, Any], None]) -> Callable[[Any, An
 
 
 def _encoded_response(response: N_SET) -> bytes:
-    """Encode a response; the peer gets its Status also where what explains it can't be sent."""
+    """Encode a response, without the elements that cannot be encoded."""
     try:
         return response.to_command_set()
-    except Exception:  # a value may be anything
+    except Exception:  # a program may set any value
         return encode(response, is_lenient=True)
 
 
 def encode_msg(
     stock: Callable[[Any, int, int], Iterator[P_DATA]],
 ) -> Callable[[Any, int, int], Iterator[P_DATA]]:
-    """Cut the encoded message into PDVs."""
+    """Split the encoded message into PDVs."""
 
     @wraps(stock)
     def encode_msg(self: Any, context_id: int, max_pdu_length: int) -> Iterator[P_DATA]:
@@ -176,26 +175,26 @@ def encode_msg(
 
 
 def new_message() -> Any:
-    """Make a ``DIMSEMessage`` to receive by; most never need the `Dataset` that it comes with."""
+    """Return an empty ``DIMSEMessage`` for receiving, without building its `Dataset`."""
     message: Any = object.__new__(dimse_messages.DIMSEMessage)
     message.context_id = None
     message.encoded_command_set = BytesIO()
     message.data_set = BytesIO()
-    message.command_set = _Unread(Dataset)
+    message.command_set = _LazyDataset(Dataset)
     message._data_set_path = None
     message._data_set_file = None
     return message
 
 
 def remove_file(message: Any) -> None:
-    """Remove the file that holds what has come of a data set, if one does.
+    """Remove the file with the data set of a message that is not served, if it has one.
 
-    pynetdicom does so where it has served the request (STORE_RECV_CHUNKED_DATASET).
+    pynetdicom removes it after serving the request (STORE_RECV_CHUNKED_DATASET).
 
     Parameters
     ----------
     message : pynetdicom DIMSEMessage or primitive, or None
-        What has been received, and is served no more.
+        The message, whole or in part.
     """
     file = getattr(message, "_data_set_file", None) or getattr(message, "_dataset_file", None)
     if file is not None:
@@ -205,7 +204,7 @@ def remove_file(message: Any) -> None:
 
 
 def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:
-    """Collect the fragments of N-SET messages without decoding them by pydicom."""
+    """Collect the fragments of N-SET messages without decoding them with pydicom."""
 
     @wraps(stock)
     def decode_msg(self: Any, primitive: Any, assoc: Any = None) -> bool:
@@ -215,7 +214,7 @@ def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:
         if "_nset_encoded" not in vars(self):
             started = _start(self, pdvs)
             if started is None:
-                return _leave_to(stock, self, primitive, assoc)
+                return _decode_with(stock, self, primitive, assoc)
             taken, data_set_follows = started
             if not data_set_follows:
                 return True
@@ -225,10 +224,10 @@ def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:
                 raise _pdu.command_among_data()
             if context_id != self.context_id:
                 contexts = {} if assoc is None else assoc._accepted_cx
-                is_told = vars(self).setdefault("_nset_contexts", set())
-                if not _pdu.may_be_of(contexts, context_id, self.context_id, bool(is_told)):
+                logged = vars(self).setdefault("_nset_contexts", set())
+                if not _pdu.may_be_of(contexts, context_id, self.context_id, bool(logged)):
                     raise _pdu.context_change(context_id, self.context_id)
-                is_told.add(context_id)
+                logged.add(context_id)
             self.data_set.write(memoryview(pdv)[1:])
             if pdv[0] & IS_LAST:
                 return True
@@ -237,14 +236,8 @@ def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:
     return decode_msg
 
 
-def _leave_to(stock: Callable[..., bool], message: Any, primitive: Any, assoc: Any) -> bool:
-    """Have stock code take what is of no N-SET message, or not of one that can be.
-
-    Returns
-    -------
-    bool
-        Whether the message is complete.
-    """
+def _decode_with(stock: Callable[..., bool], message: Any, primitive: Any, assoc: Any) -> bool:
+    """Call the stock method for PDVs of other messages; return whether the message is complete."""
     was_open = type(message) is dimse_messages.DIMSEMessage
     is_complete = stock(message, primitive, assoc)
     name = type(message).__name__
@@ -254,18 +247,18 @@ def _leave_to(stock: Callable[..., bool], message: Any, primitive: Any, assoc: A
 
 
 def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> tuple[int, bool] | None:
-    """Make the message an N-SET if these PDVs complete the command set of one.
+    """Turn the message into an N-SET if these PDVs complete the command set of one.
 
     Returns
     -------
     tuple of int and bool, or None
-        The number of PDVs that the command set took, and whether a data set follows; None, with
-        nothing changed, where the message is another or not that far.
+        The number of PDVs of the command set, and whether a data set follows; None, with nothing
+        changed, if it is another message or not complete.
 
     Raises
     ------
     CommandSetError
-        If there is more of a command set than anybody needs, before it is kept.
+        If the command set is too long.
     """
     taken, length = 0, message.encoded_command_set.tell()
     for _, pdv in pdvs:
@@ -280,12 +273,12 @@ def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> tuple[int, bool] | No
     else:
         return None
     encoded = pdvs[0][1][1:]
-    if length > len(encoded):  # it came in several fragments
+    if length > len(encoded):  # in several fragments
         encoded = message.encoded_command_set.getvalue()
         encoded += b"".join([pdv[1:] for _, pdv in pdvs[:taken]])
     if not _maybe_n_set(encoded):
         return None
-    field, data_set_follows = _look(encoded)
+    field, data_set_follows = _command_header(encoded)
     name = _NAMES.get(field)
     if name is None:
         return None
@@ -293,34 +286,34 @@ def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> tuple[int, bool] | No
         raise _pdu.data_before_command()
     message.context_id = pdvs[taken - 1][0]
     message.encoded_command_set = BytesIO(encoded)
-    message.command_set = _Unread(partial(_received, encoded))
+    message.command_set = _LazyDataset(partial(_received, encoded))
     message.__class__ = getattr(dimse_messages, name)
     message._nset_encoded = encoded
     message._nset_has_data_set = data_set_follows
     return taken, data_set_follows
 
 
-def _look(encoded: bytes) -> tuple[int, bool]:
-    """Give the Command Field, and whether a data set follows."""
+def _command_header(encoded: bytes) -> tuple[int, bool]:
+    """Return the Command Field, and whether a data set follows."""
     try:
         field, kind_of_data_set = peek(encoded)
     except CommandSetError as error:
         if error.message_id is None:
             raise
-        # A request that can be answered, once its data set is out of the way.
+        # A request that can be refused, once its data set has been skipped.
         field, kind_of_data_set = N_SET_RQ, data_set_type(examine(encoded)[0])
     return field, announces_data_set(field, kind_of_data_set)
 
 
 def lacks_data_set(message: Any, kinds: frozenset[str] = _WITH_DATA_SET) -> bool:
-    """Tell whether a message that is complete is a request of some kinds without a data set.
+    """Return whether a complete message is a request of some kinds without a data set.
 
     Parameters
     ----------
     message : pynetdicom DIMSEMessage
         The message.
     kinds : frozenset of str
-        Those that must have one, or `_MAY_HAVE_DATA_SET`.
+        Those that must have a data set (the default), or `_MAY_HAVE_DATA_SET`.
 
     Returns
     -------
@@ -335,28 +328,28 @@ def lacks_data_set(message: Any, kinds: frozenset[str] = _WITH_DATA_SET) -> bool
 
 
 def may_be_followed_by_data(message: Any) -> bool:
-    """Tell whether a fragment of a data set behind a message, in the same PDU, is passed over.
+    """Return whether a data set fragment after a message, in the same PDU, is skipped.
 
-    It is as in pynetdicom, but for one that the request may have been meant to have: to serve that
-    without would be to acknowledge what is lost.
+    It is, as in pynetdicom, unless the request's data set is optional: serving such a request
+    without the data set would acknowledge data that is lost.
     """
     return not lacks_data_set(message, _MAY_HAVE_DATA_SET)
 
 
 def message_to_primitive(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Decode the command set straight into a primitive.
+    """Decode the command set into a primitive, without a `Dataset`.
 
     Parameters
     ----------
     stock : callable
-        pynetdicom's.
+        pynetdicom's method.
 
     Returns
     -------
     callable
-        What to put in its place. A request that can't be served, of whatever service, becomes a
-        primitive that holds the reason as ``_nset_refusal``; where no answer is possible either,
-        the message holds it as ``_nset_fault``.
+        Its replacement. A request that cannot be served, of any service, becomes a primitive with
+        the reason as ``_nset_refusal``. If it cannot be answered either, the message has the reason
+        as ``_nset_fault``.
     """
 
     @wraps(stock)
@@ -383,7 +376,7 @@ def message_to_primitive(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
             primitive.MessageID = error.message_id
         primitive.ModificationList = self.data_set
         primitive._context_id = self.context_id
-        # What send_n_set copies to the status it returns; its users know these three.
+        # send_n_set copies these to the status that it returns, and its callers know these three.
         primitive.STATUS_OPTIONAL_KEYWORDS = _rules.STATUS_OPTIONAL_KEYWORDS[:3]
         is_whole = primitive.is_valid_request and vars(self).get("_nset_has_data_set")
         if refusal is None and not is_whole:
@@ -396,7 +389,7 @@ def message_to_primitive(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _refusal(message: Any, request: Any) -> CommandSetError | None:
-    """Name what a request lacks of what it must have; None where that is nothing."""
+    """Return which mandatory element a request lacks, as an error; None if it lacks none."""
     name = type(message).__name__.replace("_", "-")
     if not name.endswith("-RQ") or name == "C-CANCEL-RQ":
         return None
@@ -422,19 +415,19 @@ def _refusal(message: Any, request: Any) -> CommandSetError | None:
 def where_enabled(
     logger: logging.Logger, stock: Callable[[Any], list[str]]
 ) -> Callable[[Any], list[str]]:
-    """Format a message for the log only where somebody will see it.
+    """Format a message for the log only if the logger is enabled for DEBUG.
 
     Parameters
     ----------
     logger : logging.Logger
-        pynetdicom's, which takes the lines at DEBUG.
+        pynetdicom's logger.
     stock : callable
-        pynetdicom's handler for one kind of message.
+        pynetdicom's log handler for one kind of message.
 
     Returns
     -------
     callable
-        What to put in its place.
+        Its replacement.
     """
 
     @wraps(stock)

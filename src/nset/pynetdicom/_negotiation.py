@@ -1,9 +1,9 @@
-"""PDUs that open and end an association, made such that pynetdicom can read them.
+"""PDUs that open and end an association, repaired before pynetdicom decodes them.
 
-PS3.8 Section 9.3.1 has unknown items skipped, and Section 9.3.2 bit 0 of the protocol version alone
-tested. pynetdicom refuses such a PDU, or the conversion of what it holds ends a thread of its own.
-What can be served is mended in the bytes, before pynetdicom decodes them; what can't be is a
-`PduError`, or an A-ASSOCIATE-RJ where that is what the standard has for it (Table 9-21).
+Receivers ignore unknown items (PS3.8 Section 9.3.1), and test only bit 0 of the protocol version
+(Section 9.3.2). pynetdicom refuses a PDU that relies on that, or one of its threads ends when it
+converts the PDU. Whatever can be accepted is repaired in the bytes, before pynetdicom decodes them.
+Anything else is a `PduError`, or an A-ASSOCIATE-RJ if the standard defines one (Table 9-21).
 """
 
 import logging
@@ -29,14 +29,14 @@ KINDS: Final = {
     _RJ: "A-ASSOCIATE-RJ",
     _ABORT: "A-ABORT",
 }
-"""The PDUs that are mended here, by their type."""
+"""The names of the PDUs that are repaired here, by type."""
 
-_ITEMS_AT: Final = 74  # bytes of an A-ASSOCIATE-RQ or -AC before its items
+_ITEMS_OFFSET: Final = 74  # of an A-ASSOCIATE-RQ or -AC
 _ABSTRACT_SYNTAX, _TRANSFER_SYNTAX, _USER_INFORMATION = 0x30, 0x40, 0x50
 _CONTEXT: Final = {_RQ: 0x20, _AC: 0x21}
 
-# How many items there are at most: a context for each odd ID; of user items 5 come once, and 3 once
-# for each context. More are refused before pynetdicom decodes them, which takes it 20 us for each.
+# A context per odd ID; 5 user items once, and 3 once per context. A PDU with more items is refused
+# before pynetdicom decodes it, which takes 20 us per item.
 _MAX_CONTEXTS: Final = 128
 _MAX_IN_CONTEXT: Final = 128
 _MAX_USER_ITEMS: Final = 5 + 3 * _MAX_CONTEXTS
@@ -49,27 +49,29 @@ _USER_ITEMS: Final = {
     _AC: (0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x59),
 }
 
-# Bytes, where the peer has not said how long a PDU it takes: what DCMTK says by default.
-_USUAL_LENGTH: Final = 16384
+# Assumed if the peer announces no maximum length: DCMTK's default.
+_DEFAULT_MAXIMUM_LENGTH_BYTES: Final = 16384
 
-# PS3.8 Tables 9-21 and 9-26.
-_REJECTED_FOR: Final = {1: (1, 2, 3, 7), 2: (1, 2), 3: (1, 2)}
-_ABORTED_FOR: Final = (0, 1, 2, 4, 5, 6)
+# Reasons by source (PS3.8 Table 9-21), and reasons of the provider (Table 9-26).
+_REJECT_REASONS: Final = {1: (1, 2, 3, 7), 2: (1, 2), 3: (1, 2)}
+_ABORT_REASONS: Final = (0, 1, 2, 4, 5, 6)
+
+# The offset of each AE title, and the result, source and reason of the A-ASSOCIATE-RJ.
 _TITLES: Final = {"calling": (26, (1, 1, 3)), "called": (10, (1, 1, 7))}
 
 
 def decode_pdu(self: Any, bytestream: bytearray) -> tuple[Any, str]:
-    """Stand in for ``DULServiceProvider._decode_pdu`` where the PDU is one of `KINDS`.
+    """Replace ``DULServiceProvider._decode_pdu`` for the PDUs of `KINDS`.
 
     Returns
     -------
     tuple of pynetdicom PDU and str
-        The PDU, and the event that it is to the state machine.
+        The PDU, and its event for the state machine.
 
     Raises
     ------
     PduError
-        If it can't be served. pynetdicom raises other exceptions.
+        If it cannot be accepted. pynetdicom raises other exceptions.
     """
     data = bytes(bytestream)
     evt.trigger(self.assoc, evt.EVT_DATA_RECV, {"data": data})
@@ -79,8 +81,8 @@ def decode_pdu(self: Any, bytestream: bytearray) -> tuple[Any, str]:
     notes: list[str] = []
     if kind == _RQ:
         data = _with_titles(data, self.assoc)
-    pdu.decode(readable(data, notes))
-    # What can't be converted would end the thread that runs the state machine.
+    pdu.decode(repair(data, notes))
+    # Converted here: an exception in the state machine would end its thread.
     primitive = pdu.to_primitive()
     pdu.to_primitive = lambda: primitive
     if notes:
@@ -89,8 +91,8 @@ def decode_pdu(self: Any, bytestream: bytearray) -> tuple[Any, str]:
     return pdu, event
 
 
-def logged(stock: Callable[..., Any]) -> Callable[..., Any]:
-    """Have ``DULServiceProvider._decode_pdu`` mend PDUs, and the log say with whom it fails."""
+def decode_or_abort(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Make ``DULServiceProvider._decode_pdu`` repair PDUs, and log the peer if that fails."""
 
     @wraps(stock)
     def _decode_pdu(self: Any, bytestream: bytearray) -> Any:
@@ -111,7 +113,7 @@ def logged(stock: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def negotiate_as_acceptor(stock: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Make ``ACSE._negotiate_as_acceptor`` reject what has an AE title that is none."""
+    """Make ``ACSE._negotiate_as_acceptor`` reject a request with an invalid AE title."""
 
     @wraps(stock)
     def _negotiate_as_acceptor(self: Any) -> None:
@@ -127,7 +129,7 @@ def negotiate_as_acceptor(stock: Callable[[Any], None]) -> Callable[[Any], None]
 
 
 def is_rejected(acse: Any) -> bool:
-    """Reject the association if it has been requested with an AE title that is none.
+    """Reject the association if its A-ASSOCIATE-RQ has an invalid AE title.
 
     Parameters
     ----------
@@ -137,7 +139,7 @@ def is_rejected(acse: Any) -> bool:
     Returns
     -------
     bool
-        Whether it was.
+        Whether it has been rejected.
     """
     assoc = acse.assoc
     rejection = vars(assoc).get("_nset_rejection")
@@ -151,46 +153,46 @@ def is_rejected(acse: Any) -> bool:
 
 
 def _with_titles(data: bytes, assoc: Any) -> bytes:
-    """Strip the AE titles; note on the association which of them none can have (PS3.5 6.2)."""
-    if len(data) < _ITEMS_AT:
+    """Strip the AE titles, and mark the association if one is invalid (PS3.5 Section 6.2)."""
+    if len(data) < _ITEMS_OFFSET:
         return data
-    mended = bytearray(data)
+    repaired = bytearray(data)
     for name, (at, answer) in _TITLES.items():
         raw = data[at : at + 16]
         title = raw.strip(b"\0 ")
         try:
             setattr(A_ASSOCIATE_RQ(), f"{name}_ae_title", title)
         except ValueError:
-            reason = f"{name.capitalize()} AE Title {raw!r}, which is none (PS3.5 Section 6.2)"
+            reason = f"{name.capitalize()} AE Title {raw!r}, which is invalid (PS3.5 Section 6.2)"
             assoc._nset_rejection = reason, answer
             title = _printable(title) or b"?"
-        mended[at : at + 16] = title.ljust(16)
-    return bytes(mended)
+        repaired[at : at + 16] = title.ljust(16)
+    return bytes(repaired)
 
 
 def _printable(text: bytes) -> bytes:
     return bytes(c if 0x20 <= c < 0x7F and c != 0x5C else 0x3F for c in text)
 
 
-def readable(data: bytes, notes: list[str]) -> bytes:
-    """Mend a PDU, for pynetdicom to decode.
+def repair(data: bytes, notes: list[str]) -> bytes:
+    """Repair a PDU, so that pynetdicom can decode it.
 
     Parameters
     ----------
     data : bytes
         An A-ASSOCIATE-RQ, -AC or -RJ, or an A-ABORT.
     notes : list of str
-        Takes a sentence for each violation of the standard that was mended.
+        Gets a sentence for each violation of the standard that was repaired.
 
     Returns
     -------
     bytes
-        The PDU, or one like it. Its PDU-length is that of the original.
+        The repaired PDU. Its PDU-length field is that of the original.
 
     Raises
     ------
     PduError
-        If it can't be served.
+        If it cannot be accepted.
     """
     kind = data[0]
     if kind == _ABORT:
@@ -201,35 +203,36 @@ def readable(data: bytes, notes: list[str]) -> bytes:
 
 
 def _abort(data: bytes, notes: list[str]) -> bytes:
-    """Whatever it says, it is one: AA-3 closes the connection and answers nothing."""
+    """Make source and reason valid: whatever they are, AA-3 closes the connection."""
     source, reason = data.ljust(10, b"\0")[8:10]
-    if source == 2 and reason not in _ABORTED_FOR:
-        notes.append(f"reason {reason} is none (PS3.8 Table 9-26)")
+    if source == 2 and reason not in _ABORT_REASONS:
+        notes.append(f"reason {reason} is undefined (PS3.8 Table 9-26)")
         reason = 0
     elif source not in (0, 2):
-        notes.append(f"source {source} is none (PS3.8 Table 9-26)")
+        notes.append(f"source {source} is undefined (PS3.8 Table 9-26)")
         source = 0
     return data[:6].ljust(8, b"\0") + bytes((source, reason))
 
 
 def _rejection(data: bytes, notes: list[str]) -> bytes:
-    said = result, source, reason = tuple(data.ljust(10, b"\0")[7:10])
-    if result not in (1, 2) or reason not in _REJECTED_FOR.get(source, ()):
-        notes.append("result {}, source {}, reason {} is none (PS3.8 Table 9-21)".format(*said))
+    received = result, source, reason = tuple(data.ljust(10, b"\0")[7:10])
+    if result not in (1, 2) or reason not in _REJECT_REASONS.get(source, ()):
+        text = "result {}, source {}, reason {} are undefined (PS3.8 Table 9-21)"
+        notes.append(text.format(*received))
         result = result if result in (1, 2) else 1
-        source = source if source in _REJECTED_FOR else 1
+        source = source if source in _REJECT_REASONS else 1
         reason = 1
     return data[:6].ljust(7, b"\0") + bytes((result, source, reason))
 
 
 def _association(data: bytes, notes: list[str]) -> bytes:
     kind, context = data[0], _CONTEXT[data[0]]
-    if len(data) < _ITEMS_AT:
+    if len(data) < _ITEMS_OFFSET:
         raise _invalid(f"an {KINDS[kind]} of {len(data)} bytes")
-    version = b"\0\1" if data[7] & 1 else data[6:8]  # PS3.8 Section 9.3.2: no other bit is tested
-    parts = [data[:6], version, data[8:_ITEMS_AT]]
+    version = b"\0\1" if data[7] & 1 else data[6:8]  # only bit 0 counts (PS3.8 Section 9.3.2)
+    parts = [data[:6], version, data[8:_ITEMS_OFFSET]]
     contexts, others, user = 0, 0, None
-    for item, value in _items(data, _ITEMS_AT):
+    for item, value in _items(data, _ITEMS_OFFSET):
         contexts += item == context
         others += item != context
         _check_number(contexts, _MAX_CONTEXTS, "presentation contexts")
@@ -272,32 +275,32 @@ def _user_information(kind: int, value: bytes, notes: list[str]) -> bytes:
         if item == _MAXIMUM_LENGTH and len(data) == 4:
             length = int.from_bytes(data, "big")
             if 0 < length < _pdu.PDV_HEADER_LENGTH + 2:
-                raise _invalid(f"a maximum length of {length} bytes, which no PDV has room in")
+                raise _invalid(f"a maximum length of {length} bytes, too small for a PDV")
         elif item == _USER_IDENTITY and data[:1] not in _IDENTITIES:
             raise _invalid(f"a user identity of type {data[0] if data else None}")
         elif item == _VERSION_NAME:
             data = _version_name(data, notes)
         elif item == _CLASS_UID and not 0 < len(data.rstrip(b"\0 ")) <= 64:
-            notes.append(f"Implementation Class UID of {len(data)} bytes, passed over")
+            notes.append(f"Implementation Class UID of {len(data)} bytes, ignored")
             data = b""
         if data or item not in (_VERSION_NAME, _CLASS_UID):
             parts.append(_item(item, data))
     if length is None:
-        notes.append(f"no Maximum Length, taken for {_USUAL_LENGTH} bytes")
-        parts.insert(0, _item(_MAXIMUM_LENGTH, _USUAL_LENGTH.to_bytes(4, "big")))
+        notes.append(f"no Maximum Length, {_DEFAULT_MAXIMUM_LENGTH_BYTES} bytes assumed")
+        parts.insert(0, _item(_MAXIMUM_LENGTH, _DEFAULT_MAXIMUM_LENGTH_BYTES.to_bytes(4, "big")))
     return b"".join(parts)
 
 
 def _version_name(name: bytes, notes: list[str]) -> bytes:
     stripped = name.strip(b"\0 ")
-    mended = _printable(stripped[:16])
-    if mended != stripped:
-        notes.append(f"Implementation Version Name {name[:64]!r}, taken for {mended!r}")
-    return mended
+    repaired = _printable(stripped[:16])
+    if repaired != stripped:
+        notes.append(f"Implementation Version Name {name[:64]!r}, read as {repaired!r}")
+    return repaired
 
 
 def _items(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the type and value of each item, whatever type that is (PS3.8 Section 9.3.1)."""
+    """Yield type and value of each item, known or not (PS3.8 Section 9.3.1)."""
     while len(data) - at >= 4:
         begin = at + 4
         at = begin + int.from_bytes(data[at + 2 : begin], "big")
@@ -305,7 +308,7 @@ def _items(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
             raise _invalid(f"an item of type 0x{data[begin - 4]:02X} that runs past the end")
         yield data[begin - 4], data[begin:at]
     if data[at:].strip(b"\0"):
-        raise _invalid(f"{len(data) - at} bytes behind the last item")
+        raise _invalid(f"{len(data) - at} bytes after the last item")
 
 
 def _check_number(number: int, limit: int, what: str) -> None:

@@ -1,7 +1,6 @@
-"""What pynetdicom answers with a dead thread or with silence gets a reason and an answer.
+"""Answers to requests that stock pynetdicom drops silently, or that end one of its threads.
 
-Each public function takes the function of pynetdicom that it stands in for, and gives what to put
-in its place.
+Most public functions take a stock function of pynetdicom and return its replacement.
 """
 
 import copy
@@ -32,7 +31,7 @@ _LOGGER = logging.getLogger("nset")
 
 _ALL: Final = ("N-CREATE", "N-EVENT-REPORT", "N-GET", "N-SET", "N-ACTION", "N-DELETE")
 
-# The DIMSE-N services of pynetdicom's service classes; those of a program's own know themselves.
+# DIMSE-N operations by pynetdicom's service classes; a program's own class may have any.
 _SERVICES: Final[dict[Any, tuple[str, ...]]] = {
     n.ApplicationEventLoggingServiceClass: ("N-ACTION",),
     n.DisplaySystemManagementServiceClass: ("N-GET",),
@@ -50,29 +49,29 @@ _WITH_N_SET: Final = frozenset(_rules.SOP_CLASSES)
 
 
 def receive_primitive(stock: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-    """Take PDV by PDV, and abort where a message can't be read, instead of losing the thread.
+    """Receive PDV by PDV, and abort if a message cannot be decoded, instead of ending the thread.
 
-    Stock, what comes behind a message in the same PDU is lost.
+    Stock code loses fragments that follow the end of a message in the same PDU.
     """
 
     @wraps(stock)
     def receive_primitive(self: Any, primitive: Any) -> None:
         fault: Exception | None = None
         try:
-            may_pass_over = False
+            may_skip = False
             pdvs = primitive.presentation_data_value_list
             if not pdvs:
                 warn_of_no_pdv(self)
             for pdv in pdvs:
                 context_id, data = pdv
-                if passes_over(self, context_id, data) or (may_pass_over and _is_data(data)):
+                if passes_over(self, context_id, data) or (may_skip and _is_data(data)):
                     continue
                 message = self.message
                 if message is None:
                     message = self.message = new_message()
                 stock(self, primitive if len(pdvs) == 1 else _p_data(pdv))
-                may_pass_over = self.message is None and has_come(self, message, context_id)
-                # Where a message can't be converted, stock code aborts and does not say with whom.
+                may_skip = self.message is None and has_come(self, message, context_id)
+                # Stock code aborts if a message cannot be converted, and does not log the peer.
                 fault = message.__dict__.get("_nset_fault")
                 if fault is not None:
                     break
@@ -93,9 +92,9 @@ def _p_data(pdv: tuple[int, bytes]) -> P_DATA:
 
 
 def warn_of_no_pdv(dimse: Any) -> None:
-    """Say that a P-DATA-TF PDU is empty, of the first one in an association."""
-    if not hasattr(dimse, "_nset_is_told"):
-        dimse._nset_is_told = True
+    """Log an empty P-DATA-TF PDU, once per association."""
+    if not hasattr(dimse, "_nset_has_warned"):
+        dimse._nset_has_warned = True
         _LOGGER.warning("A P-DATA-TF PDU without a PDV from %s", _peer(dimse.assoc))
 
 
@@ -104,21 +103,21 @@ def _is_data(data: bytes) -> bool:
 
 
 def passes_over(dimse: Any, context_id: int, data: bytes) -> bool:
-    """Drop what comes of the data set of a request that has been refused.
+    """Skip the data set of a refused request.
 
     Parameters
     ----------
     dimse : DIMSEServiceProvider
         Pynetdicom's or nset's; its ``_nset_refused`` is the context of that data set, or None.
     context_id : int
-        Of the PDV.
+        The PDV's context.
     data : bytes
         The PDV's message control header and fragment.
 
     Returns
     -------
     bool
-        False for a PDV that is none of that data set.
+        Whether the PDV belongs to that data set, and so is skipped.
     """
     refused = getattr(dimse, "_nset_refused", None)
     if refused is None:
@@ -130,14 +129,14 @@ def passes_over(dimse: Any, context_id: int, data: bytes) -> bool:
 
 
 def has_come(dimse: Any, message: Any, context_id: int) -> bool:
-    """Note that a message is complete; give whether data behind it in its PDU is passed over."""
+    """Process the end of a message; return whether a data set after it in its PDU is skipped."""
     if lacks_data_set(message):
         dimse._nset_refused = context_id
     return may_be_followed_by_data(message)
 
 
 def _fault(message: Any, exc: Exception) -> Exception:
-    """Say what is wrong with the message where stock code has stumbled over it."""
+    """Return the fault in a message at which stock code has raised an exception."""
     if isinstance(exc, CommandSetError):
         return exc
     if isinstance(exc, IndexError):
@@ -154,7 +153,7 @@ def _fault(message: Any, exc: Exception) -> Exception:
 
 
 def service_class(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Remember the service classes of the SOP Classes that N-SET is for; the look-up is long."""
+    """Cache the service classes of N-SET's SOP Classes: the stock look-up is slow."""
     known: dict[Any, Any] = {}
 
     @wraps(stock)
@@ -170,7 +169,7 @@ def service_class(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def validate_status(stock: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
-    """Answer N-SET requests also where a handler's status is one that no response can carry."""
+    """Answer N-SET requests even if no response can carry the handler's status."""
 
     @wraps(stock)
     def validate_status(self: Any, status: Any, rsp: Any) -> Any:
@@ -183,19 +182,19 @@ def validate_status(stock: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any
 
 
 def sendable_status(status: Any) -> Any:
-    """Leave out of a handler's status what no N-SET response can carry, and say so in the log.
+    """Remove from a handler's status what no N-SET response can carry, and log that.
 
     Parameters
     ----------
     status : object
-        What the handler of EVT_N_SET has returned for it.
+        The status that the handler of EVT_N_SET has returned.
 
     Returns
     -------
     object
-        The same where nothing is wrong with it, or where pynetdicom knows what to answer. Else
-        0110H, Processing Failure, in place of a Status that is none, and of the other elements of
-        a `Dataset` those that can be set.
+        The same object if it is valid, or if pynetdicom itself answers it. Otherwise with 0110H,
+        Processing Failure, for an invalid Status, and without the elements of a `Dataset` that
+        cannot be set.
     """
     if not isinstance(status, Dataset):
         if isinstance(status, int) and not 0 <= status <= _rules.MAX_US:
@@ -226,7 +225,7 @@ def _log_bad_status(exc: Exception) -> None:
 
 
 def serve_request(stock: Callable[[Any, Any, int], None]) -> Callable[[Any, Any, int], None]:
-    """Answer N-SET requests that pynetdicom would pass over, and serve the rest by its code."""
+    """Refuse requests that pynetdicom cannot serve, and let stock code serve the others."""
 
     @wraps(stock)
     def _serve_request(self: Any, msg: Any, context_id: int) -> None:
@@ -244,9 +243,9 @@ def serve_request(stock: Callable[[Any, Any, int], None]) -> Callable[[Any, Any,
 
 
 def by_requested_class(msg: Any) -> Any:
-    """Give an N-SET so that pynetdicom chooses the service by its Requested SOP Class.
+    """Return an N-SET for which pynetdicom selects the service by the Requested SOP Class.
 
-    It chooses by the Affected SOP Class where there is one.
+    It selects by the Affected SOP Class if there is one, so the copy has none.
     """
     if type(msg) is not N_SET or msg.AffectedSOPClassUID is None:
         return msg
@@ -257,20 +256,20 @@ def by_requested_class(msg: Any) -> Any:
 
 
 def refusal_of(assoc: Any, msg: Any) -> CommandSetError | None:
-    """Give the reason why a message is refused.
+    """Return the reason to refuse a message.
 
     Parameters
     ----------
     assoc : Association
-        The association in which it has come.
+        The association that received it.
     msg : DIMSE primitive
         The message.
 
     Returns
     -------
     CommandSetError or None
-        What a request lacks, or for DIMSE-N that its SOP Class is unknown or has no such service;
-        None where the message is to be served, or is no request.
+        A missing element, or for DIMSE-N an unknown SOP Class or one without that operation. None
+        if the message can be served, or is not a request.
     """
     refusal: CommandSetError | None = getattr(msg, "_nset_refusal", None)
     is_n_set = type(msg) is N_SET and msg.RequestedSOPClassUID in _WITH_N_SET
@@ -279,7 +278,7 @@ def refusal_of(assoc: Any, msg: Any) -> CommandSetError | None:
     name = type(msg).__name__.replace("_", "-")
     if refusal is not None or not name.startswith("N-") or not msg.is_valid_request:
         return refusal
-    # As pynetdicom looks it up.
+    # The order in which pynetdicom looks it up.
     keyword = "AffectedSOPClassUID"
     if getattr(msg, keyword, None) is None:
         keyword = "RequestedSOPClassUID"
@@ -298,7 +297,7 @@ def refusal_of(assoc: Any, msg: Any) -> CommandSetError | None:
 
 
 def _as_nset(primitive: Any) -> N_SET:
-    """Make nset's primitive of one of the stock class, which the service classes no longer know."""
+    """Convert a primitive of the stock class, which the service classes no longer accept."""
     ours = N_SET()
     ours.__setstate__(
         {keyword: getattr(primitive, keyword, None) for keyword in _rules.STATE_KEYWORDS}
@@ -307,7 +306,7 @@ def _as_nset(primitive: Any) -> N_SET:
 
 
 def _refuse(assoc: Any, request: Any, context_id: int, refusal: CommandSetError) -> None:
-    """Send the response that says why; abort where there is no way to send it."""
+    """Send a response with the refusal's status, or abort if none can be sent."""
     remove_file(request)
     if request.MessageID is None or context_id not in assoc._accepted_cx:
         _log_abort(assoc, refusal)
@@ -345,7 +344,7 @@ def _log_abort(assoc: Any, fault: Exception) -> None:
 
 
 def _peer(assoc: Any) -> str:
-    """Name the other side: AE title, once there is one, and address."""
+    """Return the peer's AE title, if it is known, and address, for the log."""
     peer = assoc.acceptor if assoc.is_requestor else assoc.requestor
     address = f"{peer.address}:{peer.port}"
     return f"{peer.ae_title}@{address}" if peer.ae_title else address

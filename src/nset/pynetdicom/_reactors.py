@@ -1,12 +1,13 @@
-"""The two threads of an association wait for something to do, instead of looking every millisecond.
+"""The two threads of an association block until there is work, instead of polling.
 
 pynetdicom runs two threads for an association: the DUL's reads and writes the socket, the
-association's serves requests. In both, stock loops sleep for a millisecond at each turn. Here the
-loops stay, and what they call to sleep waits, while an acceptor's association transfers data
-(Sta6); in any other state, and for requestors, it sleeps as ever.
+association's serves requests. Both run stock loops that sleep for a millisecond in each iteration.
+The loops stay as they are; the `sleep` that they call blocks until there is work, as long as an
+acceptor's association is in state Sta6 (data transfer). In any other state, and for requestors, it
+sleeps as usual.
 
-The lock of an association is held by its DUL thread, save while that waits. Whoever sends
-something meanwhile takes the lock and does himself what the DUL thread would do.
+The DUL thread holds the association's lock except while it blocks. A thread that sends something
+meanwhile takes the lock and performs the state machine's action itself.
 """
 
 import select
@@ -25,106 +26,105 @@ from nset._command_set import CommandSetError
 from nset.pynetdicom._exchange import Checkpoint, Messages
 from nset.pynetdicom._provider import _log_abort
 
-# After so many seconds a thread looks up although nothing was announced, as when it is told to end.
-_LOOK_UP: Final = 0.05
+# A blocked thread checks this often for changes that wake nobody, such as `assoc._kill`.
+_POLL_SECONDS: Final = 0.05
 
-# What the association's loop sleeps at a turn; its other sleeps are longer or shorter.
-_TURN: Final = 0.001
+# What both loops sleep in an iteration; their other sleeps are longer or shorter.
+_LOOP_SLEEP_SECONDS: Final = 0.001
 
-# Bytes. The two PDUs of a usual request come in one read.
-_READ_AHEAD: Final = 65536
+# Enough to read the two PDUs of a usual request at once.
+_READ_AHEAD_BYTES: Final = 65536
 
-# Bytes of a PDU's type and length, and as many of its first PDV's length, context and header.
-_HEADER: Final = 6
+# Bytes of a PDU's type and length; and of its first PDV's length, context ID and header.
+_HEADER_BYTES: Final = 6
 
-# Bytes behind a PDU's length that no PDU with such a command fragment has more of.
-_USUAL: Final = _HEADER + _rules.MAX_COMMAND_SET_LENGTH
+# No longer PDU can start with a command fragment of a valid length.
+_MAX_UNCHECKED_BYTES: Final = _HEADER_BYTES + _rules.MAX_COMMAND_SET_LENGTH
 
 
 class Clock:
-    """Stand in for the module ``time`` where pynetdicom's loops look it up."""
+    """Replaces the module ``time`` in the modules of pynetdicom's loops."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(time, name)
 
     @staticmethod
     def sleep(seconds: float) -> None:
-        """Sleep, or wait where the caller is one of the two threads in its loop."""
+        """Sleep, or block until there is work if the caller is one of the two loops."""
         thread = threading.current_thread()
-        wait = getattr(thread, "_nset_wait", None)
-        if wait is None or seconds != _TURN or not wait():
+        wait_for_work = getattr(thread, "_nset_wait_for_work", None)
+        if wait_for_work is None or seconds != _LOOP_SLEEP_SECONDS or not wait_for_work():
             time.sleep(seconds)
 
 
-class _Bell:
-    """What a thread waits for that others ring; once rung it stays so until someone has waited."""
+class _WakeUp:
+    """An event for one waiting thread, reset by `wait`; cheaper than `threading.Event`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
 
-    def ring(self) -> None:
-        # RuntimeError: it is rung already.
+    def set(self) -> None:
         try:
             self._lock.release()
-        except RuntimeError:
+        except RuntimeError:  # it is set already
             return
 
     def wait(self, timeout: float) -> None:
         self._lock.acquire(timeout=max(timeout, 0))
 
 
-class _RingingQueue(Queue[Any]):
-    """A queue that rings when something is put into it."""
+class _WakingQueue(Queue[Any]):
+    """A queue that calls a function after each `put`."""
 
-    def __init__(self, ring: Callable[[], None]) -> None:
+    def __init__(self, wake_up: Callable[[], None]) -> None:
         super().__init__()
-        self._ring = ring
+        self._wake_up = wake_up
 
     def _put(self, item: Any) -> None:
         super()._put(item)
-        self._ring()
+        self._wake_up()
 
 
 def init(stock: Callable[..., None]) -> Callable[..., None]:
-    """Make ``Association.__init__`` prepare its queues, and an acceptor's threads to wait."""
+    """Make ``Association.__init__`` replace the queues, and let an acceptor's threads block."""
 
     @wraps(stock)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         stock(self, *args, **kwargs)
-        bell = _Bell()
-        self.dimse.msg_queue = Messages(self, bell.ring)
+        wake_up = _WakeUp()
+        self.dimse.msg_queue = Messages(self, wake_up.set)
         self._reactor_checkpoint = Checkpoint(self)
-        if self.is_acceptor and hasattr(select, "poll"):  # Windows has none
-            _prepare(self, bell)
+        if self.is_acceptor and hasattr(select, "poll"):  # not on Windows
+            _let_threads_block(self, wake_up)
 
     return init
 
 
-def _prepare(assoc: Any, bell: _Bell) -> None:
+def _let_threads_block(assoc: Any, wake_up: _WakeUp) -> None:
     dul, messages = assoc.dul, assoc.dimse.msg_queue
-    dul.to_user_queue = _RingingQueue(bell.ring)
+    dul.to_user_queue = _WakingQueue(wake_up.set)
 
     def wait_for_messages() -> bool:
-        if not _transfers_data(dul):
+        if not _is_in_data_transfer(dul):
             return False
-        if not messages.queue and not messages.is_asking and not assoc._kill:
-            bell.wait(min(_LOOK_UP, dul._idle_timer.remaining))
+        if not messages.queue and not messages.has_waiters and not assoc._kill:
+            wake_up.wait(min(_POLL_SECONDS, dul._idle_timer.remaining))
         return True
 
     lock = threading.Lock()
     lock.acquire()
-    assoc._nset_wait = wait_for_messages
-    dul._nset_wait = partial(_wait_for_network, dul, lock)
-    dul._nset_send_waiting = partial(_send_waiting, dul, lock)
+    assoc._nset_wait_for_work = wait_for_messages
+    dul._nset_wait_for_work = partial(_wait_for_network, dul, lock)
+    dul._nset_send_queued = partial(_send_queued, dul, lock)
     dul.send_pdu = partial(_send_pdu, dul)
 
 
 def kill_dul(stock: Callable[[Any], None]) -> Callable[[Any], None]:
     """Make ``DULServiceProvider.kill_dul`` wake an acceptor that waits for an A-ASSOCIATE-RQ.
 
-    A connection that is closed before it brings one would count as an association until the ACSE
-    timeout is over, and ten such connections in that time keep everybody else out.
+    A connection that is closed before it sends one would otherwise count as an association until
+    the ACSE timeout, and ten such connections in that time keep out all other peers.
     """
 
     @wraps(stock)
@@ -137,72 +137,71 @@ def kill_dul(stock: Callable[[Any], None]) -> Callable[[Any], None]:
     return kill_dul
 
 
-def _transfers_data(dul: Any) -> bool:
+def _is_in_data_transfer(dul: Any) -> bool:
     return bool(dul.state_machine.current_state == "Sta6")
 
 
 def _send_pdu(dul: Any, primitive: Any) -> None:
-    """Stand in for ``DULServiceProvider.send_pdu``."""
+    """Replace ``DULServiceProvider.send_pdu``."""
     type(dul).send_pdu(dul, primitive)
-    dul._nset_send_waiting()
+    dul._nset_send_queued()
 
 
-def _send_waiting(dul: Any, lock: threading.Lock) -> None:
-    """Send what waits to be sent, at once if the DUL thread only waits."""
+def _send_queued(dul: Any, lock: threading.Lock) -> None:
+    """Send the queued primitives from this thread, if the DUL thread is blocked."""
     while dul.to_provider_queue.queue and lock.acquire(blocking=False):
         try:
-            if not _act(dul):
+            if not _send_next(dul):
                 return
         finally:
             lock.release()
 
 
-def _act(dul: Any) -> bool:
-    """Do the state machine's action for the first primitive to be sent; False leaves it there."""
-    if not _transfers_data(dul) or dul.event_queue.queue:
+def _send_next(dul: Any) -> bool:
+    """Run the state machine's action for the first queued primitive; False if it has to stay."""
+    if not _is_in_data_transfer(dul) or dul.event_queue.queue:
         return False
     try:
         if not dul._process_recv_primitive():
             return False
         event = dul.event_queue.get(block=False)
-    except (Empty, ValueError):  # a primitive of no kind: the DUL thread knows what to do
+    except (Empty, ValueError):  # an unknown primitive: the DUL thread reports it
         return False
     dul.state_machine.do_action(event)
     return True
 
 
 def _wait_for_network(dul: Any, lock: threading.Lock) -> bool:
-    """Wait in the DUL thread's place; False where it is to sleep."""
+    """Block the DUL thread until there is something to read; False if it should sleep instead."""
     connection: Any = dul.socket
-    if not _transfers_data(dul) or connection is None or connection.socket is None:
+    if not _is_in_data_transfer(dul) or connection is None or connection.socket is None:
         return False
-    if not isinstance(connection, _ReadingAhead):
+    if not isinstance(connection, _ReadAheadSocket):
         if type(connection) is not AssociationSocket:
             return False
-        connection.__class__ = _ReadingAhead
+        connection.__class__ = _ReadAheadSocket
         vars(connection)["_ahead"] = bytearray()
     lock.release()
     try:
-        # What was put there before the release is for this thread; after it, for who put it.
+        # What was queued before the release is this thread's to send; the rest, its sender's.
         if not dul.to_provider_queue.queue:
-            return bool(connection.wait(_LOOK_UP))
+            return bool(connection.wait(_POLL_SECONDS))
         return True
     finally:
         lock.acquire()
 
 
-class _ReadingAhead(AssociationSocket):
-    """Takes from the socket what there is, and remembers what was seen of it while waiting."""
+class _ReadAheadSocket(AssociationSocket):
+    """Reads as much as the socket has, and remembers whether it was readable while waiting."""
 
     _ahead: bytearray
-    _kind = 0  # of the PDU whose header was read last
-    # True: something is there to be read. False: nothing was, when it was looked at last. None:
-    # nobody has looked since.
-    _seen: bool | None = None
+    _pdu_type = 0  # of the PDU whose header was read last
+    # True or False by the last poll, False once that has been reported; None: poll again.
+    _was_readable: bool | None = None
     _poll: Any = None
 
     def wait(self, timeout: float) -> bool:
-        """Wait until something can be read, so many seconds at most; False if it is closed."""
+        """Wait up to `timeout` seconds until there is something to read; False if it is closed."""
         sock = self.socket
         if sock is None or sock.fileno() < 0:
             return False
@@ -210,53 +209,54 @@ class _ReadingAhead(AssociationSocket):
             self._poll = select.poll()
             self._poll.register(sock.fileno(), select.POLLIN)
         is_buffered = self._ahead or (isinstance(sock, ssl.SSLSocket) and sock.pending())
-        self._seen = bool(is_buffered or self._poll.poll(timeout * 1000))
+        self._was_readable = bool(is_buffered or self._poll.poll(timeout * 1000))
         return True
 
     @property
     def ready(self) -> bool:
         if self._ahead:
-            self._seen = False
+            self._was_readable = False
             return True
-        seen, self._seen = self._seen, False if self._seen else None
-        if seen is None:
+        was_readable = self._was_readable
+        self._was_readable = False if was_readable else None
+        if was_readable is None:
             return super().ready
-        return seen and self.socket is not None and self._is_connected
+        return was_readable and self.socket is not None and self._is_connected
 
     def recv(self, nr_bytes: int) -> bytearray:
         ahead = self._ahead
-        is_unchecked = nr_bytes > _USUAL and self._kind == _pdu.P_DATA_TF
+        is_unchecked = nr_bytes > _MAX_UNCHECKED_BYTES and self._pdu_type == _pdu.P_DATA_TF
         while len(ahead) < nr_bytes:
-            if is_unchecked and len(ahead) >= _HEADER:
+            if is_unchecked and len(ahead) >= _HEADER_BYTES:
                 _check_first_pdv(ahead)
                 is_unchecked = False
             assert self.socket is not None
-            data = self.socket.recv(_READ_AHEAD)
+            data = self.socket.recv(_READ_AHEAD_BYTES)
             if not data:
                 break
             ahead += data
         taken = ahead[:nr_bytes]
         del ahead[:nr_bytes]
-        if nr_bytes == _HEADER and taken:
-            self._kind = taken[0]
+        if nr_bytes == _HEADER_BYTES and taken:
+            self._pdu_type = taken[0]
         return taken
 
 
 def recv(stock: Callable[[Any, int], bytearray]) -> Callable[[Any, int], bytearray]:
-    """Make ``AssociationSocket.recv`` look at the first PDV before it reads the rest."""
+    """Make ``AssociationSocket.recv`` check a long PDU's first PDV before it reads the rest."""
 
     @wraps(stock)
     def recv(self: Any, nr_bytes: int) -> bytearray:
-        if nr_bytes <= _USUAL or vars(self).get("_kind") != _pdu.P_DATA_TF:
+        if nr_bytes <= _MAX_UNCHECKED_BYTES or vars(self).get("_pdu_type") != _pdu.P_DATA_TF:
             data = stock(self, nr_bytes)
-            if nr_bytes == _HEADER and data:
-                self._kind = data[0]
+            if nr_bytes == _HEADER_BYTES and data:
+                self._pdu_type = data[0]
             return data
-        data = stock(self, _HEADER)
-        if len(data) < _HEADER:
+        data = stock(self, _HEADER_BYTES)
+        if len(data) < _HEADER_BYTES:
             return data
         _check_first_pdv(data)
-        data += stock(self, nr_bytes - _HEADER)
+        data += stock(self, nr_bytes - _HEADER_BYTES)
         return data
 
     return recv
@@ -269,14 +269,14 @@ def _check_first_pdv(data: bytearray) -> None:
 
 
 def read_pdu_data(stock: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Make ``DULServiceProvider._read_pdu_data`` abort where a PDU is not worth its memory."""
+    """Make ``DULServiceProvider._read_pdu_data`` abort on a PDU that `recv` refuses to read."""
 
     @wraps(stock)
     def _read_pdu_data(self: Any) -> None:
         connection = self.socket
-        if "_nset_is_refused" in vars(connection):  # what still comes of that PDU is dropped
+        if "_nset_is_refused" in vars(connection):  # discard the rest of that PDU
             try:
-                data = connection.socket.recv(_READ_AHEAD)
+                data = connection.socket.recv(_READ_AHEAD_BYTES)
             except OSError:
                 data = b""
             if not data:

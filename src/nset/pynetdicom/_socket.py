@@ -8,7 +8,7 @@ from typing import Any
 
 
 def init(stock: Callable[..., None]) -> Callable[..., None]:
-    """Make ``AssociationSocket.__init__`` switch Nagle's algorithm off."""
+    """Make ``AssociationSocket.__init__`` disable Nagle's algorithm."""
 
     @wraps(stock)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -17,7 +17,7 @@ def init(stock: Callable[..., None]) -> Callable[..., None]:
             socket.AF_INET,
             socket.AF_INET6,
         ):
-            # Some systems refuse where the peer has gone already.
+            # Some systems refuse it if the peer has disconnected.
             with suppress(OSError):
                 self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
