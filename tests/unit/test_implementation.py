@@ -166,7 +166,7 @@ LAYERS = {
     ],
     "nset.pynetdicom": [
         {""},
-        {"_places"},
+        {"_patches"},
         {"_reactors"},
         {"_exchange", "_negotiation"},
         {"_provider", "_socket"},
