@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from pydicom.uid import UID
+from together import run_together
 
 # How long a test runs where it has no end of its own: a busy machine may start a thread late.
 SECONDS = 0.15
@@ -86,28 +87,6 @@ def _threads_take_turns_often() -> Iterator[None]:
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(interval)
-
-
-def run_together(*jobs: Callable[[], object]) -> None:
-    """Start the jobs at the same moment, each in a thread; raise what one of them raised."""
-    start = threading.Barrier(len(jobs))
-    errors: list[BaseException] = []
-
-    def work(job: Callable[[], object]) -> None:
-        try:
-            start.wait(TIMEOUT)
-            job()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(TIMEOUT)
-        assert not thread.is_alive()
-    if errors:
-        raise min(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError))
 
 
 def repeat_together(*steps: Callable[[], object]) -> None:

@@ -6,7 +6,6 @@ import pickle
 import queue
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 from associations import (
@@ -25,14 +24,12 @@ from associations import (
     make_request,
     make_response,
     receive,
-    serving,
 )
 from pydicom.dataset import Dataset
 from pynetdicom import evt, sop_class
 from pynetdicom.dimse import _RQ_TO_MESSAGE, _RSP_TO_MESSAGE
 from pynetdicom.dimse_messages import N_SET_RQ, N_SET_RSP
 from pynetdicom.dimse_primitives import N_GET, N_SET, DIMSEPrimitive
-from pynetdicom.transport import ThreadedAssociationServer
 
 # One of each service class that takes N-SET
 SERVICES = {
@@ -43,10 +40,7 @@ SERVICES = {
 }
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ThreadedAssociationServer]:
-    with serving(*SERVICES.values()) as server:
-        yield server
+SOP_CLASSES = tuple(SERVICES.values())
 
 
 class SentBytes:

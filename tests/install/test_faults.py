@@ -17,7 +17,7 @@ from associations import (
     completed,
     context_id,
     make_request,
-    serving,
+    status_dataset,
 )
 from bad_requests import (
     ABORTED,
@@ -33,7 +33,7 @@ from bad_requests import (
     other,
     others,
 )
-from bad_statuses import BAD_STATUS, optional_elements, quiet, status_dataset, statuses
+from bad_statuses import BAD_STATUS, optional_elements, quiet, statuses
 from command_sets import command_set, element
 from logs import reasons, warnings_of
 from n_set_requests import (
@@ -73,12 +73,6 @@ class Scp:
     @staticmethod
     def answer(event: evt.Event) -> Any:
         return 0x0000, None
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ThreadedAssociationServer]:
-    with serving(MPPS) as server:
-        yield server
 
 
 @pytest.fixture

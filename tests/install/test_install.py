@@ -3,13 +3,11 @@
 import contextlib
 import copy
 import functools
-import importlib
 import os
 import pickle
 import random
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from types import FunctionType, ModuleType
 
@@ -20,7 +18,6 @@ from associations import (
     MPPS,
     PRINT,
     RT,
-    TIMEOUT,
     UPS,
     associated,
     completed,
@@ -31,7 +28,7 @@ from associations import (
     make_request,
     make_response,
     receive,
-    serving,
+    status_dataset,
 )
 from pydicom.dataset import Dataset
 from pynetdicom import (
@@ -47,7 +44,7 @@ from pynetdicom import (
     service_class_n,
     sop_class,
 )
-from pynetdicom.transport import ThreadedAssociationServer
+from together import run_together
 
 MODULES = (
     dimse_primitives,
@@ -60,18 +57,7 @@ MODULES = (
 STOCK = dimse_primitives.N_SET
 
 
-@pytest.fixture
-def integration(nset: ModuleType) -> Iterator[ModuleType]:
-    """``nset.pynetdicom`` on either twin, uninstalled afterwards."""
-    integration = importlib.import_module("nset.pynetdicom")
-    yield integration
-    integration.uninstall()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ThreadedAssociationServer]:
-    with serving(MPPS, UPS, PRINT, RT) as server:
-        yield server
+SOP_CLASSES = (MPPS, UPS, PRINT, RT)
 
 
 @pytest.fixture(params=[True, False], ids=["uninstall", "install"])
@@ -502,25 +488,17 @@ def test_every_service_class(nset, integration, server, context, class_uid, meta
     assert requests == [(nset.N_SET, completed())]
 
 
-def status_dataset(status: int, **elements: object) -> Dataset:
-    dataset = Dataset()
-    dataset.Status = status
-    for keyword, value in elements.items():
-        setattr(dataset, keyword, value)
-    return dataset
-
-
 ANSWERS = {
     "success": (0x0000, completed()),
     "success, no data set": (0x0000, None),
     "success, empty data set": (0x0000, Dataset()),
     "warning": (0x0107, completed()),
     "warning with attributes": (
-        status_dataset(0x0107, AttributeIdentifierList=[0x00400252, 0x00400250]),
+        status_dataset(Status=0x0107, AttributeIdentifierList=[0x00400252, 0x00400250]),
         completed(),
     ),
     "failure with a comment": (
-        status_dataset(0x0110, ErrorComment="Disk full", ErrorID=28),
+        status_dataset(Status=0x0110, ErrorComment="Disk full", ErrorID=28),
         None,
     ),
     "failure, data set left out": (0x0106, completed()),
@@ -552,7 +530,7 @@ def test_handlers_have_the_same_effect_as_ever(integration, server, context):
         ours = received()
     for name, with_nset, without in zip(ANSWERS, ours, received(), strict=True):
         assert with_nset == without, name
-    assert ours[0] == (status_dataset(0x0000), completed())
+    assert ours[0] == (status_dataset(Status=0x0000), completed())
 
 
 def test_handlers_of_messages_see_a_command_set(integration, server):
@@ -672,28 +650,6 @@ def pdvs(message) -> list[tuple[int, bytes]]:
 
 
 # -- Threads ---------------------------------------------------------------------------------------
-
-
-def run_together(*jobs) -> None:
-    """Start the jobs at the same moment, and raise what one of them raised."""
-    start = threading.Barrier(len(jobs))
-    errors = []
-
-    def work(job) -> None:
-        try:
-            start.wait(TIMEOUT)
-            job()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
-    if errors:
-        raise errors[0]
 
 
 def test_install_and_uninstall_from_many_threads(nset, integration):

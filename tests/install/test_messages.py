@@ -1,7 +1,6 @@
 """Messages in associations, with nset installed and without: what handlers, logs and peers see."""
 
 import copy
-import importlib
 import logging
 import pathlib
 import pickle
@@ -30,7 +29,7 @@ from associations import (
     exchange,
     make_request,
     make_response,
-    serving,
+    status_dataset,
 )
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
@@ -46,18 +45,7 @@ OTHER_INSTANCE = "1.2.826.0.1.3680043.8.498.77"
 CERTIFICATES = pathlib.Path(pynetdicom.tests.__file__).parent / "cert_files"
 
 
-@pytest.fixture
-def integration(nset: ModuleType) -> Iterator[ModuleType]:
-    """``nset.pynetdicom`` on either twin, uninstalled afterwards."""
-    integration = importlib.import_module("nset.pynetdicom")
-    yield integration
-    integration.uninstall()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ThreadedAssociationServer]:
-    with serving(MPPS, UPS, CT, FIND, sop_class.Verification) as server:
-        yield server
+SOP_CLASSES = (MPPS, UPS, CT, FIND, sop_class.Verification)
 
 
 @pytest.fixture
@@ -70,14 +58,6 @@ def both(integration: ModuleType) -> Callable[[Callable[[], Any]], tuple[Any, An
         return ours, run()
 
     return both
-
-
-def status_dataset(status: int, **elements: object) -> Dataset:
-    dataset = Dataset()
-    dataset.Status = status
-    for keyword, value in elements.items():
-        setattr(dataset, keyword, value)
-    return dataset
 
 
 # -- What there is to see -------------------------------------------------------------------------
@@ -122,18 +102,18 @@ ANSWERS = {
     "Success": (0x0000, None),
     "Success and a data set": (0x0000, completed()),
     "a Warning with attributes": (
-        status_dataset(0x0107, AttributeIdentifierList=[0x00400252, 0x00400250]),
+        status_dataset(Status=0x0107, AttributeIdentifierList=[0x00400252, 0x00400250]),
         completed(),
     ),
     "a Warning with one attribute": (
-        status_dataset(0x0107, AttributeIdentifierList=0x00400252),
+        status_dataset(Status=0x0107, AttributeIdentifierList=0x00400252),
         None,
     ),
     "a Failure with a comment": (
-        status_dataset(0x0110, ErrorComment="Disk full", ErrorID=28),
+        status_dataset(Status=0x0110, ErrorComment="Disk full", ErrorID=28),
         None,
     ),
-    "a Failure with an empty comment": (status_dataset(0x0110, ErrorComment=""), None),
+    "a Failure with an empty comment": (status_dataset(Status=0x0110, ErrorComment=""), None),
     "an unknown status": (0xFFF0, completed()),
 }
 
@@ -294,7 +274,7 @@ def replace_command_set(message: Any) -> None:
 
 
 def replace_data_set(message: Any) -> None:
-    message.data_set = encoded(status_dataset(0x0000))
+    message.data_set = encoded(status_dataset(Status=0x0000))
 
 
 REQUEST_CHANGES: dict[str, Callable[[Any], object]] = {
@@ -471,7 +451,7 @@ def test_an_empty_data_set_is_not_announced(server, integration):
     with associated(server, MPPS, handlers) as (scu, scp):
         seen = Seen(scu=scu, scp=scp)
         # Nor is it taken for one: an N-SET without a list is none.
-        assert scu.send_n_set(Dataset(), MPPS, INSTANCE) == (status_dataset(0x0212), None)
+        assert scu.send_n_set(Dataset(), MPPS, INSTANCE) == (status_dataset(Status=0x0212), None)
     for wire in seen.wire.values():
         ((_, header, command_set),) = pdvs(wire)
         assert header == 0x03

@@ -4,9 +4,8 @@ import importlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from types import ModuleType
 
+import n_set_requests
 import pytest
 from acceptors import until
 from associations import (
@@ -19,42 +18,18 @@ from associations import (
     listening,
     make_request,
     receive,
-    serving,
 )
-from command_sets import command_set, element
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, association, evt
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
+from pynetdicom.transport import AssociationSocket
 from raw_peer import ABORT, COMMAND, LAST, RELEASE_RQ, Peer, associate_rq, p_data, pdu
-
-
-@pytest.fixture
-def integration(nset: ModuleType) -> Iterator[ModuleType]:
-    """``nset.pynetdicom`` on either twin, installed, and uninstalled afterwards."""
-    integration = importlib.import_module("nset.pynetdicom")
-    integration.install()
-    yield integration
-    integration.uninstall()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ThreadedAssociationServer]:
-    with serving(MPPS) as server:
-        yield server
 
 
 def request(number: int) -> bytes:
     """Without a data set."""
-    elements = {
-        0x0003: MPPS.encode() + b"\0",
-        0x0100: 0x0120,
-        0x0110: number,
-        0x0800: 0x0001,
-        0x1001: INSTANCE.encode() + b"\0",
-    }
-    encoded = command_set(*(element(tag, value) for tag, value in elements.items()))
+    encoded = n_set_requests.request({0x0110: number})
     return p_data((1, COMMAND | LAST, encoded), (1, LAST, b""))
 
 
@@ -70,7 +45,7 @@ class Counting:
         return getattr(self._timer, name)
 
 
-def test_an_idle_association_hardly_wakes_its_threads(integration, server):
+def test_an_idle_association_hardly_wakes_its_threads(installed, server):
     """Stock loops would take some 250 turns each in the third of a second that this one idles."""
     with associated(server, MPPS) as (scu, scp):
         assert scu.send_n_set(completed(), MPPS, INSTANCE)[0].Status == 0x0110
@@ -80,12 +55,12 @@ def test_an_idle_association_hardly_wakes_its_threads(integration, server):
         assert all(1 <= timer.turns < 50 for timer in timers)
 
 
-def test_requests_that_were_read_ahead_survive_uninstall(integration, server):
+def test_requests_that_were_read_ahead_survive_uninstall(installed, server):
     """All of them come in one segment; the first one's handler uninstalls."""
     handled = []
 
     def handle(event):
-        integration.uninstall()
+        installed.uninstall()
         handled.append(event.request.MessageID)
         return 0x0000, None
 
@@ -100,7 +75,7 @@ def test_requests_that_were_read_ahead_survive_uninstall(integration, server):
     assert handled == answered == [1, 2, 3, 4, 5]
 
 
-def test_pdus_that_come_byte_by_byte(integration, server):
+def test_pdus_that_come_byte_by_byte(installed, server):
     with Peer(server.server_address[1], MPPS) as peer:
         for byte in request(7) + request(8):
             peer.send(bytes([byte]))
@@ -109,7 +84,7 @@ def test_pdus_that_come_byte_by_byte(integration, server):
     assert answered == [7, 8]
 
 
-def test_an_acceptor_that_has_waited_releases(integration, server):
+def test_an_acceptor_that_has_waited_releases(installed, server):
     with associated(server, MPPS) as (scu, scp):
         scp.release()
         scu.join(TIMEOUT)
@@ -118,7 +93,7 @@ def test_an_acceptor_that_has_waited_releases(integration, server):
 
 
 @pytest.mark.parametrize("block", [True, False])
-def test_an_acceptor_that_has_waited_aborts(integration, server, block):
+def test_an_acceptor_that_has_waited_aborts(installed, server, block):
     with associated(server, MPPS) as (scu, scp):
         scp.abort(block=block)
         scu.join(TIMEOUT)
@@ -127,7 +102,7 @@ def test_an_acceptor_that_has_waited_aborts(integration, server, block):
         assert scu.is_aborted
 
 
-def test_an_acceptor_that_has_waited_sends_requests(integration, server):
+def test_an_acceptor_that_has_waited_sends_requests(installed, server):
     """Its loop stands still meanwhile, so that it does not take the response for a request."""
 
     def handle(event):
@@ -157,7 +132,7 @@ def test_a_loop_that_is_paused_takes_no_response(monkeypatch, nset, server, is_r
 
 
 @pytest.mark.parametrize("timeout", [0.2, 0.5])
-def test_the_network_timeout(integration, server, timeout):
+def test_the_network_timeout(installed, server, timeout):
     aborted = threading.Event()
     with associated(server, MPPS) as (scu, scp):
         scp.bind(evt.EVT_ABORTED, lambda event: aborted.set())
@@ -169,14 +144,14 @@ def test_the_network_timeout(integration, server, timeout):
     assert waited >= timeout
 
 
-def test_a_connection_that_is_closed_beneath_it(integration, server):
+def test_a_connection_that_is_closed_beneath_it(installed, server):
     with associated(server, MPPS) as (_, scp):
         scp.dul.socket.socket.close()
         scp.join(TIMEOUT)
         assert not scp.is_alive()
 
 
-def test_a_peer_that_reads_slowly(integration, server):
+def test_a_peer_that_reads_slowly(installed, server):
     """The answer does not fit in the buffers: it goes on as the peer reads."""
     answer = Dataset()
     answer.PixelData = bytes(8_000_000)
@@ -198,13 +173,13 @@ def test_a_peer_that_reads_slowly(integration, server):
         server.unbind(evt.EVT_N_SET, handle)
 
 
-def test_requestors_are_left_alone(integration, server):
+def test_requestors_are_left_alone(installed, server):
     with associated(server, MPPS) as (scu, _):
         assert type(scu.dul.socket) is AssociationSocket
         assert "send_pdu" not in vars(scu.dul)
 
 
-def test_a_subclass_of_the_socket_sleeps_as_ever(integration, monkeypatch):
+def test_a_subclass_of_the_socket_sleeps_as_ever(installed, monkeypatch):
     """What somebody else has made of the socket is not touched."""
 
     class Special(AssociationSocket):
@@ -250,7 +225,7 @@ NOTHING_MORE = {
 
 
 @pytest.mark.parametrize("sent", NOTHING_MORE.values(), ids=NOTHING_MORE)
-def test_connections_that_end_without_an_association(integration, sent):
+def test_connections_that_end_without_an_association(installed, sent):
     """As of a health check: its thread ends with it, and others are served."""
     ae = AE()
     ae.acse_timeout = 60

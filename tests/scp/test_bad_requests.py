@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from acceptors import entity, one_pdu
-from associations import INSTANCE, MPPS
+from associations import INSTANCE, MPPS, status_dataset
 from bad_requests import ABORTED, CLASSES, OTHER_EVENTS, REFUSED, SERVED, STRAY, others
-from bad_statuses import optional_elements, status_dataset, statuses
+from bad_statuses import optional_elements, statuses
 from bad_statuses import quiet as about_values
 from callers import (
     BY_PROVIDER,

@@ -12,7 +12,7 @@ from queue import Queue
 
 import pytest
 from acceptors import accepting, entity, n_set_pdus, port
-from associations import INSTANCE, MPPS, TIMEOUT, completed
+from associations import INSTANCE, MPPS, TIMEOUT, completed, status_dataset
 from pydicom import Dataset
 from pynetdicom import dimse_primitives, evt
 from raw_peer import Peer
@@ -92,13 +92,6 @@ class TestEvent:
             assert (cls, position) == (BytesIO, len(value))
 
 
-def status_set(**elements):
-    dataset = Dataset()
-    for keyword, value in elements.items():
-        setattr(dataset, keyword, value)
-    return dataset
-
-
 class Odd:
     def _raise(self, *args):
         raise LookupError("there is nothing behind this")
@@ -115,14 +108,14 @@ class TestAnswers:
             ((0x0110, None), {"Status": 0x0110}),
             ((0x0107, None), {"Status": 0x0107}),
             (
-                (status_set(Status=0x0110, ErrorComment="Disk full", ErrorID=7), None),
+                (status_dataset(Status=0x0110, ErrorComment="Disk full", ErrorID=7), None),
                 {"Status": 0x0110, "ErrorComment": "Disk full", "ErrorID": 7},
             ),
             # As pynetdicom answers them.
             ((0xFFF0, None), {"Status": 0xFFF0}),
             ((None, None), {"Status": 0xC002}),
             (("0", None), {"Status": 0xC002}),
-            ((status_set(ErrorID=7), None), {"Status": 0xC001}),
+            ((status_dataset(ErrorID=7), None), {"Status": 0xC001}),
             # What pynetdicom aborts the association for.
             (0x0000, {"Status": 0x0110}),
             (None, {"Status": 0x0110}),

@@ -114,6 +114,14 @@ def completed() -> Dataset:
     return dataset
 
 
+def status_dataset(**elements: object) -> Dataset:
+    """What a handler may answer in place of a bare status."""
+    dataset = Dataset()
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
 def encoded(dataset: Dataset) -> BytesIO:
     """The data set in the transfer syntax that `associated` negotiates, Implicit VR LE."""
     data = encode(dataset, is_implicit_vr=True, is_little_endian=True)

@@ -5,14 +5,6 @@ from associations import INSTANCE, MPPS
 from n_set_requests import TOO_LONG
 from pydicom.dataset import Dataset
 
-
-def status_dataset(**elements: object) -> Dataset:
-    dataset = Dataset()
-    for keyword, value in elements.items():
-        setattr(dataset, keyword, value)
-    return dataset
-
-
 MENDED = "Sending what can be sent of an Error Comment: ErrorComment (0000,0902) must "
 WITHOUT = "Sending an N-SET response without an element: "
 BAD_STATUS = "The handler bound to 'evt.EVT_N_SET' returned a bad status: "
