@@ -181,7 +181,7 @@ WRONG = {
     ),
     "item of another PDU": (
         associate(1, NAME, context(0x21, 1), PROPOSED, USER),
-        [f"byte {SECOND}: an item of type 21H, none of this PDU's"],
+        [f"byte {SECOND}: an item of type 21H, not of this PDU"],
     ),
     "item too long": (
         associate(1, NAME, b"\x20\0\0\xff\1"),
@@ -208,7 +208,7 @@ WRONG = {
     ),
     "item in a context": (
         associate(2, NAME, context(0x21, 1, item(0x40, IMPLICIT), item(0x30, MPPS)), USER),
-        [f"byte {SECOND + 8 + 4 + len(IMPLICIT)}: an item of type 30H, none of a context's"],
+        [f"byte {SECOND + 8 + 4 + len(IMPLICIT)}: an item of type 30H, not of a context"],
     ),
     "result": (
         associate(2, NAME, context(0x21, 1, item(0x40, IMPLICIT), result=9), USER),
@@ -311,10 +311,10 @@ def test_anything(nset, dump):
 def test_items_without_number(nset, dump, monkeypatch):
     monkeypatch.setattr(importlib.import_module("nset.dump._limits"), "MAX_ENTRIES", 100)
     (last,) = texts(dump(associate(1, item(0x50) * 5000)))
-    assert last == "byte 0: more than 100 entries, from here on nothing is looked at"
+    assert last == "byte 0: more than 100 entries, the rest is not read"
     related = item(0x57, b"\0\0", b"\0\0", struct.pack(">H", 20_000), bytes(20_000))
     (last,) = texts(dump(associate(1, item(0x50, related))))
-    assert last == "byte 0: more than 100 entries, from here on nothing is looked at"
+    assert last == "byte 0: more than 100 entries, the rest is not read"
 
 
 def test_a_refused_context_is_said(dump):

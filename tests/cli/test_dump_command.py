@@ -25,7 +25,7 @@ def test_exit_status_and_table(run):
     assert result.exit_code == 0
     assert result.stderr == ""
     assert result.stdout == (
-        "68 bytes, taken for: command set\n"
+        "68 bytes, read as: command set\n"
         "\n"
         "C-ECHO-RQ at byte 0, command set of 68 bytes, data set none\n"
         "  byte  tag          keyword              VR  value\n"
@@ -60,7 +60,7 @@ def test_where_the_input_may_be(run, tmp_path):
         "one 0x": "0x" + digits,
     }
     expected = run(digits).stdout
-    assert expected.startswith(f"{len(WHOLE)} bytes, taken for: PDUs\n")
+    assert expected.startswith(f"{len(WHOLE)} bytes, read as: PDUs\n")
     file = tmp_path / "capture"
     for name, text in as_text.items():
         assert run(text).stdout == expected, name
@@ -100,7 +100,7 @@ REFUSED = {
     "0a0d0d0a": (
         "0a0d0d0a02000400",
         "a pcapng file without a TCP connection that has DICOM in it: "
-        "the file ends amid a block, or has none at byte 0",
+        "the file ends within a block, or has none at byte 0",
     ),
     "DICOM file": (bytes(128).hex() + b"DICM".hex(), "a DICOM file (PS3.10), not a message"),
 }
@@ -259,7 +259,7 @@ def test_as_a_process(nset):
     ran = spawn("-m", "nset", "dump", "-", input=WHOLE)
     assert ran.stderr == b""
     assert ran.returncode == 0
-    assert ran.stdout.decode("ascii").splitlines()[0] == f"{len(WHOLE)} bytes, taken for: PDUs"
+    assert ran.stdout.decode("ascii").splitlines()[0] == f"{len(WHOLE)} bytes, read as: PDUs"
     ran = spawn("-m", "nset", "dump", "--json", p_data(3, REQUEST).hex())
     assert ran.returncode == 1
     assert json.loads(ran.stdout)["messages"][0]["name"] == "N-SET-RQ"

@@ -196,7 +196,7 @@ def test_encodings_of_text(run, tmp_path):
     text = "Gerät 7 meldet:\n" + wireshark(STREAM)
     for encoding in ("utf-8", "utf-8-sig", "utf-16", "latin-1"):
         file.write_text(text, encoding=encoding)
-        assert run(str(file)).stdout.startswith(f"{len(STREAM)} bytes from a hex dump, taken for")
+        assert run(str(file)).stdout.startswith(f"{len(STREAM)} bytes from a hex dump, read as")
 
 
 @pytest.mark.parametrize("form", ["stream", "dump", "array"])
@@ -380,8 +380,8 @@ def test_a_log_with_lines_of_others_in_a_pdu(found, capture_of_text):
     cut = start + f"D:  {ABORT[:8].hex(' ')}\n" + end
     capture = capture_of_text((abort + cut + start + "D:  07 00\n").encode())
     assert capture.notes == [
-        "a PDU is not whole: 8 bytes, up to line 6",
-        "a PDU is not whole: 2 bytes, up to line 8",
+        "an incomplete PDU: 8 bytes, up to line 6",
+        "an incomplete PDU: 2 bytes, up to line 8",
     ]
 
 
@@ -398,7 +398,7 @@ def test_logs_of_dcmtk(run, capture_of_text):
     text = (CAPTURES / "dcmtk.log").read_bytes()
     for end in (text.index(b"D:   50  00  00"), text.index(b"50  00  00")):
         note = capture_of_text(text[:end]).notes[0]
-        assert re.fullmatch(r"a PDU is not whole: 128 of 194 bytes, up to line 4\d", note)
+        assert re.fullmatch(r"an incomplete PDU: 128 of 194 bytes, up to line 4\d", note)
 
 
 @pytest.mark.parametrize(

@@ -334,7 +334,7 @@ def test_files_that_are_cut_off(dump, undecodable):
 def test_blocks_without_a_length(dump, length):
     file = pcapng((101, list(conversation(SENT, RECEIVED))))
     dumped = dump(file + struct.pack("<LL", 6, length) + bytes(32))
-    assert dumped.notes == [f"the file ends amid a block, or has none at byte {len(file)}"]
+    assert dumped.notes == [f"the file ends within a block, or has none at byte {len(file)}"]
     dumped.notes = []
     assert_whole(dumped)
 

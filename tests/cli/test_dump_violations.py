@@ -188,7 +188,7 @@ VIOLATIONS = {
     ),
     "no PDU": (
         WHOLE + b"GET / HTTP",
-        [f"byte {len(WHOLE)}: 47H is no type of a PDU, 01H to 07H: nothing to go on by"],
+        [f"byte {len(WHOLE)}: 47H is not a PDU type (01H to 07H), the rest is not read"],
     ),
     "PDU cut off": (
         WHOLE[:60],
@@ -287,4 +287,4 @@ def test_a_lot_is_not_listed(nset, dump, monkeypatch):
         listed = elements + len(dumped.messages) + len(dumped.other_pdus) + dumped.violation_count
         assert listed <= 101, name
         last = texts(dumped)[-1]
-        assert last.endswith("more than 100 entries, from here on nothing is looked at"), name
+        assert last.endswith("more than 100 entries, the rest is not read"), name

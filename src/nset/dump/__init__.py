@@ -1,8 +1,8 @@
-"""Takes captured bytes apart for ``python -m nset dump``: what they say and what is wrong in them.
+"""Decodes captured bytes for ``python -m nset dump``: their content and their violations.
 
-The bytes are a command set (PS3.7 Section 6.3.1), PDVs or PDUs (PS3.8 Section 9.3), whole or cut
-off, and they tell which; or a capture of packets or a text that has such in it. What they hold is
-trusted in nothing, and the work and the memory that it takes are limited.
+The bytes are a command set (PS3.7 Section 6.3.1), PDVs or PDUs (PS3.8 Section 9.3), complete or
+truncated, or a packet capture or a text that contains them. The input is not trusted: the time and
+the memory that it takes are limited.
 """
 
 from nset.dump import _limits
@@ -26,17 +26,17 @@ __all__ += ["OtherPDU", "Stream", "Undecodable", "dump", "load"]
 
 
 def dump(data: bytes | Capture) -> Dump:
-    """Take apart a command set, PDVs or PDUs, or what `load` has found.
+    """Decode a command set, PDVs or PDUs, or what `load` has returned.
 
     Parameters
     ----------
     data : bytes or Capture
-        The input, whole or cut off. Bytes may be those of a pcap or pcapng file.
+        The input, complete or truncated. Bytes may be those of a pcap or pcapng file.
 
     Returns
     -------
     Dump
-        What it holds.
+        The content, and the violations.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def dump(data: bytes | Capture) -> Dump:
                 form = stream.form or form_of(stream.data)
             except Undecodable as exc:
                 reasons.append(exc)
-                unknown = Dump("nothing that is known", len(stream.data), name=stream.name)
+                unknown = Dump("unknown", len(stream.data), name=stream.name)
                 unknown.notes.append(str(exc))
                 streams.append(unknown)
                 continue

@@ -1,4 +1,4 @@
-"""What PDUs without a message say: A-ASSOCIATE, A-RELEASE and A-ABORT (PS3.8 Section 9.3)."""
+"""Decodes the PDUs without messages: A-ASSOCIATE, A-RELEASE, A-ABORT (PS3.8 Section 9.3)."""
 
 import struct
 from collections.abc import Callable, Iterator
@@ -7,9 +7,9 @@ from typing import Any, Final
 from nset.dump._values import count_of_bytes, printable, uid_name
 
 Report = Callable[[int, str], None]
-"""Takes a byte of the stream and what is wrong there."""
+"""Takes an offset in the stream and a violation."""
 
-_FIXED_PART: Final = 68
+_FIXED_BYTES: Final = 68
 """Bytes of an A-ASSOCIATE-RQ and -AC between the PDU's header and the first item."""
 
 _RESULTS: Final = {1: "rejected-permanent", 2: "rejected-transient"}
@@ -65,7 +65,7 @@ _IDENTITIES: Final = {
 
 
 def accepted_contexts(details: dict[str, Any]) -> dict[int, str | None]:
-    """Give the transfer syntax of each context of an A-ASSOCIATE-AC, None for one refused."""
+    """Return the transfer syntax of each context of an A-ASSOCIATE-AC; None if it was refused."""
     found = {}
     for context in details.get("presentation_contexts", ()):
         syntaxes = context["transfer_syntaxes"]
@@ -75,7 +75,7 @@ def accepted_contexts(details: dict[str, Any]) -> dict[int, str | None]:
 
 
 def proposed_contexts(details: dict[str, Any]) -> dict[int, str | None]:
-    """Give the abstract syntax of each context of an A-ASSOCIATE-RQ."""
+    """Return the abstract syntax of each context of an A-ASSOCIATE-RQ."""
     contexts = details.get("presentation_contexts", ())
     return {context["id"]: context["abstract_syntax"] for context in contexts}
 
@@ -85,16 +85,16 @@ def _ignore(at: int, reason: str) -> None:
 
 
 class PDUReader:
-    """Reads the PDUs that carry no message.
+    """Decodes the PDUs that carry no message.
 
     Parameters
     ----------
     data : bytes
         The stream.
     report : callable
-        Takes each violation.
+        Called for each violation.
     count : callable
-        Called for each item; raises where there are too many.
+        Called for each item; raises if there are too many.
     """
 
     def __init__(self, data: bytes, report: Report, count: Callable[[], None]) -> None:
@@ -103,22 +103,22 @@ class PDUReader:
         self._count = count
 
     def read(self, kind: int, at: int, stop: int) -> dict[str, Any]:
-        """Read a PDU.
+        """Decode a PDU.
 
         Parameters
         ----------
         kind : int
-            Its type, another one than 04H.
+            Its type; not 04H.
         at, stop : int
-            Where it starts and ends in the stream; what is behind the stream's end is missing.
+            Its start and end in the stream; bytes after the end of the stream are missing.
 
         Returns
         -------
         dict
-            What it says, by name; as much as there is.
+            Its fields by name, as far as they were captured.
         """
         start, end = at + 6, min(stop, len(self._data))
-        # What is cut off is a violation of its own; nothing else is found in it.
+        # A truncated PDU has been reported; its other violations are not.
         self._report = self._report_to if end == stop else _ignore
         if kind in (0x01, 0x02):
             return self._associate(kind, start, end)
@@ -156,7 +156,7 @@ class PDUReader:
         return found
 
     def _associate(self, kind: int, start: int, end: int) -> dict[str, Any]:
-        if end - start < _FIXED_PART:
+        if end - start < _FIXED_BYTES:
             self._report(start, f"{count_of_bytes(end - start)}, too few: titles take 68")
             return {}
         version, _, called, calling = struct.unpack_from(">HH16s16s", self._data, start)
@@ -169,7 +169,7 @@ class PDUReader:
         found["presentation_contexts"] = contexts = []
         found["user_information"] = user_information = []
         context_kind = 0x20 if kind == 0x01 else 0x21
-        for item, at, stop in self._items(start + _FIXED_PART, end):
+        for item, at, stop in self._items(start + _FIXED_BYTES, end):
             if item == 0x10:
                 found["application_context"] = self._text(at, stop)
             elif item == context_kind:
@@ -177,7 +177,7 @@ class PDUReader:
             elif item == 0x50:
                 user_information += [self._user_item(*sub, kind) for sub in self._items(at, stop)]
             else:
-                self._report(at - 4, f"an item of type {item:02X}H, none of this PDU's")
+                self._report(at - 4, f"an item of type {item:02X}H, not of this PDU")
         ids = [context["id"] for context in contexts]
         if len(set(ids)) < len(ids):
             self._report(start, "a presentation context ID more than once")
@@ -186,13 +186,13 @@ class PDUReader:
     def _title(self, at: int, raw: bytes, name: str, kind: int) -> str:
         title = raw.decode("latin-1").strip(" \0")
         is_legal = all(" " <= one <= "~" and one != "\\" for one in title)
-        # In an A-ASSOCIATE-AC the titles are not looked at (PS3.8 Table 9-17).
+        # Receivers of an A-ASSOCIATE-AC do not test the titles (PS3.8 Table 9-17).
         if kind == 0x01 and not (title and is_legal and b"\0" not in raw):
             self._report(at, f"{name} AE title '{printable(raw.decode('latin-1'))}': no AE title")
         return title
 
     def _items(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """Give the type of each item, and where its value starts and ends."""
+        """Yield the type of each item, and the start and end of its value."""
         while at < end:
             self._count()
             if end - at < 4:
@@ -225,7 +225,7 @@ class PDUReader:
             elif item == 0x30 and kind == 0x01:
                 found["abstract_syntax"] = self._text(begin, end)
             else:
-                self._report(begin - 4, f"an item of type {item:02X}H, none of a context's")
+                self._report(begin - 4, f"an item of type {item:02X}H, not of a context")
         if kind == 0x01 and not (found["abstract_syntax"] and syntaxes):
             lacks = "a transfer" if found["abstract_syntax"] else "an abstract"
             self._report(at, f"presentation context {head[0]} without {lacks} syntax")
@@ -235,7 +235,7 @@ class PDUReader:
         return self._data[at:stop].decode("latin-1").rstrip(" \0")
 
     def _user_item(self, item: int, at: int, stop: int, kind: int) -> dict[str, Any]:
-        """Give what an item of the user information says (PS3.7 Annex D.3)."""
+        """Return the fields of an item of user information (PS3.7 Annex D.3)."""
         name = _USER_ITEMS.get(item, f"item {item:02X}H")
         try:
             fields = self._user_fields(item, at, stop, kind)
@@ -283,7 +283,7 @@ class PDUReader:
         return None
 
     def _identity(self, at: int, data: bytes) -> dict[str, Any]:
-        """Give who the user is; a passcode, ticket, assertion or token by its length alone."""
+        """Return the user identity; of a passcode, ticket, assertion or token only the length."""
         primary, rest = _sub_field(data[2:])
         secondary, _ = _sub_field(rest)
         found: dict[str, Any] = {"type": data[0], "type_meaning": _IDENTITIES.get(data[0])}
@@ -302,7 +302,7 @@ def _latin(raw: bytes) -> str:
 
 
 def _sub_field(data: bytes) -> tuple[bytes, bytes]:
-    """Split off what two bytes of length announce; struct.error where there is less."""
+    """Split off a field with 2 bytes of length; raise struct.error if it is incomplete."""
     (length,) = struct.unpack_from(">H", data)
     if length > len(data) - 2:
         raise struct.error("runs past the end")
@@ -310,7 +310,7 @@ def _sub_field(data: bytes) -> tuple[bytes, bytes]:
 
 
 def as_lines(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Give what a PDU says as names and values, in printable ASCII."""
+    """Yield the fields of a PDU as labels and values, in printable ASCII."""
     for name, text in _fields(details):
         label = name.replace("_", " ").replace("ae title", "AE title")
         yield label[0].upper() + label[1:], text
@@ -325,7 +325,7 @@ def as_lines(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _fields(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Give each field with its meaning, but for those that have some of their own."""
+    """Yield each field with its meaning, except those with fields of their own."""
     for name, value in details.items():
         if name.endswith("_meaning") or name in ("presentation_contexts", "user_information"):
             continue
@@ -340,7 +340,7 @@ def _context_line(context: dict[str, Any]) -> tuple[str, str]:
         parts.append(f"{context['result']} ({meaning})")
     else:
         parts.append(_value(context["abstract_syntax"]))
-    # What a refused context names as its transfer syntax is not significant.
+    # The transfer syntax of a refused context is not significant.
     if context.get("result", 0) == 0:
         parts.append(" | ".join(map(_value, context["transfer_syntaxes"])) or "none")
     return f"Presentation context {context['id']}", ": ".join(parts)

@@ -1,4 +1,4 @@
-"""The bytes to take apart, as streams, and where they came from."""
+"""The bytes to decode, as streams, and where they were found."""
 
 from dataclasses import dataclass, field
 
@@ -6,25 +6,25 @@ from nset.dump import _limits
 
 
 class Undecodable(ValueError):
-    """Input that has no messages in a form that is known; the text says why."""
+    """The input has no messages in a known format; the text says why."""
 
 
 @dataclass
 class Stream:
-    """Bytes in their order.
+    """The bytes that one side has sent, in their order.
 
     Attributes
     ----------
     data : bytes
         The bytes, with zeros for those that are missing.
     name : str
-        Whose they are; empty where there is only one stream.
+        The name of the stream; empty if there is only one.
     missing : list of tuple of int
-        Start and end of what was not captured, in their order.
+        Start and end of each gap in the capture, in their order.
     is_from_start : bool
-        Whether it may not start amid a message.
+        Whether the first byte is the first of a PDU, PDV or command set.
     form : str
-        What they are; empty where that is to be seen from them.
+        The format; empty to detect it.
     """
 
     data: bytes
@@ -36,18 +36,18 @@ class Stream:
 
 @dataclass
 class Capture:
-    """What a file, a text or an argument holds.
+    """The content of a file, a text or an argument.
 
     Attributes
     ----------
     conversations : list of list of Stream
-        The streams of one connection belong together: what one of them accepts, the other uses.
+        The streams of each connection: one accepts the contexts that the other one proposes.
     source : str
-        What the bytes were found in; empty for bytes and hex digits.
+        What contained the bytes; empty for bytes and hex digits.
     size : int
-        Bytes in all.
+        The number of all bytes.
     notes : list of str
-        What was passed over, and why.
+        What was skipped, and why.
     """
 
     conversations: list[list[Stream]]
@@ -57,6 +57,6 @@ class Capture:
 
 
 def check_size(size: int) -> None:
-    """Refuse what is over the limit, before memory is taken for it."""
+    """Raise `Undecodable` above `MAX_INPUT`, before memory is taken."""
     if size > _limits.MAX_INPUT:
         raise Undecodable(f"more than {_limits.MAX_INPUT} bytes: give the part that matters")

@@ -1,7 +1,7 @@
-"""Lists the elements of a data set (PS3.5 Section 7), the values as pydicom reads them.
+"""Decodes the elements of a data set (PS3.5 Section 7), with values as pydicom decodes them.
 
-pydicom's own reader goes down one call for each sequence and keeps all that it reads; this one has
-limits, and says where something can't be read.
+pydicom's own reader recurses into sequences and keeps everything that it reads. This one has
+limits, and reports the offset at which decoding fails.
 """
 
 import contextlib
@@ -41,15 +41,15 @@ _VRS: Final = frozenset(vr.value for vr in VR if len(vr.value) == 2)
 _LONG_VRS: Final = frozenset(vr.value for vr in EXPLICIT_VR_LENGTH_32)
 _BULK_VRS: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 
-_MAX_CONVERTED: Final = 1024
-"""Bytes of a value that pydicom is given; a multiple of the size of every number."""
+_MAX_CONVERTED_BYTES: Final = 1024
+"""Of a value, for pydicom to convert; a multiple of the size of every number."""
 
 
-class _Place(NamedTuple):
-    """What an element is in: the data set, a sequence or an Item."""
+class _Container(NamedTuple):
+    """What contains an element: the data set, a sequence or an Item."""
 
     is_sequence: bool
-    end: int | None  # None where a delimiter ends it
+    end: int | None  # None if a delimiter ends it
     depth: int
     is_implicit: bool
     encodings: list[str]
@@ -57,11 +57,11 @@ class _Place(NamedTuple):
 
 
 class _Unreadable(Exception):
-    """The data set can't be read any further."""
+    """The data set cannot be decoded further."""
 
 
 def guess_transfer_syntax(data: bytes) -> str:
-    """Give Explicit VR Little Endian where the first element has a VR, else Implicit."""
+    """Return Explicit VR Little Endian if the first element has a VR, else Implicit."""
     is_explicit = data[4:6].decode("latin-1") in _VRS
     return str(ExplicitVRLittleEndian if is_explicit else ImplicitVRLittleEndian)
 
@@ -69,23 +69,23 @@ def guess_transfer_syntax(data: bytes) -> str:
 def read_data_set(
     data: bytes, transfer_syntax: str, input_offset: Callable[[int], int], count: Callable[[], None]
 ) -> tuple[list[DataSetElement], list[str]]:
-    """List what a data set holds.
+    """Decode a data set.
 
     Parameters
     ----------
     data : bytes
-        As much as there is of it.
+        The data set, complete or truncated.
     transfer_syntax : str
         UID of the transfer syntax.
     input_offset : callable
-        Finds a byte of the data set in the stream.
+        Maps an offset in the data set to one in the stream.
     count : callable
-        Called for each element; raises where there are too many.
+        Called for each element; raises if there are too many.
 
     Returns
     -------
     tuple
-        The elements; and notes on what is not listed, and why it can't be read to its end.
+        The elements, and notes on what is not listed and why decoding has stopped.
     """
     notes: list[str] = []
     if transfer_syntax == DeflatedExplicitVRLittleEndian:
@@ -95,10 +95,10 @@ def read_data_set(
         except zlib.error as exc:
             return [], [f"the data set can't be inflated: {exc}"]
         if inflater.unconsumed_tail:
-            notes.append(f"inflated up to {_limits.MAX_INFLATED} bytes, the rest is not looked at")
+            notes.append(f"inflated up to {_limits.MAX_INFLATED} bytes, the rest is not read")
         input_offset = int
     reader = _Reader(data, transfer_syntax, input_offset, count)
-    # A value that breaks a rule of its VR is shown as it is; pydicom would warn of it.
+    # pydicom would warn about values that violate their VR; they are shown as they are.
     with warnings.catch_warnings(), config.disable_value_validation():
         warnings.simplefilter("ignore")
         with contextlib.suppress(_Unreadable):
@@ -107,7 +107,7 @@ def read_data_set(
 
 
 class _Reader:
-    """Goes through a data set once, without recursion."""
+    """Decodes a data set without recursion."""
 
     def __init__(
         self,
@@ -124,17 +124,17 @@ class _Reader:
         self._input_offset = input_offset
         self._count = count
         is_implicit = transfer_syntax == ImplicitVRLittleEndian
-        self._places = [_Place(False, len(data), 0, is_implicit, convert_encodings(None))]
+        self._containers = [_Container(False, len(data), 0, is_implicit, convert_encodings(None))]
 
     def read(self) -> None:
         while True:
-            while len(self._places) > 1 and self._places[-1].end == self._at:
-                self._places.pop()
-            place = self._places[-1]
+            while len(self._containers) > 1 and self._containers[-1].end == self._at:
+                self._containers.pop()
+            parent = self._containers[-1]
             end = self._end()
             if self._at >= end:
-                if len(self._places) > 1:
-                    what = "a sequence" if place.is_sequence else "an Item"
+                if len(self._containers) > 1:
+                    what = "a sequence" if parent.is_sequence else "an Item"
                     raise self._stop(f"{what} of undefined length without its end")
                 return
             if len(self.elements) >= _limits.MAX_DATA_SET_ELEMENTS:
@@ -147,11 +147,11 @@ class _Reader:
             group, number, length = struct.unpack_from(f"{self._order}HHL", self._data, self._at)
             tag = group << 16 | number
             if tag in (_END_OF_ITEM, _END_OF_SEQUENCE):
-                self._leave(place, tag)
-            elif place.is_sequence:
-                self._enter_item(place, tag, length, end)
+                self._leave(parent, tag)
+            elif parent.is_sequence:
+                self._enter_item(parent, tag, length, end)
             else:
-                self._element(place, tag, end)
+                self._element(parent, tag, end)
 
     def _stop(self, reason: str, tag: int | None = None) -> _Unreadable:
         where = f"byte {self._input_offset(self._at)}, {self._at} of the data set"
@@ -160,61 +160,61 @@ class _Reader:
         return _Unreadable()
 
     def _end(self) -> int:
-        """Where the innermost place that has a length ends."""
-        return next(place.end for place in reversed(self._places) if place.end is not None)
+        """Return the end of the innermost container with a defined length."""
+        return next(one.end for one in reversed(self._containers) if one.end is not None)
 
-    def _leave(self, place: _Place, tag: int) -> None:
-        expected = _END_OF_SEQUENCE if place.is_sequence else _END_OF_ITEM
-        if place.end is not None or tag != expected:
+    def _leave(self, parent: _Container, tag: int) -> None:
+        expected = _END_OF_SEQUENCE if parent.is_sequence else _END_OF_ITEM
+        if parent.end is not None or tag != expected:
             raise self._stop("a delimiter where nothing is to end", tag)
-        self._places.pop()
+        self._containers.pop()
         self._at += 8
 
-    def _enter_item(self, place: _Place, tag: int, length: int, end: int) -> None:
+    def _enter_item(self, parent: _Container, tag: int, length: int, end: int) -> None:
         if tag != _ITEM:
             raise self._stop("where an Item should be", tag)
         at = self._at
         stop = None if length == UNDEFINED else at + 8 + length
         if stop is not None and stop > end:
             raise self._past_end(tag, length, end - at - 8)
-        what = "fragment" if place.is_pixel_data else "item"
+        what = "fragment" if parent.is_pixel_data else "item"
         shown_length = None if stop is None else length
-        self._add(DataSetElement(tag, "", shown_length, place.depth, at, 0, None, what))
+        self._add(DataSetElement(tag, "", shown_length, parent.depth, at, 0, None, what))
         self._at = at + 8
-        if place.is_pixel_data:  # a fragment, which has no elements
+        if parent.is_pixel_data:  # a fragment, which has no elements
             if stop is None:
                 raise self._stop("a fragment of undefined length", tag)
             self._at = stop
         else:
-            self._places.append(
-                _Place(False, stop, place.depth, place.is_implicit, place.encodings)
+            self._containers.append(
+                _Container(False, stop, parent.depth, parent.is_implicit, parent.encodings)
             )
 
-    def _element(self, place: _Place, tag: int, end: int) -> None:
+    def _element(self, parent: _Container, tag: int, end: int) -> None:
         at = self._at
-        vr, start, length = self._header(place, tag, end)
+        vr, start, length = self._header(parent, tag, end)
         if length == UNDEFINED or vr == "SQ":
-            self._enter_sequence(place, tag, vr, start, length, end)
+            self._enter_sequence(parent, tag, vr, start, length, end)
             return
         if length > end - start:
             raise self._past_end(tag, length, end - start)
-        raw = self._data[start : start + min(length, _MAX_CONVERTED)]
-        value, meaning = self._value(tag, vr, raw, length, place)
+        raw = self._data[start : start + min(length, _MAX_CONVERTED_BYTES)]
+        value, meaning = self._value(tag, vr, raw, length, parent)
         if tag == _CHARACTER_SET:
-            # Holds for what follows in this data set or Item, and for the Items in it.
+            # Applies to the elements that follow in this data set or Item, and to its Items.
             names = value if isinstance(value, list) else [value or ""]
             try:
                 encodings = convert_encodings([str(name) for name in names])
             except Exception:
-                encodings = place.encodings
-            self._places[-1] = place._replace(encodings=encodings)
-        self._add(DataSetElement(tag, vr, length, place.depth, at, 0, value, meaning))
+                encodings = parent.encodings
+            self._containers[-1] = parent._replace(encodings=encodings)
+        self._add(DataSetElement(tag, vr, length, parent.depth, at, 0, value, meaning))
         self._at = start + length
 
-    def _header(self, place: _Place, tag: int, end: int) -> tuple[str, int, int]:
-        """Give the VR of an element, where its value starts, and its length."""
+    def _header(self, parent: _Container, tag: int, end: int) -> tuple[str, int, int]:
+        """Return the VR of an element, the offset of its value, and its length."""
         at, order = self._at, self._order
-        if place.is_implicit:
+        if parent.is_implicit:
             return _vr_of(tag), at + 8, struct.unpack_from(f"{order}L", self._data, at + 4)[0]
         vr = self._data[at + 4 : at + 6].decode("latin-1")
         if vr not in _VRS:
@@ -226,20 +226,20 @@ class _Reader:
         return vr, at + 12, struct.unpack_from(f"{order}L", self._data, at + 8)[0]
 
     def _enter_sequence(
-        self, place: _Place, tag: int, vr: str, start: int, length: int, end: int
+        self, parent: _Container, tag: int, vr: str, start: int, length: int, end: int
     ) -> None:
         stop = None if length == UNDEFINED else start + length
         if stop is not None and stop > end:
             raise self._past_end(tag, length, end - start)
         is_pixel_data = vr in ("OB", "OW")
-        if not is_pixel_data and vr not in ("SQ", "UN") and not place.is_implicit:
+        if not is_pixel_data and vr not in ("SQ", "UN") and not parent.is_implicit:
             raise self._stop(f"{vr} of undefined length", tag)
-        is_too_deep = place.depth + 1 > _limits.MAX_DEPTH
+        is_too_deep = parent.depth + 1 > _limits.MAX_DEPTH
         meaning = f"{'fragments' if is_pixel_data else 'sequence'}"
         if is_too_deep:
             meaning += f", deeper than {_limits.MAX_DEPTH}: not listed"
         shown_length = None if stop is None else length
-        self._add(DataSetElement(tag, vr, shown_length, place.depth, self._at, 0, None, meaning))
+        self._add(DataSetElement(tag, vr, shown_length, parent.depth, self._at, 0, None, meaning))
         if is_too_deep:
             if stop is None:
                 self.notes.append(
@@ -250,9 +250,9 @@ class _Reader:
             return
         self._at = start
         # UN of undefined length has implicit VR within (PS3.5 Section 6.2.2).
-        is_implicit = place.is_implicit or vr == "UN"
-        self._places.append(
-            _Place(True, stop, place.depth + 1, is_implicit, place.encodings, is_pixel_data)
+        is_implicit = parent.is_implicit or vr == "UN"
+        self._containers.append(
+            _Container(True, stop, parent.depth + 1, is_implicit, parent.encodings, is_pixel_data)
         )
 
     def _past_end(self, tag: int, length: int, left: int) -> _Unreadable:
@@ -264,18 +264,20 @@ class _Reader:
         at = self._input_offset(element.offset)
         self.elements.append(element._replace(input_offset=at))
 
-    def _value(self, tag: int, vr: str, raw: bytes, length: int, place: _Place) -> tuple[Any, str]:
-        """Give a value for `json.dumps`, and what it stands for."""
+    def _value(
+        self, tag: int, vr: str, raw: bytes, length: int, parent: _Container
+    ) -> tuple[Any, str]:
+        """Return a value for `json.dumps`, and its meaning."""
         if not raw:
             return None, ""
         if vr in _BULK_VRS:
             return raw[:16].hex(" "), f"hex of {count_of_bytes(length)}" if length > 16 else "hex"
         element = RawDataElement(
-            *(BaseTag(tag), vr, len(raw), raw, 0, place.is_implicit, self._order == "<"), True
+            *(BaseTag(tag), vr, len(raw), raw, 0, parent.is_implicit, self._order == "<"), True
         )
         try:
-            value = convert_value(vr, element, place.encodings)
-        except Exception:  # whatever pydicom makes of bytes that are no such value
+            value = convert_value(vr, element, parent.encodings)
+        except Exception:  # pydicom raises many kinds for invalid values
             return raw[:16].hex(" "), f"hex: no value of VR {vr}"
         values: list[Any] = list(value) if isinstance(value, (list, MultiValue)) else [value]
         plain = [_plain(one) for one in values]
@@ -284,13 +286,13 @@ class _Reader:
             meaning = uid_name(plain[0])
         elif vr == "AT":
             meaning = ", ".join(filter(None, (keyword_of(int(one)) for one in values)))
-        if length > _MAX_CONVERTED:
+        if length > _MAX_CONVERTED_BYTES:
             meaning = f"the first of {count_of_bytes(length)}"
         return (plain if len(plain) > 1 else next(iter(plain), None)), meaning
 
 
 def _plain(value: Any) -> Any:
-    """Make of pydicom's value one that `json.dumps` takes."""
+    """Convert a value of pydicom's for `json.dumps`."""
     if isinstance(value, BaseTag):
         return tag_text(value)
     if type(value) is int or (type(value) is float and math.isfinite(value)):
@@ -299,7 +301,7 @@ def _plain(value: Any) -> Any:
 
 
 def _vr_of(tag: int) -> str:
-    """Give the VR of an element by pydicom's dictionary."""
+    """Return the VR of an element from pydicom's dictionary."""
     if dictionary_has_tag(tag):
         vr = dictionary_VR(tag)
         return "OW" if vr == "OB or OW" else vr.partition(" ")[0]

@@ -1,4 +1,4 @@
-"""Tells what bytes are: a command set, PDVs or PDUs."""
+"""Detects the format of bytes: a command set, PDVs or PDUs."""
 
 import re
 import struct
@@ -25,7 +25,7 @@ PDU_NAMES: Final = {
 PDU_HEADER: Final = struct.Struct(">BBL")
 PDV_HEADER: Final = struct.Struct(">LBB")
 
-# What a PDU starts with, by more than its type: a P-DATA-TF by its first PDV.
+# The start of a PDU by more than its type: of a P-DATA-TF, by its first PDV.
 _PDU: Final = re.compile(
     rb"\x04\x00(?=....(....)[%b][\x00-\x03])"
     rb"|[\x01\x02]\x00\x00...\x00\x01\x00\x00"
@@ -33,17 +33,17 @@ _PDU: Final = re.compile(
     % b"".join(b"\\x%02x" % number for number in range(1, 256, 2)),
     re.DOTALL,
 )
-_MAX_PDU: Final = 0x1000000
-"""A length above this is taken for chance where the start of a PDU is looked for."""
+_MAX_SEARCHED_PDU_BYTES: Final = 0x1000000
+"""In a search for the start of a PDU, a longer one is taken for a coincidence."""
 
 
 def form_of(data: bytes) -> str:
-    """Tell what the bytes are, by what each form has and the others can't have."""
+    """Return the format of the bytes, by bytes that no other format can have there."""
     if not data:
         raise Undecodable("nothing to decode, the input is empty")
     if data[128:132] == b"DICM":
         raise Undecodable("a DICOM file (PS3.10), not a message")
-    # 01H and 03H are also types of PDUs, but of such that have no small number there.
+    # 01H and 03H are also PDU types, but those PDUs have no small number there.
     if data[0] in (IS_COMMAND, IS_COMMAND | IS_LAST) and begins_command_set(data, 1):
         return FRAGMENT
     if data[0] in PDU_NAMES and data[1:2] in (b"", b"\0"):
@@ -59,7 +59,7 @@ def form_of(data: bytes) -> str:
 
 
 def begins_command_set(data: bytes, at: int) -> bool:
-    """Whether an element of group 0000 may start here: with a small length, or with a VR."""
+    """Return whether an element of group 0000 may start here: it has a small length, or a VR."""
     if len(data) < at + 8 or data[at : at + 2] != b"\0\0":
         return False
     vr = data[at + 4 : at + 6]
@@ -67,7 +67,7 @@ def begins_command_set(data: bytes, at: int) -> bool:
 
 
 def _begins_pdv(data: bytes) -> bool:
-    """Whether a PDV may start here: an odd context ID is where an element has its even length."""
+    """Return whether a PDV may start here: its odd context ID is where an element has a length."""
     if len(data) < PDV_HEADER.size:
         return False
     length, context_id, header = PDV_HEADER.unpack_from(data)
@@ -79,26 +79,28 @@ def _begins_pdv(data: bytes) -> bool:
 
 
 def find_pdu(data: bytes, at: int) -> int | None:
-    """Find the next byte, from `at` on, at which a PDU seems to start.
+    """Return the next offset, from `at` on, at which a PDU seems to start.
 
     Parameters
     ----------
     data : bytes
-        A stream of which the beginning, or something in between, is missing.
+        A stream whose beginning, or another part, is missing.
     at : int
-        Where to begin.
+        The first offset to try.
 
     Returns
     -------
     int or None
-        Where it starts.
+        The offset of its first byte.
     """
     found = _PDU.search(data, at)
     while found is not None:
         start = found.start()
         _, _, length = PDU_HEADER.unpack_from(data, start)
         pdv = found[1]
-        if length <= _MAX_PDU and (pdv is None or 2 <= int.from_bytes(pdv, "big") <= length - 4):
+        if length <= _MAX_SEARCHED_PDU_BYTES and (
+            pdv is None or 2 <= int.from_bytes(pdv, "big") <= length - 4
+        ):
             stop = start + PDU_HEADER.size + length
             if stop >= len(data) or (
                 data[stop] in PDU_NAMES and data[stop + 1 : stop + 2] <= b"\0"

@@ -1,8 +1,8 @@
 """Reads hex dumps whose lines begin with an offset.
 
-Such are those of xxd, hexdump -C, od, tcpdump -X, tshark -x and Wireshark's copies. Where the bytes
-of a line end and their characters begin is told by the offset of the next line; in the last line by
-which split has the characters of its bytes.
+That is the output of xxd, hexdump -C, od, tcpdump -X and tshark -x, and what Wireshark copies. The
+offset of the next line shows where the bytes of a line end and their characters begin. In the last
+line it is the split at which the characters match the bytes.
 """
 
 import re
@@ -19,22 +19,21 @@ _LINE: Final = re.compile(
     re.DOTALL,
 )
 _TOKENS: Final = re.compile(rb"(?:[0-9a-fA-F]{2}){1,16}(?=[\s|]|$)")
-_MAX_LINE: Final = 1024
-_MAX_BYTES: Final = 256
-"""Most bytes that a line is taken to have."""
+_MAX_LINE_CHARACTERS: Final = 1024
+_MAX_BYTES_PER_LINE: Final = 256
 
 _PRINTABLE: Final = bytes(byte if 0x20 <= byte <= 0x7E else 0x2E for byte in range(256))
 
 
 class _Line:
-    """What a line has before it is known where its bytes end."""
+    """A line of which it is not yet known where its bytes end."""
 
     def __init__(self, rest: bytes, has_words: bool) -> None:
         self._rest = rest
-        # After so many bytes the line goes on there.
+        # The bytes up to each token, and the offset of the rest of the line.
         self._stops: list[tuple[bytes, int]] = []
         data, at = b"", 0
-        while len(data) < _MAX_BYTES:
+        while len(data) < _MAX_BYTES_PER_LINE:
             while rest[at : at + 1] in (b" ", b"\t"):
                 at += 1
             token = _TOKENS.match(rest, at)
@@ -48,15 +47,15 @@ class _Line:
 
     @property
     def most(self) -> int:
-        """How many bytes it may have."""
+        """The largest possible number of bytes."""
         return len(self._stops[-1][0]) if self._stops else 0
 
     def first(self, count: int) -> bytes:
-        """Give as many bytes, or fewer where it has not so many."""
+        """Return the first `count` bytes, or fewer if the line has fewer."""
         return next((data for data, _ in self._stops if len(data) >= count), b"")[:count]
 
     def all(self) -> bytes:
-        """Give its bytes where no next line says how many they are."""
+        """Return the bytes of a last line, whose number no next line gives."""
         for data, at in self._stops:
             characters = self._rest[at:].strip()
             if characters[:1] in (b"|", b">") and _same(characters[1:-1], data):
@@ -67,16 +66,16 @@ class _Line:
 
 
 def _same(characters: bytes, data: bytes) -> bool:
-    """Whether they are those of the bytes, but for blanks: one is between two eights of them."""
+    """Return whether the characters match the bytes, except blanks: one separates groups of 8."""
     return characters.replace(b" ", b"") == data.translate(_PRINTABLE).replace(b" ", b"")
 
 
 class _Side:
-    """The lines of one indentation: of one side of a connection."""
+    """The lines with one indentation: one side of a connection."""
 
     def __init__(self) -> None:
         self.blocks: list[bytearray] = []
-        # Whether these are lines of a dump, and no text that looks so by chance.
+        # Whether these are lines of a dump, not text that looks like one by coincidence.
         self.is_certain = False
         self._offset = 0
         self._line: _Line | None = None
@@ -86,11 +85,11 @@ class _Side:
         self._base = 16
 
     def repeat(self) -> None:
-        """Take a ``*``: the line before stands for all up to the next offset."""
+        """Process a ``*``: the previous line repeats up to the next offset."""
         self._is_repeated = self._line is not None
 
     def take(self, digits: bytes, line: _Line, is_set_apart: bool) -> None:
-        """Take a line, whose offset may be set apart from its bytes."""
+        """Process a line; `is_set_apart` if more than a blank separates offset and bytes."""
         offset = None if self._line is None else self._next_offset(self._line, digits)
         if self._line is not None and offset is not None:
             self._add(self._line, offset - self._offset)
@@ -108,7 +107,7 @@ class _Side:
         self.is_certain |= is_set_apart and self._offset == 0 and line.most > 0
 
     def _next_offset(self, line: _Line, digits: bytes) -> int | None:
-        """Read the offset of the next line: in hex or, for od and xxd -d, to another base."""
+        """Return the offset of the next line: in hex or, for od and xxd -d, in another base."""
         for base in (16, 10, 8) if self._is_first and self._offset == 0 else (self._base,):
             try:
                 offset = int(digits, base)
@@ -129,7 +128,7 @@ class _Side:
         return self.blocks[-1]
 
     def _add(self, line: _Line, count: int) -> None:
-        """Add the bytes of a line, up to an offset."""
+        """Add `count` bytes of a line, or of a line that repeats."""
         block = self._block()
         if self._is_repeated:
             self._is_repeated = False
@@ -141,7 +140,7 @@ class _Side:
             block += line.first(count)
 
     def end(self) -> None:
-        """Add the last line of a dump; one alone only if it starts at 0."""
+        """Add the last line of a dump; a single line only if its offset is 0."""
         line, self._line, self._is_repeated = self._line, None, False
         if line is not None and line.most and not (self._is_first and self._offset):
             data = line.all()
@@ -155,18 +154,18 @@ def read_hex_dump(text: bytes) -> list[list[bytearray]] | None:
     Parameters
     ----------
     text : bytes
-        The text; lines that are not of a dump are passed over.
+        The text; other lines are skipped.
 
     Returns
     -------
     list of list of bytearray or None
-        For each side of a connection its dumps; one side but for Wireshark's "Follow TCP Stream",
-        which indents the second. None where there is no dump.
+        The dumps by side of a connection; only Wireshark's "Follow TCP Stream" has a second one,
+        indented. None if there is no dump.
     """
     sides: dict[bytes, _Side] = {}
     last: _Side | None = None
     for raw in BytesIO(text):
-        found = _LINE.match(raw[:_MAX_LINE])
+        found = _LINE.match(raw[:_MAX_LINE_CHARACTERS])
         if found is None:
             if last is not None and raw.strip(b" \t\r\n>") == b"*":
                 last.repeat()

@@ -1,27 +1,27 @@
-"""What a dump reads and lists at most: the bytes come from strangers."""
+"""Limits of a dump: its input is not trusted."""
 
 from typing import Final
 
 MAX_INPUT: Final = 0x10000000
-"""Most bytes that are read of a file, 256 MiB, and that it may stand for."""
+"""Bytes that are read from a file, and bytes that a text may represent: 256 MiB."""
 
 MAX_ENTRIES: Final = 50_000
-"""Most PDUs, PDVs, elements (a long one for several) and violations, all together."""
+"""PDUs, PDVs, elements (a long one counts as several) and violations, in total."""
 
 MAX_SEGMENTS: Final = 500_000
-"""Most TCP segments with data that are taken from a capture."""
+"""TCP segments with data that are read from a capture."""
 
 MAX_CONNECTIONS: Final = 50_000
-"""Most TCP connections that are taken from a capture."""
+"""TCP connections that are read from a capture."""
 
 MAX_DATA_SET_ELEMENTS: Final = 2_000
-"""Most elements that are listed of one data set."""
+"""Elements that are listed of one data set."""
 
 MAX_DEPTH: Final = 16
-"""Most sequences within each other that are listed."""
+"""Nested sequences that are listed."""
 
 MAX_INFLATED: Final = 0x1000000
-"""Most bytes that a deflated data set is inflated to, 16 MiB."""
+"""Bytes of an inflated data set: 16 MiB."""
 
 MAX_SHOWN: Final = 200
-"""Characters that are shown of a value."""
+"""Characters of a value that are shown."""

@@ -1,4 +1,4 @@
-"""Reads what the user has named: a file, standard input or text."""
+"""Reads the input: a file, standard input or text."""
 
 import os
 import re
@@ -19,7 +19,7 @@ _PRINTABLE: Final = re.compile(rb"[ -~\s\x80-\xff]+")
 
 
 def load(source: str) -> Capture:
-    """Read what the user has named.
+    """Read a file, standard input or text.
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ def load(source: str) -> Capture:
     Returns
     -------
     Capture
-        The bytes, also those that a text stands for.
+        The bytes, or those that a text represents.
 
     Raises
     ------
     Undecodable
-        If it is no file and no hex digits, has no bytes in it, or has more than `MAX_INPUT`.
+        If it is neither a file nor hex digits, contains no bytes, or more than `MAX_INPUT`.
     OSError
         If the file can't be read.
     """
@@ -50,7 +50,7 @@ def load(source: str) -> Capture:
             raise Undecodable(f"no such file, and not hex digits: {source[:80]!a}")
         return _opened(found)
     check_size(len(data))
-    # Whatever it is a dump of, it has a zero byte among its first; text has none.
+    # In every binary format there is a zero byte among the first 64; in a text there is none.
     if data.startswith(_UTF_16):
         data = data.decode("utf-16", "replace").encode("utf-8")
     elif b"\0" in data[:64]:
@@ -67,12 +67,12 @@ def load(source: str) -> Capture:
 
 
 def capture_of(data: bytes) -> Capture:
-    """Give bytes as what they are: packets, or one stream.
+    """Return the streams of a pcap or pcapng file, or the bytes as one stream.
 
     Raises
     ------
     Undecodable
-        If it is a file of packets that can't be read.
+        If it is a pcap or pcapng file that cannot be read.
     """
     if data.startswith(_PCAP):
         try:
@@ -87,7 +87,7 @@ def capture_of(data: bytes) -> Capture:
 
 
 def _opened(capture: Capture) -> Capture:
-    """Read the bytes that a text stands for, where they are a file of packets."""
+    """Decode the bytes that a text represents if they are a pcap or pcapng file."""
     streams = [stream for conversation in capture.conversations for stream in conversation]
     is_file = len(streams) == 1 and streams[0].data.startswith(_PCAP)
     return capture_of(streams[0].data) if is_file else capture

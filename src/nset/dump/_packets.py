@@ -1,4 +1,4 @@
-"""Puts together the TCP streams of captured packets. Needs dpkt."""
+"""Reassembles the TCP streams of captured packets. Needs dpkt."""
 
 import ipaddress
 import struct
@@ -19,13 +19,13 @@ _COOKED_2: Final = 276
 _LOOPBACKS: Final = (0, 108)
 _RAW: Final = (101, 12, 14, 228, 229)
 _GUESSES: Final = (_ETHERNET, 101, _COOKED, _COOKED_2, 0)
-"""Link-layer header types (https://www.tcpdump.org/linktypes.html) of a frame by itself."""
+"""Link-layer header types (https://www.tcpdump.org/linktypes.html) to try for a frame of text."""
 
-_MAX_FRAME: Final = 70_000
-_MAX_GAP: Final = 0x1000000
-"""Most bytes that may be missing in one place before the rest of a stream is left out, 16 MiB."""
+_MAX_FRAME_BYTES: Final = 70_000
+_MAX_GAP_BYTES: Final = 0x1000000
+"""After a longer gap, above 16 MiB, the rest of a stream is left out."""
 
-_MAX_NAMED: Final = 5
+_MAX_LISTED: Final = 5
 
 _SECTION_HEADER: Final = 0x0A0D0D0A
 _INTERFACE: Final = 1
@@ -39,7 +39,7 @@ Endpoint = tuple[bytes, int]
 
 
 class _Segment(NamedTuple):
-    """A TCP segment; `size` of its payload were sent, more than were captured of it perhaps."""
+    """A TCP segment; `size` bytes of payload were sent, of which fewer may have been captured."""
 
     source: Endpoint
     target: Endpoint
@@ -50,43 +50,43 @@ class _Segment(NamedTuple):
 
 
 class _Direction:
-    """What one end of a connection has sent."""
+    """The segments that one end of a connection has sent."""
 
     def __init__(self) -> None:
-        self.first: int | None = None  # place of the first byte, where the SYN was captured
+        self.first: int | None = None  # position of the first byte, if the SYN was captured
         self.syn: int | None = None
         self.was_reset = False
         self.pieces: list[tuple[int, bytes, int]] = []
-        self._number = self._place = 0
+        self._number = self._position = 0
         self._is_new = True
 
     def add(self, segment: _Segment) -> None:
-        """Take a segment, in whatever order they were captured."""
+        """Add a segment, in any order."""
         if self._is_new:
             self._number, self._is_new = segment.number, False
-        # Sequence numbers wrap: the nearest place is meant.
+        # Sequence numbers wrap around: the nearest position is meant.
         step = (segment.number - self._number + 0x80000000) % 0x100000000 - 0x80000000
-        self._number, self._place = segment.number, self._place + step
-        place = self._place
+        self._number, self._position = segment.number, self._position + step
+        position = self._position
         if segment.flags & tcp.TH_SYN:
             self.syn = segment.number
-            self.first = place = place + 1
+            self.first = position = position + 1
         self.was_reset |= bool(segment.flags & tcp.TH_RST)
         if segment.size and not segment.flags & tcp.TH_RST:
-            self.pieces.append((place, segment.payload, segment.size))
+            self.pieces.append((position, segment.payload, segment.size))
 
     def stream(self, name: str, too_long: list[str]) -> Stream:
-        """Put the bytes in order, each once."""
+        """Return the bytes in order, each once."""
         self.pieces.sort(key=lambda piece: piece[0])
         start = self.first
         if start is None:
             start = self.pieces[0][0]
         data, missing = bytearray(), []
         end = 0  # of what was sent, as far as is known
-        for place, payload, size in self.pieces:
-            at = place - start
+        for position, payload, size in self.pieces:
+            at = position - start
             if at > len(data) and payload:
-                if at - len(data) > _MAX_GAP:
+                if at - len(data) > _MAX_GAP_BYTES:
                     too_long.append(f"{name}: {at - len(data)} bytes")
                     break
                 check_size(at)
@@ -94,14 +94,14 @@ class _Direction:
                 data += bytes(at - len(data))
             data += payload[max(len(data) - at, 0) :]
             end = max(end, at + size)
-        if len(data) < end <= len(data) + _MAX_FRAME:
+        if len(data) < end <= len(data) + _MAX_FRAME_BYTES:
             missing.append((len(data), end))
             data += bytes(end - len(data))
         return Stream(bytes(data), name, missing, self.first is not None, PDUS)
 
 
 class _Connection:
-    """A TCP connection; the end that was seen first comes first."""
+    """A TCP connection; the sender of the first captured segment comes first."""
 
     def __init__(self, segment: _Segment) -> None:
         self.ends = [segment.source, segment.target]
@@ -111,7 +111,7 @@ class _Connection:
         return self.directions[0 if segment.source == self.ends[0] else 1]
 
     def is_over(self, segment: _Segment) -> bool:
-        """Whether a segment opens another connection from the same port."""
+        """Return whether a segment opens a new connection from the same port."""
         syn = self.direction(segment).syn
         is_syn = segment.flags & (tcp.TH_SYN | tcp.TH_ACK) == tcp.TH_SYN
         has_data = any(direction.pieces for direction in self.directions)
@@ -124,7 +124,7 @@ def capture_of_file(data: bytes) -> Capture:
     Parameters
     ----------
     data : bytes
-        What is in it.
+        The file.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def capture_of_file(data: bytes) -> Capture:
     Raises
     ------
     Undecodable
-        If there are none, or if it can't be read.
+        If there are none, or if the file cannot be read.
     """
     notes: list[str] = []
     is_pcapng = data.startswith(b"\n\r\r\n")
@@ -143,31 +143,33 @@ def capture_of_file(data: bytes) -> Capture:
 
 
 def capture_of_frames(blocks: list[bytes | bytearray], source: str) -> Capture | None:
-    """Read packets that a text stands for.
+    """Decode packets that a text represents.
 
     Parameters
     ----------
     blocks : list of bytes
-        What may be packets.
+        Possible packets.
     source : str
-        What they were found in.
+        What contained them.
 
     Returns
     -------
     Capture or None
-        The TCP streams; None where the blocks are no packets.
+        The TCP streams; None if the blocks are not packets.
 
     Raises
     ------
     Undecodable
         If the packets have no DICOM in them.
     """
-    if not blocks or len(blocks[0]) > _MAX_FRAME:
+    if not blocks or len(blocks[0]) > _MAX_FRAME_BYTES:
         return None
     first = bytes(blocks[0])
     for link_type in _GUESSES:
         if _segment(link_type, first) is not None:
-            frames = ((link_type, bytes(block)) for block in blocks if len(block) <= _MAX_FRAME)
+            frames = (
+                (link_type, bytes(block)) for block in blocks if len(block) <= _MAX_FRAME_BYTES
+            )
             return _capture_of(frames, f"{source} of packets", [])
     return None
 
@@ -175,7 +177,7 @@ def capture_of_frames(blocks: list[bytes | bytearray], source: str) -> Capture |
 def _frames_of_pcap(data: bytes, notes: list[str]) -> Iterator[Frame]:
     try:
         reader = pcap.Reader(BytesIO(data))
-        # The bits above tell of a frame check sequence.
+        # The higher bits describe a frame check sequence.
         link_type = reader.datalink() & 0xFFFF
     except (Error, ValueError, struct.error) as exc:
         raise Undecodable(f"a pcap file whose header can't be read: {exc}") from exc
@@ -183,11 +185,11 @@ def _frames_of_pcap(data: bytes, notes: list[str]) -> Iterator[Frame]:
         for _, frame in reader:
             yield link_type, frame
     except (Error, struct.error):
-        notes.append("the file ends amid a packet")
+        notes.append("the file ends within a packet")
 
 
 def _frames_of_pcapng(data: bytes, notes: list[str]) -> Iterator[Frame]:
-    """Give the packets of all interfaces and sections; dpkt's reader takes them for one."""
+    """Yield the packets of all interfaces and sections; dpkt's reader assumes a single one."""
     at, order = 0, "<"
     link_types: list[int] = []
     while at < len(data):
@@ -207,11 +209,11 @@ def _frames_of_pcapng(data: bytes, notes: list[str]) -> Iterator[Frame]:
             yield frame
     else:
         return
-    notes.append(f"the file ends amid a block, or has none at byte {at}")
+    notes.append(f"the file ends within a block, or has none at byte {at}")
 
 
 def _frame_of_block(kind: int, body: memoryview, order: str, link_types: list[int]) -> Frame | None:
-    """Read a block of a pcapng file; one that tells of an interface is kept."""
+    """Return the packet of a pcapng block, or None; keep the link type of an interface."""
     if kind == _INTERFACE and len(body) >= 8 and len(link_types) < 0x10000:
         link_types.append(struct.unpack_from(f"{order}H", body)[0])
     elif kind in (_ENHANCED_PACKET, _OBSOLETE_PACKET) and len(body) >= 20:
@@ -225,7 +227,7 @@ def _frame_of_block(kind: int, body: memoryview, order: str, link_types: list[in
 
 
 def _segment(link_type: int, frame: bytes) -> _Segment | None:
-    """Read a packet; None where it is no TCP, or is a fragment."""
+    """Decode a packet; return None for a fragment, and if it is not TCP."""
     try:
         packet = _ip_packet(link_type, frame)
         inner = packet.data
@@ -241,13 +243,13 @@ def _segment(link_type: int, frame: bytes) -> _Segment | None:
                 return None
             whole = packet.plen
             headers = sum(extension.length for extension in packet.all_extension_headers)
-        # Where the network card cuts packets up, it fills in their length after the capture.
+        # If the network card segments packets, it sets their length after the capture.
         size = whole - headers - inner.off * 4 if whole else len(payload)
         if size < len(payload):
             return None
         source, target = (packet.src, inner.sport), (packet.dst, inner.dport)
         return _Segment(source, target, inner.seq, inner.flags, payload, size)
-    except Exception:  # whatever dpkt makes of bytes that are no packet
+    except Exception:  # dpkt raises many kinds for bytes that are not a packet
         return None
 
 
@@ -266,7 +268,7 @@ def _ip_packet(link_type: int, frame: bytes) -> Any:
 
 
 def _capture_of(frames: Iterable[Frame], source: str, notes: list[str]) -> Capture:
-    """Put the streams of all connections together, and choose those that have DICOM in them."""
+    """Reassemble all streams, and return those of connections with DICOM."""
     connections: list[_Connection] = []
     current: dict[frozenset[Endpoint], _Connection] = {}
     packets = others = segments = 0
@@ -323,13 +325,13 @@ def _capture_of(frames: Iterable[Frame], source: str, notes: list[str]) -> Captu
 
 
 def _listed(what: str, names: list[str]) -> list[str]:
-    """Give a note on streams, which names the first of them."""
-    more = f", and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return [f"{what}: {'; '.join(names[:_MAX_NAMED])}{more}"] if names else []
+    """Return a note that names the first streams, if there are any."""
+    more = f", and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return [f"{what}: {'; '.join(names[:_MAX_LISTED])}{more}"] if names else []
 
 
 def _streams(connection: _Connection, resets: list[str], too_long: list[str]) -> list[Stream]:
-    """Give the streams that have data, first that of the requestor where it can be told."""
+    """Return the streams that have data; the requestor's first, if it is known."""
     names = [_endpoint(end) for end in connection.ends]
     streams = []
     for number, direction in enumerate(connection.directions):
@@ -350,12 +352,12 @@ def _endpoint(end: Endpoint) -> str:
 
 
 def _is_dicom(stream: Stream) -> bool:
-    """Whether a stream seems to be one of PDUs."""
+    """Return whether a stream seems to contain PDUs."""
     if not stream.data:
         return False
     begins = _begins_pdus(stream)
     if not stream.is_from_start:
-        # It may start anywhere in a PDU: even where that looks like the start of one.
+        # It may start anywhere in a PDU, even at bytes that look like the start of one.
         return begins or find_pdu(stream.data, 0) is not None
     return begins or (bool(stream.missing) and find_pdu(stream.data, 0) is not None)
 
@@ -368,7 +370,7 @@ def _begins_pdus(stream: Stream) -> bool:
 
 
 def _named(stream: Stream) -> str:
-    """Say what a stream is that is no DICOM."""
+    """Describe a stream that is not DICOM."""
     start = stream.data[:3]
     if start[:2] == b"\x16\x03":
         return "TLS, which is encrypted"

@@ -1,4 +1,4 @@
-"""Takes one stream apart: what it says, and what is wrong in it."""
+"""Decodes one stream: its content and its violations."""
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
@@ -35,41 +35,41 @@ from nset.dump._forms import (
 from nset.dump._result import Dump, DumpedElement, DumpedMessage, Fault, OtherPDU
 from nset.dump._values import count_of_bytes, keyword_of, message_name, tags, uid_name
 
-_BYTES_OF_AN_ENTRY: Final = 64
+_BYTES_PER_ENTRY: Final = 64
 
 
-class Full(Exception):
-    """There are more than `MAX_ENTRIES`."""
+class TooManyEntries(Exception):
+    """The dump has more than `MAX_ENTRIES` entries."""
 
 
 class Budget:
-    """Counts what is listed of all streams together."""
+    """Counts the entries of all streams."""
 
     def __init__(self) -> None:
         self._entries = 0
 
     @property
     def is_spent(self) -> bool:
-        """Whether there is too much."""
+        """Whether there are too many entries."""
         return self._entries > _limits.MAX_ENTRIES
 
     def take(self, entries: int = 1) -> None:
-        """Count some more, or raise `Full`."""
+        """Count more entries; raise `TooManyEntries` if they are too many."""
         self._entries += entries
         if self.is_spent:
-            raise Full
+            raise TooManyEntries
 
 
 @dataclass
 class Association:
-    """What was negotiated: syntaxes by the ID of their presentation context."""
+    """The negotiated syntaxes, by presentation context ID."""
 
     abstract_syntaxes: dict[int, str | None] = field(default_factory=dict)
     transfer_syntaxes: dict[int, str | None] = field(default_factory=dict)
 
 
 class _Pieces:
-    """Bytes that lie in several places of the stream."""
+    """The bytes of a command set or data set, from several parts of the stream."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -78,27 +78,27 @@ class _Pieces:
         self._stops: list[int] = []
 
     def add(self, start: int, stop: int) -> None:
-        """Add those from `start` to `stop`."""
+        """Add the bytes of the stream from `start` to `stop`."""
         self._starts.append(self.size)
         self._stream_starts.append(start)
         self._stops.append(stop)
         self.size += stop - start
 
     def joined(self, data: bytes) -> bytes:
-        """Give them all in one."""
+        """Return all bytes."""
         if len(self._stops) == 1:
             return data[self._stream_starts[0] : self._stops[0]]
         view = memoryview(data)
         return b"".join(view[a:b] for a, b in zip(self._stream_starts, self._stops, strict=True))
 
     def stream_offset(self, offset: int) -> int:
-        """Find one of them in the stream."""
+        """Return the offset in the stream of the byte at `offset`."""
         index = bisect_right(self._starts, offset) - 1
         return self._stream_starts[index] + offset - self._starts[index]
 
 
 class _Message:
-    """A message while it is put together."""
+    """A message while it is collected."""
 
     def __init__(self, shown: DumpedMessage, association: Association) -> None:
         self.shown = shown
@@ -106,29 +106,28 @@ class _Message:
         self.command_set = _Pieces()
         self.data_set = _Pieces()
         self.is_command_set_complete = False
-        # Bytes that were not captured: no violation is found in what they leave.
-        self.has_gap = False
+        self.has_gap = False  # in the capture; violations are not reported then
 
     def miss(self, start: int, stop: int) -> None:
-        """Note that bytes of it are missing; what comes behind them is not looked at."""
+        """Note a gap in the capture; the rest of the message is not decoded."""
         self.has_gap = True
         self.shown.notes.append(f"bytes {start} to {stop - 1} of the stream were not captured")
 
 
 class Reader:
-    """Reads a stream once, from its start to its end.
+    """Decodes a stream from its start to its end.
 
     Parameters
     ----------
     stream : Stream
         The bytes.
     form : str
-        What they are.
+        Their format.
     association : Association or None
-        What the streams of a connection have in common; None where a stream is by itself, and may
-        hold one association after the other.
+        What both streams of a connection negotiate; None for a single stream, which may contain
+        several associations.
     budget : Budget
-        What may still be listed.
+        Counts the entries of the dump.
     """
 
     def __init__(
@@ -144,13 +143,13 @@ class Reader:
         self._message: _Message | None = None
         self._messages: list[_Message] = []
         self._is_cut_off = False
-        # Whether the start of a message may be among what was not captured.
+        # Whether the start of the next message may be missing from the capture.
         self._is_after_gap = not stream.is_from_start
         self._has_skipped = False
         self._pdu_reader = PDUReader(stream.data, self._fault, budget.take)
 
     def read(self) -> None:
-        """Read it all, but for what the data sets hold."""
+        """Decode everything but the data sets."""
         try:
             if self.result.form == PDUS:
                 self._read_pdus()
@@ -161,12 +160,12 @@ class Reader:
             else:
                 self._take(0, None, IS_COMMAND | IS_LAST, 0, len(self._data))
             self._close()
-        except Full:
-            reason = f"more than {_limits.MAX_ENTRIES} entries, from here on nothing is looked at"
+        except TooManyEntries:
+            reason = f"more than {_limits.MAX_ENTRIES} entries, the rest is not read"
             self.result.violations.append(Fault(reason, input_offset=self.at))
 
     def read_data_sets(self) -> None:
-        """List what the data sets hold, now that all is known of the association."""
+        """Decode the data sets, once the association is known."""
         for message in self._messages:
             context_id = message.shown.context_id
             if context_id is not None:
@@ -175,7 +174,7 @@ class Reader:
             if message.data_set.size:
                 try:
                     self._read_data_set(message)
-                except Full:
+                except TooManyEntries:
                     reason = f"more than {_limits.MAX_ENTRIES} entries: the data set is not listed"
                     message.shown.notes.append(reason)
 
@@ -196,7 +195,7 @@ class Reader:
         self.result.violations.append(Fault(reason, input_offset=at))
 
     def _gap(self, start: int, stop: int) -> tuple[int, int] | None:
-        """Give the first gap between two bytes of the stream."""
+        """Return the first gap in the capture between two offsets."""
         index = bisect_right(self._missing, start, key=lambda gap: gap[1])
         if index < len(self._missing) and self._missing[index][0] < stop:
             return self._missing[index]
@@ -218,11 +217,11 @@ class Reader:
             kind, reserved, length = PDU_HEADER.unpack_from(self._data, at)
             name, stop = PDU_NAMES.get(kind), at + PDU_HEADER.size + length
             if name is None and self._has_skipped:
-                # What was found behind a gap was no PDU.
+                # What `find_pdu` found after a gap was no PDU.
                 at = self._skip(at, at + 1)
                 continue
             if name is None:
-                self._fault(at, f"{kind:02X}H is no type of a PDU, 01H to 07H: nothing to go on by")
+                self._fault(at, f"{kind:02X}H is not a PDU type (01H to 07H), the rest is not read")
                 return
             if reserved:
                 self._fault(at, f"{name} with {reserved:02X}H as its second byte, not 00H")
@@ -240,7 +239,7 @@ class Reader:
             at = stop
 
     def _skip(self, at: int, after: int) -> int:
-        """Pass over what has lost its start, up to the next PDU that can be found."""
+        """Skip a PDU whose start is missing; return the offset of the next one."""
         self._count()
         start = find_pdu(self._data, after)
         while start is not None and (gap := self._gap(start, start + PDU_HEADER.size)):
@@ -251,7 +250,7 @@ class Reader:
         if self._message is not None:
             self._message.miss(at, start)
         self._is_after_gap = self._has_skipped = True
-        note = f"bytes {at} to {start - 1}: the start of a PDU was not captured, passed over"
+        note = f"bytes {at} to {start - 1}: the start of a PDU was not captured, skipped"
         self.result.notes.append(note)
         return start
 
@@ -269,7 +268,7 @@ class Reader:
             self._association.transfer_syntaxes = accepted_contexts(details)
 
     def _read_pdvs(self, at: int, stop: int) -> None:
-        """Read PDVs up to where they should end, or up to the end of the input."""
+        """Decode PDVs up to `stop`, or to the end of the input."""
         end = min(stop, len(self._data))
         while at < end:
             self.at = at
@@ -316,7 +315,7 @@ class Reader:
             at = after
 
     def _take(self, at: int, context_id: int | None, header: int, start: int, stop: int) -> None:
-        """Take a fragment: the bytes from `start` to `stop`, of the PDV at `at`."""
+        """Process a fragment: the bytes from `start` to `stop`, of the PDV at `at`."""
         is_command, is_last = bool(header & IS_COMMAND), bool(header & IS_LAST)
         if header & ~(IS_COMMAND | IS_LAST):
             self._fault(at, f"message control header {header:02X}H: its bits 2 to 7 are not 0")
@@ -349,7 +348,7 @@ class Reader:
     def _message_for(
         self, at: int, context_id: int | None, is_command: bool, start: int
     ) -> _Message:
-        """Give the message that a fragment belongs to."""
+        """Return the message of a fragment."""
         message = self._message
         is_start = is_command and begins_command_set(self._data, start)
         is_after_gap, self._is_after_gap = self._is_after_gap, False
@@ -377,7 +376,7 @@ class Reader:
         return self._message
 
     def _why_unexpected(self, message: _Message) -> str:
-        """Say what is wrong with a fragment of a data set that comes now."""
+        """Return what is wrong with a data set fragment at this point."""
         if message.command_set.size:
             return "a fragment of a data set before the last of the command set"
         before = self.result.messages[-2:-1]
@@ -386,7 +385,7 @@ class Reader:
         return "a fragment of a data set without a command set before it"
 
     def _close(self) -> None:
-        """Be done with a message of which more should have come."""
+        """End a message that is not complete."""
         message, self._message = self._message, None
         if message is None:
             return
@@ -409,7 +408,7 @@ class Reader:
             shown.violations.append(Fault(reason, 0x00000800, *where))
 
     def _complete(self, message: _Message) -> None:
-        """Read a command set of which no more comes."""
+        """Decode the command set."""
         message.is_command_set_complete = True
         shown, data = message.shown, message.command_set.joined(self._data)
         if shown.command_set_bytes > _rules.MAX_COMMAND_SET_LENGTH:
@@ -418,7 +417,7 @@ class Reader:
         if not data:
             return
         elements, violations = examine(data)
-        self._count(len(elements) + len(violations) + len(data) // _BYTES_OF_AN_ENTRY)
+        self._count(len(elements) + len(violations) + len(data) // _BYTES_PER_ENTRY)
         number = command_field(elements)
         if number is not None:
             shown.name = message_name(number) or "message"
@@ -438,7 +437,7 @@ class Reader:
 def _describe(
     message: _Message, elements: list[Element], number: int | None
 ) -> list[DumpedElement]:
-    """Give the elements of a command set with their meaning."""
+    """Return the elements of a command set, with their meanings."""
     described = []
     sop_class = None
     for tag, vr, offset, raw in elements:
@@ -450,7 +449,7 @@ def _describe(
 
 
 def _meaning(element: DumpedElement, number: int | None, sop_class: str | None) -> str:
-    """Say what a value stands for, in a message of this Command Field and SOP Class."""
+    """Return the meaning of a value, in a message of this Command Field and SOP Class."""
     tag, value = element.tag, element.value
     if element.vr == "AT":
         return ", ".join(filter(None, map(keyword_of, tags(element.raw)))) if value else ""
@@ -470,7 +469,7 @@ def _meaning(element: DumpedElement, number: int | None, sop_class: str | None) 
 
 
 def _is_only_of_n_set(reason: str, tag: int | None) -> bool:
-    """Whether a violation is none in other messages, which have elements of their own."""
+    """Return whether a violation concerns only N-SET: other messages have other elements."""
     if tag is None or tag >> 16 or not dictionary_has_tag(tag):
         return False
     return reason == "no element of an N-SET command set, skipped" or "is no N-SET" in reason

@@ -1,4 +1,4 @@
-"""What a dump gives: streams, messages, their elements, other PDUs and violations."""
+"""The result of a dump: streams, messages, their elements, other PDUs and violations."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -25,9 +25,9 @@ class Fault(NamedTuple):
     reason : str
         What is wrong.
     tag : int or None
-        The element that is at fault.
+        The element.
     offset : int or None
-        Bytes from the start of the command set to that element, or to where it can't be read.
+        Bytes from the start of the command set to the element, or to where decoding fails.
     input_offset : int or None
         Bytes from the start of the stream to the same place, or to the PDV or PDU at fault.
     """
@@ -39,7 +39,7 @@ class Fault(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Where it is, the element, and what is wrong."""
+        """The offset, the element, and what is wrong."""
         parts = []
         if self.input_offset is not None:
             place = f"byte {self.input_offset}"
@@ -53,7 +53,7 @@ class Fault(NamedTuple):
         return ": ".join([*parts, self.reason])
 
     def as_json(self) -> dict[str, Any]:
-        """Give it as what `json.dumps` takes."""
+        """Return it as a dict for `json.dumps`."""
         tag = None if self.tag is None else tag_text(self.tag)
         return {**self._asdict(), "tag": tag, "text": self.text}
 
@@ -72,7 +72,7 @@ class DumpedElement(NamedTuple):
     offset, input_offset : int
         Bytes to the tag, from the start of the command set and of the stream.
     meaning : str
-        What the value stands for; empty where there is nothing to say.
+        The meaning of the value, or empty.
     """
 
     tag: int
@@ -84,12 +84,12 @@ class DumpedElement(NamedTuple):
 
     @property
     def keyword(self) -> str:
-        """The keyword, empty where pydicom's dictionary has none."""
+        """The keyword, or empty if pydicom's dictionary has none."""
         return keyword_of(self.tag)
 
     @property
     def value(self) -> Any:
-        """The value: a list where there are several, None where it is empty or can't be read."""
+        """The value; a list if there are several, None if it is empty or cannot be decoded."""
         if self.raw and self.vr in TEXT_VRS:
             return self.raw.decode("latin-1").rstrip("\0 ")
         values = numbers_or_tags(self.vr, self.raw)
@@ -110,7 +110,7 @@ class DumpedElement(NamedTuple):
         return _shortened(text, self.meaning, len(self.raw))
 
     def as_json(self) -> dict[str, Any]:
-        """Give it as what `json.dumps` takes."""
+        """Return it as a dict for `json.dumps`."""
         return {
             "tag": tag_text(self.tag),
             "keyword": self.keyword,
@@ -133,17 +133,17 @@ class DataSetElement(NamedTuple):
     vr : str
         As sent, or by pydicom's dictionary; empty for an Item.
     length : int or None
-        Bytes of the value as sent; None where its length is undefined.
+        Bytes of the value as sent; None if its length is undefined.
     depth : int
-        How many sequences it is in.
+        The number of sequences that contain it.
     offset, input_offset : int
-        Bytes to the tag, from the start of the data set and of the stream. Both count in the
-        inflated data set where it is deflated.
+        Bytes to the tag, from the start of the data set and of the stream. For a deflated data set
+        both count in the inflated data.
     value : str, int, float, list or None
-        As pydicom reads it, shortened; None where it is empty, has other elements in it, or
-        can't be read.
+        As pydicom decodes it, shortened; None if it is empty, contains other elements, or cannot be
+        decoded.
     meaning : str
-        What the value stands for, or why there is none; empty where there is nothing to say.
+        The meaning of the value, or why there is no value, or empty.
     """
 
     tag: int
@@ -157,7 +157,7 @@ class DataSetElement(NamedTuple):
 
     @property
     def keyword(self) -> str:
-        """The keyword, empty where pydicom's dictionary has none."""
+        """The keyword, or empty if pydicom's dictionary has none."""
         return keyword_of(self.tag)
 
     @property
@@ -170,7 +170,7 @@ class DataSetElement(NamedTuple):
         return _shortened(text, printable(self.meaning), self.length or 0)
 
     def as_json(self) -> dict[str, Any]:
-        """Give it as what `json.dumps` takes."""
+        """Return it as a dict for `json.dumps`."""
         return {**self._asdict(), "tag": tag_text(self.tag), "keyword": self.keyword}
 
 
@@ -183,34 +183,34 @@ def _shortened(text: str, meaning: str, size: int) -> str:
 
 @dataclass
 class DumpedMessage:
-    """A message, or as much as there is of it.
+    """A message, complete or not.
 
     Attributes
     ----------
     name : str
-        Such as ``"N-SET-RQ"``; ``"message"`` where the Command Field is missing or unknown.
+        Such as ``"N-SET-RQ"``; ``"message"`` if the Command Field is missing or unknown.
     context_id : int or None
-        ID of the presentation context; None where the input has none.
+        ID of the presentation context; None if the input has none.
     input_offset : int
-        Bytes from the start of the stream to what came first of it.
+        Bytes from the start of the stream to its first fragment.
     command_set_bytes, data_set_bytes : int
-        Bytes that came of each.
+        The length of each, as far as it was captured.
     data_set_announced : bool or None
-        Whether the command set says that a data set follows; None where that can't be told.
+        Whether the command set announces a data set; None if that is unknown.
     elements : list of DumpedElement
-        Those of the command set, in their order.
+        The elements of the command set, in their order.
     violations : list of Fault
-        Those within the command set, and of what it says of a data set.
+        Violations in the command set, and in what it announces.
     abstract_syntax : str or None
-        UID that was proposed for the context, where the A-ASSOCIATE-RQ was seen.
+        UID that was proposed for the context, if the A-ASSOCIATE-RQ was captured.
     transfer_syntax : str or None
-        UID by which the data set is read; None where there is none to read.
+        UID by which the data set is decoded; None if there is no data set.
     transfer_syntax_guessed : bool
-        True where no A-ASSOCIATE-AC said it.
+        True if it is not from an A-ASSOCIATE-AC.
     data_set : list of DataSetElement
-        What the data set holds, in its order.
+        The elements of the data set, in their order.
     notes : list of str
-        Why there is not more: what was not captured, and where the data set can't be read.
+        What was not captured, and where the data set cannot be decoded.
     """
 
     name: str
@@ -228,7 +228,7 @@ class DumpedMessage:
     notes: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """Give it as what `json.dumps` takes."""
+        """Return it as a dict for `json.dumps`."""
         return {
             **vars(self),
             "elements": [element.as_json() for element in self.elements],
@@ -247,9 +247,9 @@ class OtherPDU(NamedTuple):
     input_offset : int
         Bytes from the start of the stream.
     length : int
-        Bytes that it should have, its header included.
+        Its length by its header, with the header.
     details : dict
-        What it says, ready for `json.dumps`: see docs/dump.md.
+        Its fields, for `json.dumps`: see docs/dump.md.
     """
 
     name: str
@@ -260,30 +260,30 @@ class OtherPDU(NamedTuple):
 
 @dataclass
 class Dump:
-    """What the input holds, or one stream of a capture.
+    """The content of the input, or of one stream of a capture.
 
     Attributes
     ----------
     form : str
-        What it was taken for.
+        The detected format.
     size : int
-        Its bytes.
+        The number of bytes.
     messages : list of DumpedMessage
         In their order.
     other_pdus : list of OtherPDU
         In their order.
     violations : list of Fault
-        Those of the PDUs and PDVs, in their order.
+        Violations in PDUs and PDVs, in their order.
     name : str
-        Whose stream it is, such as ``"10.0.0.4:1042 -> 10.0.0.9:104"``; else empty.
+        The name of the stream, such as ``"10.0.0.4:1042 -> 10.0.0.9:104"``, or empty.
     source : str
-        What the bytes were found in, such as ``"a pcap file"``; empty for bytes and hex digits.
+        What contained the bytes, such as ``"a pcap file"``; empty for bytes and hex digits.
     missing : list of tuple of int
-        Start and end of what was not captured of the stream.
+        Start and end of each gap in the capture.
     notes : list of str
-        What was passed over, and why.
+        What was skipped, and why.
     streams : list of Dump
-        Where there are several, each by itself; then nothing is listed above them.
+        The streams, if there are several; the other lists are empty then.
     """
 
     form: str
@@ -299,12 +299,12 @@ class Dump:
 
     @property
     def violation_count(self) -> int:
-        """How many there are in all."""
+        """The number of all violations."""
         count = len(self.violations) + sum(len(message.violations) for message in self.messages)
         return count + sum(stream.violation_count for stream in self.streams)
 
     def as_json(self) -> dict[str, Any]:
-        """Give it as what `json.dumps` takes.
+        """Return it as a dict for `json.dumps`.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Prints a `Dump` as tables, by rich."""
+"""Prints a `Dump` as tables, with rich."""
 
 import sys
 from io import StringIO
@@ -14,7 +14,7 @@ from nset.dump._values import printable, tag_text, uid_name
 
 
 def show(dump: Dump) -> None:
-    """Print it to standard output; where that is no terminal, plain and in lines of any length.
+    """Print it to standard output; without colours or line breaks if that is not a terminal.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def show(dump: Dump) -> None:
         _print(dump, Console(highlight=False))
         return
     page = StringIO()
-    # FORCE_COLOR and TERM=dumb would make it a terminal of 80 columns.
+    # FORCE_COLOR and TERM=dumb would otherwise limit it to 80 columns.
     plain = Console(file=page, width=1000, color_system=None, highlight=False, force_terminal=False)
     _print(dump, plain)
     for line in page.getvalue().split("\n")[:-1]:
@@ -39,12 +39,12 @@ def _print(dump: Dump, console: Console) -> None:
         for stream in dump.streams:
             console.print()
             name = printable(stream.name)
-            said = f": {stream.size} bytes, taken for: {stream.form}"
+            said = f": {stream.size} bytes, read as: {stream.form}"
             console.print(Text.assemble((name, "bold underline"), said), soft_wrap=True)
             _print_stream(stream, console)
     else:
         source = f" from {dump.source}" if dump.source else ""
-        console.print(f"{dump.size} bytes{source}, taken for: {dump.form}")
+        console.print(f"{dump.size} bytes{source}, read as: {dump.form}")
         _print_stream(dump, console)
     count = dump.violation_count
     style = "red" if count else "green"

@@ -1,4 +1,4 @@
-"""Finds the bytes that a text stands for: hex digits, hex dumps, arrays, literals and logs."""
+"""Finds the bytes that a text represents: hex digits, hex dumps, arrays, literals and logs."""
 
 import binascii
 import re
@@ -18,7 +18,7 @@ _SEPARATORS: Final = b" \t\r\n\f\v:,;"
 _SEPARATOR: Final = re.compile(rb"[\s:,;\\]")
 _TOKEN_ENDS: Final = re.compile(rb"[\s:,;]+|(?=\\)")
 
-# Python's list(data) has numbers of one and of three digits among others.
+# Matches in the output of Python's list(data), with numbers of 1 to 3 digits.
 _DECIMAL: Final = re.compile(rb"(?<!\d)(?:\d|\d{3})(?!\d)")
 _NO_DECIMAL: Final = re.compile(rb"[a-fA-F:;\\]")
 
@@ -29,7 +29,7 @@ _HEX_AT_END: Final = re.compile(rb"(?:^|\s)((?:[0-9a-fA-F]{2} {1,2})*[0-9a-fA-F]
 _ROW_OF_PYNETDICOM: Final = 25
 _ROW_OF_DCMTK: Final = 16
 _MAX_BLOCK_LINE: Final = 100
-"""Characters of a log's line, from its end, of which the bytes are taken."""
+"""Characters at the end of a line of a log that can be hex digits."""
 
 _MAX_NOTES: Final = 16
 
@@ -39,11 +39,11 @@ _COMMENT: Final = re.compile(
 )
 _PEER: Final = re.compile(rb"\bpeer(\d)_\d+\s*\[\d*\]\s*=\s*$")
 _QUOTE: Final = re.compile(rb"(?<![A-Za-z0-9_\\])[bB]?(['\"])")
-_LEAST_ARRAY: Final = 8
-"""Bytes that an array must have: a text may have other numbers in brackets."""
+_MIN_ARRAY_BYTES: Final = 8
+"""A text may have other numbers in brackets."""
 
-_LEAST_HEX: Final = 20
-"""Digits that a string of hex digits alone must have to be taken for bytes."""
+_MIN_HEX_DIGITS: Final = 20
+"""A shorter string literal of hex digits is not taken for bytes."""
 
 _LOGS: Final = {
     "pynetdicom": (
@@ -64,22 +64,22 @@ _LOGS: Final = {
 
 
 def capture_of_text(text: bytes) -> Capture | None:
-    """Find the bytes that a text stands for.
+    """Return the bytes that a text represents.
 
     Parameters
     ----------
     text : bytes
-        The text, in any encoding that has ASCII in it.
+        The text, in any encoding that extends ASCII.
 
     Returns
     -------
     Capture or None
-        The bytes; None where none are found.
+        The bytes; None if there are none.
 
     Raises
     ------
     Undecodable
-        If it is a log without bytes, has an odd number of hex digits, or stands for too many.
+        If it is a log without bytes, has an odd number of hex digits, or represents too many.
     """
     notes: list[str] = []
     if _PYNETDICOM_BLOCK in text:
@@ -117,7 +117,7 @@ def _stream_of(blocks: list[bytes], source: str, notes: list[str]) -> Capture:
 def _capture_of_sides(
     sides: Sequence[Sequence[bytes | bytearray]], source: str, names: list[str]
 ) -> Capture:
-    """Put the blocks of each side together, or what they carry where they are packets."""
+    """Join the blocks of each side, or decode them if they are packets."""
     blocks = [block for side in sides for block in side]
     packets = _packets_of(blocks, source)
     if packets is not None:
@@ -144,15 +144,15 @@ def _packets_of(blocks: list[bytes | bytearray], source: str) -> Capture | None:
 
 
 def _hex_at_end(line: bytes, most: int) -> bytes:
-    """Give the bytes at the end of a line of a log, whatever is before them."""
+    """Return the bytes at the end of a line of a log, whatever precedes them."""
     found = _HEX_AT_END.search(line.rstrip()[-_MAX_BLOCK_LINE:])
     return binascii.unhexlify(found[1].replace(b" ", b""))[-most:] if found and most else b""
 
 
 def _blocks_of_pynetdicom(text: bytes, notes: list[str]) -> Iterator[bytes]:
-    """Give the PDUs that pynetdicom's `debug_data` has logged."""
+    """Yield the PDUs that pynetdicom's `debug_data` has logged."""
     block: bytearray | None = None
-    # Fewer bytes than a row has are its last, or the end of another thread's line.
+    # A shorter row is the last one, or the end of another thread's line.
     short: list[bytes] = []
     number = 0
     for number, line in enumerate(BytesIO(text), 1):
@@ -173,18 +173,18 @@ def _blocks_of_pynetdicom(text: bytes, notes: list[str]) -> Iterator[bytes]:
 def _completed(
     block: bytearray, short: list[bytes], number: int, notes: list[str]
 ) -> Iterator[bytes]:
-    """Give the bytes of a block with what completes its last PDU."""
+    """Yield the bytes of a block, with the short row that completes its last PDU."""
     for rest in (*short, b""):
         if _is_whole(block + rest):
             yield bytes(block + rest)
             return
     found = bytes(block + max(short, key=len, default=b""))
-    _note(notes, f"a PDU is not whole: {count_of_bytes(len(found))}, up to line {number}")
+    _note(notes, f"an incomplete PDU: {count_of_bytes(len(found))}, up to line {number}")
     yield found
 
 
 def _is_whole(data: bytearray) -> bool:
-    """Whether it is one PDU, or some after each other."""
+    """Return whether the bytes are one or more complete PDUs."""
     at = 0
     while at + 6 <= len(data):
         at += 6 + int.from_bytes(data[at + 2 : at + 6], "big")
@@ -192,7 +192,7 @@ def _is_whole(data: bytearray) -> bool:
 
 
 def _blocks_of_dcmtk(text: bytes, notes: list[str]) -> Iterator[bytes]:
-    """Give the PDUs that DCMTK has logged, whose length it says before them."""
+    """Yield the PDUs that DCMTK has logged, each after its length."""
     block, size, number = bytearray(), 0, 0
     for number, line in enumerate(BytesIO(text), 1):
         missing = size - len(block)
@@ -201,7 +201,7 @@ def _blocks_of_dcmtk(text: bytes, notes: list[str]) -> Iterator[bytes]:
         if block and (len(block) == size or not row):
             if len(block) < size:
                 _note(
-                    notes, f"a PDU is not whole: {len(block)} of {size} bytes, up to line {number}"
+                    notes, f"an incomplete PDU: {len(block)} of {size} bytes, up to line {number}"
                 )
             yield bytes(block)
             block, size = bytearray(), 0
@@ -209,7 +209,7 @@ def _blocks_of_dcmtk(text: bytes, notes: list[str]) -> Iterator[bytes]:
         if start:
             size = int(start[1]) + 6
     if block:
-        _note(notes, f"a PDU is not whole: {len(block)} of {size} bytes, up to line {number}")
+        _note(notes, f"an incomplete PDU: {len(block)} of {size} bytes, up to line {number}")
         yield bytes(block)
 
 
@@ -219,7 +219,7 @@ def _note(notes: list[str], text: str) -> None:
 
 
 def _nodes(text: bytes) -> list[str]:
-    """Give the ends of a connection, where `tshark -z follow,tcp,hex` has written them."""
+    """Return the names of both streams, if `tshark -z follow,tcp,hex` has written them."""
     found = [re.search(rb"^Node %d: (\S{1,60})" % number, text, re.MULTILINE) for number in (0, 1)]
     names = [one[1].decode("ascii", "replace") for one in found if one is not None]
     return [f"{names[0]} -> {names[1]}", f"{names[1]} -> {names[0]}"] if len(names) == 2 else []
@@ -229,8 +229,8 @@ def _nodes(text: bytes) -> list[str]:
 
 
 def _from_digits(text: bytes) -> bytes | None:
-    """Read hex digits with separators and prefixes among them; None for other text."""
-    # One prefix may stand before all of them.
+    """Read hex digits with separators and prefixes; return None for other text."""
+    # A single prefix may precede all digits.
     text = text[2:] if re.match(rb"0[xX][0-9a-fA-F]{3}", text) else text
     if re.search(rb"[^0-9a-fA-FxX\\\s:,;]", text):
         return None
@@ -247,7 +247,7 @@ def _from_digits(text: bytes) -> bytes | None:
 
 
 def _chunks(text: bytes) -> Iterator[bytes]:
-    """Give a text in parts that end before a separator."""
+    """Yield a text in parts that end before a separator."""
     at = 0
     while at < len(text):
         found = _SEPARATOR.search(text, at + _CHUNK)
@@ -257,7 +257,7 @@ def _chunks(text: bytes) -> Iterator[bytes]:
 
 
 def _from_tokens(text: bytes, base: int) -> bytes | None:
-    """Read numbers with separators between them; None where one of them is no byte."""
+    """Read numbers with separators; return None if one of them is not a byte."""
     data = bytearray()
     read = _token if base == 16 else _decimal
     for chunk in _chunks(text):
@@ -269,7 +269,7 @@ def _from_tokens(text: bytes, base: int) -> bytes | None:
 
 
 def _token(token: bytes) -> bytes:
-    """Read a number in hex; without a prefix its digits, as many as there are."""
+    """Read a number in hex; without a prefix, any number of digits."""
     if token[:2] in (b"0x", b"0X", b"\\x"):
         return binascii.unhexlify(token[2:].rjust(2, b"0") if len(token) > 2 else b"?")
     return binascii.unhexlify(token)
@@ -280,7 +280,7 @@ def _decimal(token: bytes) -> bytes:
 
 
 def _arrays(text: bytes) -> list[list[bytes | bytearray]]:
-    """Read arrays of numbers, in C, Python and what is written like them.
+    """Read arrays of numbers, as C and Python write them.
 
     Wireshark's "Follow TCP Stream" names those of the two sides ``peer0_`` and ``peer1_``.
     """
@@ -293,7 +293,7 @@ def _arrays(text: bytes) -> list[list[bytes | bytearray]]:
     for found in _ARRAY.finditer(text):
         data = _from_digits(found[1].strip()) if b"," in found[1] else None
         peer = _PEER.search(text, max(0, found.start() - 64), found.start())
-        if data is None or (len(data) < _LEAST_ARRAY and not peer):
+        if data is None or (len(data) < _MIN_ARRAY_BYTES and not peer):
             continue
         count += 1
         if count > _limits.MAX_SEGMENTS:
@@ -303,7 +303,7 @@ def _arrays(text: bytes) -> list[list[bytes | bytearray]]:
 
 
 def _literals(text: bytes) -> list[bytes | bytearray]:
-    """Read string literals, in Python and C, with escapes or hex digits in them."""
+    """Read string literals of Python and C with escapes or hex digits."""
     blocks: list[bytes | bytearray] = []
     at = size = 0
     while (found := _QUOTE.search(text, at)) is not None:
@@ -324,7 +324,7 @@ def _literals(text: bytes) -> list[bytes | bytearray]:
 
 
 def _closing(text: bytes, start: int, quote: bytes) -> int | None:
-    """Find the quote that ends a literal, on the same line."""
+    """Return the offset of the quote that ends a literal on the same line, or None."""
     at = text.find(quote, start)
     while at >= 0:
         before = at
@@ -340,10 +340,12 @@ def _literal(content: bytes) -> bytes | None:
     if b"\\x" in content:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # an escape that is none stays as it is
+                warnings.simplefilter("ignore")  # invalid escapes are kept
                 return content.decode("unicode_escape").encode("latin-1")
         except ValueError:
             return None
     digits = content.translate(None, _SEPARATORS)
-    is_hex = len(digits) >= _LEAST_HEX and len(digits) % 2 == 0 and not digits.translate(None, _HEX)
+    is_hex = (
+        len(digits) >= _MIN_HEX_DIGITS and len(digits) % 2 == 0 and not digits.translate(None, _HEX)
+    )
     return binascii.unhexlify(digits) if is_hex else None

@@ -1,4 +1,4 @@
-"""What the values of a command set say."""
+"""Values of a command set, and their meaning."""
 
 import struct
 from typing import Any, Final
@@ -28,22 +28,22 @@ _TAG: Final = struct.Struct("<HH")
 
 
 def tag_text(tag: int) -> str:
-    """Write a tag as the standard does, such as ``(0000,0110)``."""
+    """Return a tag as the standard writes it, such as ``(0000,0110)``."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 def keyword_of(tag: int) -> str:
-    """Give the keyword, empty where pydicom's dictionary has none."""
+    """Return the keyword, or empty if pydicom's dictionary has none."""
     return dictionary_keyword(tag) if dictionary_has_tag(tag) else ""
 
 
 def tags(raw: bytes) -> list[int]:
-    """Give the tags of a value."""
+    """Return the tags of a value."""
     return [group << 16 | number for group, number in _TAG.iter_unpack(raw)]
 
 
 def numbers_or_tags(vr: str, raw: bytes) -> list[Any]:
-    """Give the numbers or tags of a value, none of what has a wrong length or another VR."""
+    """Return the numbers or tags of a value; none for a wrong length or another VR."""
     if vr == "AT" and len(raw) % _TAG.size == 0:
         return [tag_text(tag) for tag in tags(raw)]
     layout = _NUMBERS.get(vr)
@@ -53,7 +53,7 @@ def numbers_or_tags(vr: str, raw: bytes) -> list[Any]:
 
 
 def message_name(number: int) -> str | None:
-    """Name the message with this Command Field, such as ``N-SET-RQ``."""
+    """Return the name of the message with this Command Field, such as ``N-SET-RQ``."""
     service = _SERVICES.get(number & ~0x8000)
     if service is None or number == 0x8FFF:
         return None
@@ -61,13 +61,13 @@ def message_name(number: int) -> str | None:
 
 
 def uid_name(value: str) -> str:
-    """Give the name that the standard has for a UID, empty where it has none."""
+    """Return the name of a UID in the standard, or empty."""
     uid = UID(value, validation_mode=IGNORE)
     return "" if uid.name == uid else uid.name
 
 
 def printable(text: str) -> str:
-    """Write what a peer has sent in printable ASCII."""
+    """Return a text with everything but printable ASCII escaped."""
     return "".join(map(_printable, text))
 
 
@@ -81,5 +81,5 @@ def _printable(character: str) -> str:
 
 
 def count_of_bytes(count: int) -> str:
-    """Write a number of bytes."""
+    """Return a number of bytes as text."""
     return "1 byte" if count == 1 else f"{count} bytes"
