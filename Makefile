@@ -18,8 +18,8 @@ TOOLS := $(VENV)/tools
 CORES := src/nset/_core.pyx src/nset/_core.pxd src/nset/scp/_core.pyx
 EXTENSIONS := src/nset/_core.*.so src/nset/scp/_core.*.so
 
-.PHONY: help demo test test-all test-peers test-free-threaded bench bench-servers bench-scp soak \
-	lint types annotate clean
+.PHONY: help demo test test-all test-peers test-free-threaded bench bench-servers bench-scp \
+	bench-report soak lint types annotate clean
 
 help: ## show this list (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -45,8 +45,11 @@ bench: $(TOOLS) ## compare pynetdicom, the pure and the compiled twin
 bench-servers: $(TOOLS) ## a pynetdicom server without nset and with it, in alternating rounds
 	$(BIN)/python benchmarks/servers.py
 
-bench-scp: $(TOOLS) ## nset.scp beside canned bytes on uvloop and DCMTK in C++ (Debian: libdcmtk-dev)
+bench-scp: $(TOOLS) ## nset.scp beside canned bytes on uvloop and DCMTK in C++ (Debian: libdcmtk-dev, libsqlite3-dev)
 	$(BIN)/python benchmarks/scp.py
+
+bench-report: $(TOOLS) ## whole reports: pynetdicom, install(), nset.scp, DCMTK, canned bytes; GROWTH=1 for more
+	$(BIN)/python benchmarks/report.py $(if $(GROWTH),--growth)
 
 soak: $(TOOLS) ## ten minutes of good associations beside bad ones; SECONDS=60 for less
 	$(BIN)/python benchmarks/soak.py --seconds $(or $(SECONDS),600)

@@ -1,15 +1,21 @@
 """Servers that are measured: pynetdicom's, `nset.scp` in each of its ways, canned bytes.
 
-Usage: python benchmarks/acceptors.py KIND; prints the port, and ends with its standard input.
+Usage: python benchmarks/acceptors.py KIND [ignore | read | store DATABASE]
+       python benchmarks/acceptors.py echo LENGTH ANSWER
+Prints the port, and ends with its standard input. The handler ignores the list of a request, reads
+it, or reads it and stores a row of it. Canned bytes answer each request of a length.
 """
 
 import asyncio
 import os
+import sqlite3
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import load
+from pydicom import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.presentation import AllStoragePresentationContexts
 
@@ -19,20 +25,22 @@ from nset.demo import MPPS
 
 
 class Echo(asyncio.Protocol):
-    """Sends canned bytes for each request, and looks at nothing but how many bytes have come."""
+    """Sends canned bytes for each request, and looks at nothing but how many bytes have come.
+
+    The PDUs that begin and end an association are told by the first byte.
+    """
 
     request_length = 0
-    accept = answer = b""
+    answer = b""
+    canned: ClassVar = {0x01: bytes((load.ASSOCIATE_AC, 0, 0, 0, 0, 0)), 0x05: load.RELEASE_RP}
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        self._is_accepted = False
         self._received = 0
 
     def data_received(self, data: bytes) -> None:
-        if not self._is_accepted:
-            self._is_accepted = True
-            self._transport.write(self.accept)
+        if not self._received and data[0] != load.P_DATA:
+            self._transport.write(self.canned[data[0]])
             return
         self._received += len(data)
         while self._received >= self.request_length:
@@ -52,19 +60,63 @@ async def succeed(event: Any) -> tuple[int, None]:
     return 0x0000, None
 
 
+def plain(event: Any) -> tuple[int, None]:
+    return 0x0000, None
+
+
 async def suspending(event: Any) -> tuple[int, None]:
     await asyncio.sleep(0)
     return 0x0000, None
 
 
-def plain(event: Any) -> tuple[int, None]:
+def data_set_of(event: Any) -> Dataset:
+    """The list of an N-CREATE or N-SET, each of whose elements has been read."""
+    is_n_set = event.event is evt.EVT_N_SET
+    data_set: Dataset = event.modification_list if is_n_set else event.attribute_list
+    for element in data_set.iterall():
+        element.value  # noqa: B018
+    return data_set
+
+
+def reading(event: Any) -> tuple[int, None]:
+    data_set_of(event)
     return 0x0000, None
 
 
-async def echo() -> None:
-    request, Echo.answer = load.exchange()
-    Echo.request_length = len(request)
-    Echo.accept = b"\x02\x00\x00\x00\x00\x00"
+def storing(path: str) -> Callable[[Any], tuple[int, None]]:
+    """A handler that commits a row for each report before it answers."""
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    database.executescript(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; "
+        "CREATE TABLE steps (instance TEXT, status TEXT, ended TEXT, images INTEGER)"
+    )
+
+    def store(event: Any) -> tuple[int, None]:
+        data_set = data_set_of(event)
+        series = data_set.PerformedSeriesSequence
+        row = (
+            event.request.RequestedSOPInstanceUID,
+            data_set.PerformedProcedureStepStatus,
+            data_set.PerformedProcedureStepEndDate + data_set.PerformedProcedureStepEndTime,
+            sum(len(one.ReferencedImageSequence) for one in series),
+        )
+        database.execute("INSERT INTO steps VALUES (?, ?, ?, ?)", row)
+        return 0x0000, None
+
+    return store
+
+
+def in_loop(handler: Callable[[Any], tuple[int, None]]) -> Any:
+    """The same as ``async`` handler."""
+
+    async def handle(event: Any) -> tuple[int, None]:
+        return handler(event)
+
+    return handle
+
+
+async def echo(request_length: int, answer: bytes) -> None:
+    Echo.request_length, Echo.answer = request_length, answer
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Echo, "127.0.0.1", 0)
     announce(server.sockets[0].getsockname()[1])
@@ -82,7 +134,7 @@ def serve(start: Any, handler: Any, ae: AE | None = None, **options: Any) -> Non
         ae or entity(),
         ("127.0.0.1", 0),
         block=False,
-        evt_handlers=[(evt.EVT_N_SET, handler)],
+        evt_handlers=[(evt.EVT_N_SET, handler), (evt.EVT_N_CREATE, handler)],
         **options,
     )
     announce(server.server_address[1])
@@ -97,9 +149,9 @@ def archive() -> AE:
     return ae
 
 
-def command(kind: str) -> list[str]:
+def command(kind: str, *arguments: str) -> list[str]:
     """What runs such a server."""
-    return [sys.executable, __file__, kind]
+    return [sys.executable, __file__, kind, *arguments]
 
 
 def announce(port: int) -> None:
@@ -107,23 +159,32 @@ def announce(port: int) -> None:
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 
 
-def main(kind: str) -> None:
+def main(kind: str, job: str = "ignore", argument: str = "") -> None:
     if kind == "echo":
         import uvloop
 
-        uvloop.run(echo())
+        if job == "ignore":
+            request, answer = load.exchange()
+            uvloop.run(echo(len(request), answer))
+        else:
+            uvloop.run(echo(int(job), bytes.fromhex(argument)))
     elif kind == "asyncio":
         asyncio.run(scp_on_asyncio())
-    elif kind in ("pynetdicom", "installed"):
-        if kind == "installed":
-            nset.pynetdicom.install()
-        serve(AE.start_server, plain)
     elif kind == "archive":
         serve(scp.start_server, succeed, archive())
+    elif kind == "suspending":
+        serve(scp.start_server, suspending)
     else:
-        handler = {"async": succeed, "suspending": suspending}.get(kind, plain)
-        serve(scp.start_server, handler, inline=kind == "inline")
+        handler = storing(argument) if job == "store" else {"ignore": plain, "read": reading}[job]
+        if kind == "async":
+            serve(scp.start_server, succeed if job == "ignore" else in_loop(handler))
+        elif kind in ("plain", "inline"):
+            serve(scp.start_server, handler, inline=kind == "inline")
+        else:
+            if kind == "installed":
+                nset.pynetdicom.install()
+            serve(AE.start_server, handler)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

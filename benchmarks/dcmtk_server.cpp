@@ -1,13 +1,17 @@
-// An MPPS SCP on DCMTK's dcmnet, one thread per association: what a C++ toolkit takes for an N-SET.
-// It drops each data set unread and answers 0000H. Prints the port, ends with its standard input.
+// An MPPS SCP on DCMTK's dcmnet, one thread per association: what a C++ toolkit takes for a report.
+// It answers each N-CREATE and N-SET with 0000H. Prints the port, ends with its standard input.
 //
-// Needs Debian's g++ and libdcmtk-dev; benchmarks/scp.py compiles and runs it, by
+//   dcmtk_server [ignore | read | store DATABASE | --version]
+//
+// Each data set is dropped, or each value in it visited, or a row of it stored beside that.
+// Needs Debian's g++, libdcmtk-dev and libsqlite3-dev; benchmarks/dcmtk.py compiles it, by
 //
 //   g++ -O2 -pthread -o build/benchmarks/dcmtk_server benchmarks/dcmtk_server.cpp
-//       -ldcmnet -ldcmdata -loflog -lofstd
+//       -ldcmnet -ldcmdata -loflog -lofstd -lsqlite3
 //   TCP_NODELAY=1 build/benchmarks/dcmtk_server
 
 #include <dcmtk/config/osconfig.h>
+#include <dcmtk/dcmdata/dctk.h>
 #include <dcmtk/dcmdata/dcuid.h>
 #include <dcmtk/dcmnet/assoc.h>
 #include <dcmtk/dcmnet/dcmtrans.h>
@@ -17,6 +21,7 @@
 #include <dcmtk/oflog/oflog.h>
 
 #include <arpa/inet.h>
+#include <sqlite3.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -26,46 +31,132 @@
 
 static const long MAX_PDU_LENGTH = 16384;
 
+static bool is_read = false;
+static sqlite3 *database = NULL;
+static sqlite3_stmt *insertion = NULL;
+
 static void fail(const char *what, const OFCondition &condition)
 {
     std::fprintf(stderr, "%s: %s\n", what, condition.text());
     std::_Exit(1);
 }
 
-static OFCondition answer(T_ASC_Association *association, T_ASC_PresentationContextID context,
-                          const T_DIMSE_N_SetRQ &request)
+static void fail_on_database()
 {
-    T_DIMSE_Message message;
-    std::memset(static_cast<void *>(&message), 0, sizeof message);
-    message.CommandField = DIMSE_N_SET_RSP;
-    T_DIMSE_N_SetRSP &response = message.msg.NSetRSP;
+    std::fprintf(stderr, "SQLite: %s\n", sqlite3_errmsg(database));
+    std::_Exit(1);
+}
+
+static void open_database(const char *path)
+{
+    if (sqlite3_open(path, &database)
+        || sqlite3_exec(database,
+                        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; "
+                        "CREATE TABLE steps (instance TEXT, status TEXT, ended TEXT, images INTEGER)",
+                        NULL, NULL, NULL)
+        || sqlite3_prepare_v2(database, "INSERT INTO steps VALUES (?, ?, ?, ?)", -1, &insertion, NULL))
+        fail_on_database();
+}
+
+static void store(const char *instance, DcmDataset &list)
+{
+    OFString status, date, time;
+    list.findAndGetOFString(DCM_PerformedProcedureStepStatus, status);
+    list.findAndGetOFString(DCM_PerformedProcedureStepEndDate, date);
+    list.findAndGetOFString(DCM_PerformedProcedureStepEndTime, time);
+    unsigned long images = 0;
+    DcmSequenceOfItems *series = NULL;
+    if (list.findAndGetSequence(DCM_PerformedSeriesSequence, series).good())
+        for (unsigned long i = 0; i < series->card(); ++i) {
+            DcmSequenceOfItems *referenced = NULL;
+            series->getItem(i)->findAndGetSequence(DCM_ReferencedImageSequence, referenced);
+            if (referenced != NULL) images += referenced->card();
+        }
+    date += time;
+    sqlite3_bind_text(insertion, 1, instance, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_text(insertion, 2, status.c_str(), -1, SQLITE_TRANSIENT);
+    sqlite3_bind_text(insertion, 3, date.c_str(), -1, SQLITE_TRANSIENT);
+    sqlite3_bind_int64(insertion, 4, static_cast<sqlite3_int64>(images));
+    if (sqlite3_step(insertion) != SQLITE_DONE || sqlite3_reset(insertion)) fail_on_database();
+}
+
+static void visit(DcmDataset &list)
+{
+    static volatile size_t length = 0;
+    DcmStack stack;
+    while (list.nextObject(stack, OFTrue).good()) {
+        if (!stack.top()->isLeaf()) continue;
+        OFString value;
+        static_cast<DcmElement *>(stack.top())->getOFStringArray(value);
+        length = length + value.length();
+    }
+}
+
+static OFCondition take_data_set(T_ASC_Association *association, const char *instance)
+{
+    if (!is_read) {
+        DIC_UL bytes = 0, pdvs = 0;
+        return DIMSE_ignoreDataSet(association, DIMSE_BLOCKING, 0, &bytes, &pdvs);
+    }
+    T_ASC_PresentationContextID context = 0;
+    DcmDataset *list = NULL;
+    OFCondition done =
+        DIMSE_receiveDataSetInMemory(association, DIMSE_BLOCKING, 0, &context, &list, NULL, NULL);
+    if (done.good()) {
+        visit(*list);
+        if (database != NULL) store(instance, *list);
+    }
+    delete list;
+    return done;
+}
+
+template <class Request, class Response>
+static const char *agree(const Request &request, const char *sop_class, const char *instance,
+                         Response &response)
+{
     response.MessageIDBeingRespondedTo = request.MessageID;
     response.DimseStatus = STATUS_Success;
     response.DataSetType = DIMSE_DATASET_NULL;
-    response.opts = O_NSET_AFFECTEDSOPCLASSUID | O_NSET_AFFECTEDSOPINSTANCEUID;
-    OFStandard::strlcpy(response.AffectedSOPClassUID, request.RequestedSOPClassUID,
-                        sizeof response.AffectedSOPClassUID);
-    OFStandard::strlcpy(response.AffectedSOPInstanceUID, request.RequestedSOPInstanceUID,
+    OFStandard::strlcpy(response.AffectedSOPClassUID, sop_class, sizeof response.AffectedSOPClassUID);
+    OFStandard::strlcpy(response.AffectedSOPInstanceUID, instance,
                         sizeof response.AffectedSOPInstanceUID);
-    return DIMSE_sendMessageUsingMemoryData(association, context, &message, NULL, NULL, NULL, NULL);
+    return instance;
 }
 
 static OFCondition serve_one(T_ASC_Association *association)
 {
     T_ASC_PresentationContextID context;
-    T_DIMSE_Message message;
+    T_DIMSE_Message message, answer;
     DcmDataset *details = NULL;
     OFCondition done =
         DIMSE_receiveCommand(association, DIMSE_BLOCKING, 0, &context, &message, &details);
     delete details;
     if (done.bad()) return done;
-    if (message.CommandField != DIMSE_N_SET_RQ) return DIMSE_BADCOMMANDTYPE;
-    if (message.msg.NSetRQ.DataSetType != DIMSE_DATASET_NULL) {
-        DIC_UL bytes = 0, pdvs = 0;
-        done = DIMSE_ignoreDataSet(association, DIMSE_BLOCKING, 0, &bytes, &pdvs);
+    std::memset(static_cast<void *>(&answer), 0, sizeof answer);
+    const char *instance;
+    T_DIMSE_DataSetType follows;
+    if (message.CommandField == DIMSE_N_SET_RQ) {
+        const T_DIMSE_N_SetRQ &request = message.msg.NSetRQ;
+        answer.CommandField = DIMSE_N_SET_RSP;
+        instance = agree(request, request.RequestedSOPClassUID, request.RequestedSOPInstanceUID,
+                         answer.msg.NSetRSP);
+        answer.msg.NSetRSP.opts = O_NSET_AFFECTEDSOPCLASSUID | O_NSET_AFFECTEDSOPINSTANCEUID;
+        follows = request.DataSetType;
+    } else if (message.CommandField == DIMSE_N_CREATE_RQ) {
+        const T_DIMSE_N_CreateRQ &request = message.msg.NCreateRQ;
+        answer.CommandField = DIMSE_N_CREATE_RSP;
+        instance = agree(request, request.AffectedSOPClassUID, request.AffectedSOPInstanceUID,
+                         answer.msg.NCreateRSP);
+        answer.msg.NCreateRSP.opts = O_NCREATE_AFFECTEDSOPCLASSUID | O_NCREATE_AFFECTEDSOPINSTANCEUID;
+        follows = request.DataSetType;
+    } else {
+        return DIMSE_BADCOMMANDTYPE;
+    }
+    if (follows != DIMSE_DATASET_NULL) {
+        done = take_data_set(association, instance);
         if (done.bad()) return done;
     }
-    return answer(association, context, message.msg.NSetRQ);
+    return DIMSE_sendMessageUsingMemoryData(association, context, &answer, NULL, NULL, NULL, NULL);
 }
 
 static void serve(T_ASC_Association *association)
@@ -106,8 +197,12 @@ static void end_with_standard_input()
     std::_Exit(0);
 }
 
-int main()
+int main(int count, char **arguments)
 {
+    const char *job = count > 1 ? arguments[1] : "ignore";
+    if (!std::strcmp(job, "--version")) return std::puts("DCMTK " PACKAGE_VERSION) < 0;
+    is_read = std::strcmp(job, "ignore") != 0;
+    if (!std::strcmp(job, "store")) open_database(arguments[2]);
     OFLog::configure(OFLogger::FATAL_LOG_LEVEL);
     dcmDisableGethostbyaddr.set(OFTrue);  // or each association would wait for a name server
     T_ASC_Network *network = NULL;

@@ -8,15 +8,16 @@ import selectors
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 from pydicom.uid import ImplicitVRLittleEndian
-from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
     ImplementationClassUIDNotification,
@@ -30,7 +31,7 @@ from nset.demo import MPPS
 INSTANCE = "1.2.826.0.1.3680043.8.498.12345678901234567890123456789"
 TIMEOUT = 120  # seconds; for what takes milliseconds or a few seconds when all is well
 
-ASSOCIATE_AC = 0x02
+ASSOCIATE_AC, P_DATA = 0x02, 0x04
 RELEASE_RQ = bytes((0x05, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 RELEASE_RP = bytes((0x06, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 
@@ -42,7 +43,7 @@ _SETTLE = 0.5  # seconds; what the last of many associations has begun is over b
 
 def exchange(
     message_id: int = 7,
-    data_set: bytes = bytes(1024),
+    data_set: bytes | None = bytes(1024),
     status: int = 0x0000,
     instance: str = INSTANCE,
 ) -> tuple[bytes, bytes]:
@@ -51,19 +52,34 @@ def exchange(
     request.MessageID = message_id
     request.RequestedSOPClassUID = MPPS
     request.RequestedSOPInstanceUID = instance
-    request.ModificationList = BytesIO(data_set)
+    request.ModificationList = None if data_set is None else BytesIO(data_set)
     return wire.encode_pdus(request, 1, 16382), wire.encode_pdus(request.response(status), 1)
 
 
-def associate_rq() -> bytes:
-    """The A-ASSOCIATE-RQ PDU that proposes the one presentation context, as pynetdicom sends it."""
+def message_pdus(message: DIMSEMessage, primitive: Any) -> bytes:
+    """The PDUs of a message of another kind, as pynetdicom sends them, for one ``send``."""
+    message.primitive_to_message(primitive)
+    pdus = []
+    for p_data in message.encode_msg(1, 16382):
+        pdu = P_DATA_TF()
+        pdu.from_primitive(p_data)
+        pdus.append(pdu.encode())
+    return b"".join(pdus)
+
+
+def associate_rq(
+    abstract_syntaxes: Iterable[str] = (MPPS,),
+    transfer_syntaxes: Sequence[str] = (ImplicitVRLittleEndian,),
+) -> bytes:
+    """The A-ASSOCIATE-RQ PDU that proposes these presentation contexts, as pynetdicom sends it."""
     request = A_ASSOCIATE()
     request.application_context_name = "1.2.840.10008.3.1.1.1"
     request.calling_ae_title = "NSET_LOAD"
     request.called_ae_title = "NSET_DEMO"
-    context = build_context(MPPS, ImplicitVRLittleEndian)
-    context.context_id = 1
-    request.presentation_context_definition_list = [context]
+    contexts = [build_context(syntax, [*transfer_syntaxes]) for syntax in abstract_syntaxes]
+    for number, context in enumerate(contexts):
+        context.context_id = 2 * number + 1
+    request.presentation_context_definition_list = contexts
     length = MaximumLengthNotification()
     length.maximum_length_received = 16382
     implementation = ImplementationClassUIDNotification()
@@ -77,14 +93,11 @@ def associate_rq() -> bytes:
 class Peer:
     """An association that is nothing but a socket: it shall cost less than the server."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, proposed: bytes | None = None) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.send(associate_rq())
-        header = self.receive(6)
-        if header[0] != ASSOCIATE_AC:
-            raise ValueError(f"a PDU of type {header[0]:02X}H, not {ASSOCIATE_AC:02X}H")
-        self.receive(int.from_bytes(header[2:], "big"))
+        self.send(proposed or associate_rq())
+        self.receive_pdu(ASSOCIATE_AC)
 
     def __enter__(self) -> "Peer":
         return self
@@ -103,6 +116,13 @@ class Peer:
                 raise ConnectionError("the server has closed the connection")
             data += more
         return data
+
+    def receive_pdu(self, kind: int) -> bytes:
+        """What is behind the header of the next PDU, which is of that type."""
+        header = self.receive(6)
+        if header[0] != kind:
+            raise ValueError(f"a PDU of type {header[0]:02X}H, not {kind:02X}H")
+        return self.receive(int.from_bytes(header[2:], "big"))
 
     def expect(self, answer: bytes) -> None:
         """Receive that."""

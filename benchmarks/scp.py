@@ -3,21 +3,13 @@
 Usage: python benchmarks/scp.py [--rounds N] [--seconds S] [README.md]
 """
 
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from statistics import median
 
 import acceptors
+import dcmtk
 import in_process
 import load
 import tables
-
-HERE = Path(__file__).parent
-BUILD = HERE.parent / "build" / "benchmarks"
-LIBRARIES = ("dcmnet", "dcmdata", "oflog", "ofstd")
 
 ASSOCIATIONS = (8, 32, 64)
 ECHO = "echo"
@@ -56,8 +48,7 @@ def main() -> None:
 
     commands = {kind: acceptors.command(kind) for kind in SERVERS | IDLE_SERVERS if kind != DCMTK}
     if not options.without_dcmtk:
-        commands[DCMTK] = [str(dcmtk())]
-        os.environ["TCP_NODELAY"] = "1"
+        commands[DCMTK] = dcmtk.command()
     load.allow_open_files(IDLE)
 
     busy = tables.markdown(*_busy(commands, options.rounds, options.seconds))
@@ -69,35 +60,6 @@ def main() -> None:
     )
     print(text)
     tables.write(text, options.file, "scp")
-
-
-def dcmtk() -> Path:
-    """Compile the server on DCMTK, unless that is done.
-
-    Returns
-    -------
-    pathlib.Path
-        The program.
-    """
-    source, program = HERE / "dcmtk_server.cpp", BUILD / "dcmtk_server"
-    if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
-        return program
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
-    if compiler is None:
-        _give_up("There is no C++ compiler.")
-    BUILD.mkdir(parents=True, exist_ok=True)
-    libraries = [f"-l{library}" for library in LIBRARIES]
-    command = [compiler, "-O2", "-pthread", "-o", str(program), str(source), *libraries]
-    if subprocess.run(command).returncode:
-        _give_up("The server on DCMTK could not be compiled; the reason is above.")
-    return program
-
-
-def _give_up(reason: str) -> None:
-    sys.exit(
-        f"{reason} On Debian:\n\n    apt-get install g++ libdcmtk-dev\n\n"
-        "or measure the others alone: --without-dcmtk"
-    )
 
 
 def _busy(

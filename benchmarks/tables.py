@@ -52,13 +52,13 @@ def short(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
-def machine() -> str:
+def machine(others: Sequence[str] = ()) -> str:
     """What it was measured with and on."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     peers = [f"{name} {version(name)}" for name in ("pynetdicom", "pydicom")]
     processor = cpuinfo.get_cpu_info()["brand_raw"]
     return (
-        f"{', '.join([f'nset {nset.__version__}', *peers, python])}\n"
+        f"{', '.join([f'nset {nset.__version__}', *peers, *others, python])}\n"
         f"on {processor}, {platform.system()} {platform.machine()}."
     )
 

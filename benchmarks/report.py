@@ -1,0 +1,245 @@
+"""Measures whole reports: connect, associate, one message, release, close.
+
+Usage: python benchmarks/report.py [--growth] [--rounds N] [--seconds S] [README.md]
+
+Each server has a core of its own, and so have the clients. With --growth also what it takes when
+lists, contexts and associations become more.
+"""
+
+import os
+import struct
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from io import BytesIO
+from statistics import median
+from typing import NamedTuple
+
+import acceptors
+import dcmtk
+import lists
+import load
+import psutil
+import tables
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import dimse_messages, dimse_primitives
+from pynetdicom.presentation import AllStoragePresentationContexts
+
+from nset.demo import MPPS
+
+TRANSFER_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+SUCCESS = struct.pack("<HHIH", 0, 0x0900, 2, 0x0000)
+
+ECHO = "echo"
+DCMTK = "dcmtk"
+STOCK = ("pynetdicom", "installed")
+"""Servers with two threads for each association."""
+
+SERVERS = {
+    "pynetdicom": "pynetdicom",
+    "installed": "`install()`",
+    "async": "`nset.scp`, async",
+    DCMTK: "DCMTK, C++",
+    ECHO: "canned, uvloop",
+}
+
+WARM_UP = 20  # reports
+SETTLE = 0.3  # seconds; threads of the last association have ended by then
+LEAST = 3  # reports, however long they take
+
+SIZES = {0: "no list", 1 << 10: "1 KiB", 1 << 16: "64 KiB", 1 << 20: "1 MiB", 1 << 24: "16 MiB"}
+CONTEXTS = (1, 3, 10, 30)
+ASSOCIATIONS = (1, 10, 100, 1000)
+
+
+class Message(NamedTuple):
+    """A request of a modality, and the answer to it: PDUs, each for one write."""
+
+    request: bytes
+    answer: bytes
+
+
+class Row(NamedTuple):
+    """What is measured: the job of the handler, and how a server is asked for a while."""
+
+    name: str
+    job: str
+    message: Message
+    measure: Callable[[load.Server], float]
+    servers: tuple[str, ...] = tuple(SERVERS)
+
+
+NO_MESSAGE = Message(b"", b"")
+
+
+def n_set(data_set: bytes | None) -> Message:
+    """An N-SET with such a list, or without one."""
+    return Message(*load.exchange(data_set=data_set))
+
+
+def n_create(data_set: bytes) -> Message:
+    """An N-CREATE with such a list."""
+    create = dimse_primitives.N_CREATE()
+    create.MessageID = create.MessageIDBeingRespondedTo = 7
+    create.AffectedSOPClassUID, create.AffectedSOPInstanceUID = MPPS, load.INSTANCE
+    create.Status = 0x0000
+    answer = load.message_pdus(dimse_messages.N_CREATE_RSP(), create)
+    create.AttributeList = BytesIO(data_set)
+    return Message(load.message_pdus(dimse_messages.N_CREATE_RQ(), create), answer)
+
+
+def proposal(contexts: int) -> bytes:
+    """An A-ASSOCIATE-RQ for MPPS and, like a modality's, for what it stores."""
+    others = [context.abstract_syntax for context in AllStoragePresentationContexts]
+    return load.associate_rq([MPPS, *others[: contexts - 1]], TRANSFER_SYNTAXES)
+
+
+def ask(peer: load.Peer, message: Message, *, is_checked: bool = True) -> None:
+    """Send the request, and receive the answer: success, if that is checked."""
+    peer.send(message.request)
+    answer = peer.receive_pdu(load.P_DATA)
+    if is_checked and SUCCESS not in answer:
+        raise ValueError(f"the answer is {answer.hex(' ')}")
+
+
+def per_report(
+    server: load.Server, seconds: float, message: Message = NO_MESSAGE, contexts: int = 1
+) -> float:
+    """Microseconds of the server's CPU for a report."""
+    proposed = proposal(contexts)
+
+    def report() -> None:
+        with load.Peer(server.port, proposed) as peer:
+            if message.request:
+                ask(peer, message)
+            peer.release()
+
+    return per_call(server, seconds, report)
+
+
+def per_request(server: load.Server, seconds: float, message: Message, is_checked: bool) -> float:
+    """Microseconds of the server's CPU for a request on an association that stays open."""
+    with load.Peer(server.port) as peer:
+        return per_call(server, seconds, partial(ask, peer, message, is_checked=is_checked))
+
+
+def per_call(server: load.Server, seconds: float, call: Callable[[], None]) -> float:
+    """Microseconds of the server's CPU for each of the calls, one after the other."""
+    end = time.monotonic() + seconds
+    for _ in range(WARM_UP):
+        call()
+        if time.monotonic() > end:
+            break
+    time.sleep(SETTLE)
+    calls, before, end = 0, load.cpu_seconds(server.pid), time.monotonic() + seconds
+    while calls < LEAST or time.monotonic() < end:
+        call()
+        calls += 1
+    time.sleep(SETTLE)
+    return (load.cpu_seconds(server.pid) - before) / calls * 1e6
+
+
+def reports(seconds: float) -> list[Row]:
+    """The whole report."""
+    create = n_create(lists.encoded(lists.attribute_list()))
+    small = n_set(lists.encoded(lists.modification_list(2, 5)))
+    large = n_set(lists.encoded(lists.modification_list(3, 50)))
+
+    def row(name: str, job: str, message: Message, contexts: int = 1) -> Row:
+        measure = partial(per_report, seconds=seconds, message=message, contexts=contexts)
+        return Row(name, job, message, measure)
+
+    return [
+        row("associate and release, nothing else", "ignore", NO_MESSAGE),
+        row("the same, 30 contexts proposed", "ignore", NO_MESSAGE, 30),
+        row("N-CREATE, list ignored", "ignore", create),
+        row("N-SET of 2 series x 5 images, ignored", "ignore", small),
+        row("the same, every element read", "read", small),
+        row("N-SET of 3 x 50, every element read", "read", large),
+        row("2 x 5, read, written to SQLite", "store", small),
+    ]
+
+
+def growth(seconds: float) -> list[Row]:
+    """What grows: the list, the contexts, the associations."""
+    rows = []
+    for size, name in SIZES.items():
+        message = n_set(bytes(size) if size else None)
+        measure = partial(per_request, seconds=seconds, message=message, is_checked=size > 0)
+        rows.append(Row(f"N-SET on an open association, {name}", "ignore", message, measure))
+    for contexts in CONTEXTS:
+        name = f"associate and release, {contexts} context{'s' * (contexts > 1)} proposed"
+        measure = partial(per_report, seconds=seconds, contexts=contexts)
+        rows.append(Row(name, "ignore", NO_MESSAGE, measure))
+    for associations in ASSOCIATIONS:
+        measure = partial(load.cpu_per_request, associations=associations, seconds=seconds)
+        servers = tuple(kind for kind in SERVERS if associations <= 100 or kind not in STOCK)
+        name = f"N-SET of 1 KiB, {associations} association{'s' * (associations > 1)} busy"
+        rows.append(Row(name, "ignore", n_set(bytes(1024)), measure, servers))
+    return rows
+
+
+def command(kind: str, row: Row, folder: str) -> list[str] | None:
+    """What runs the server for the row, if that server can do it."""
+    job = [row.job, *([f"{folder}/{time.monotonic_ns()}"] if row.job == "store" else [])]
+    if kind not in row.servers:
+        return None
+    if kind == DCMTK:
+        return dcmtk.command(*job)
+    if kind == ECHO:
+        canned = [str(len(row.message.request)), row.message.answer.hex()]
+        return acceptors.command(kind, *canned) if row.job == "ignore" else None
+    return acceptors.command(kind, *job)
+
+
+def measured(rows: list[Row], kinds: list[str], rounds: int) -> list[list[str]]:
+    """Take the rounds: the cells of the table."""
+    cores = psutil.Process().cpu_affinity()
+    taken: dict[str, dict[str, list[float]]] = {
+        row.name: {kind: [] for kind in kinds} for row in rows
+    }
+    turns = [turn for row in rows for turn in [(row, kind) for kind in kinds] * rounds]
+    with tempfile.TemporaryDirectory() as folder:
+        for row, kind in tables.progress(turns, "measuring"):
+            if (program := command(kind, row, folder)) is None:
+                continue
+            os.sched_setaffinity(0, cores[:1])  # which the server inherits
+            with load.running(program) as server:
+                os.sched_setaffinity(0, cores[-1:])
+                taken[row.name][kind].append(row.measure(server))
+    os.sched_setaffinity(0, cores)
+    return [
+        [name, *(tables.short(median(figures)) if figures else "" for figures in of_row.values())]
+        for name, of_row in taken.items()
+    ]
+
+
+def main() -> None:
+    """Take the rounds, print the tables."""
+    parser = tables.arguments(__doc__, "report")
+    parser.set_defaults(seconds=1.0)
+    parser.add_argument("--growth", action="store_true", help="a second table, of what grows")
+    parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
+    options = parser.parse_args()
+
+    kinds = [kind for kind in SERVERS if kind != DCMTK or not options.without_dcmtk]
+    names = [SERVERS[kind] for kind in kinds]
+    load.allow_open_files(max(ASSOCIATIONS))
+    texts = []
+    for head, rows in [("one report", reports), ("as it grows", growth)][: 1 + options.growth]:
+        cells = measured(rows(options.seconds), kinds, options.rounds)
+        texts.append(tables.markdown([f"{head}: µs of the server's CPU", *names], cells))
+    others = [f"uvloop {version('uvloop')}", *([dcmtk.version()] if DCMTK in kinds else [])]
+    texts.append(
+        f"Medians of {options.rounds} rounds in turns, each with a new server. "
+        f"{tables.machine(others)}"
+    )
+    text = "\n\n".join(texts)
+    print(text)
+    tables.write(text, options.file, "report")
+
+
+if __name__ == "__main__":
+    main()
