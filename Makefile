@@ -1,4 +1,4 @@
-# Each target works from nothing: it makes .venv, installs what it needs and builds the core.
+# Each target works from a clean checkout: it makes .venv, installs what it needs and builds nset.
 # Only `demo` does without a C compiler; NSET_IMPLEMENTATION=python makes `test` do so too.
 
 PYTHON ?= python3
@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 OWN_TESTS := --numprocesses $(or $(TEST_PROCESSES),6) -m 'not upstream and not soak and not peers'
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-# What the suite and the tools need. auto would let them run without the core, unnoticed.
+# The suite and the tools need the C extensions; with auto they could be missing unnoticed.
 IMPLEMENTATION := $(patsubst auto,compiled,$(or $(NSET_IMPLEMENTATION),compiled))
 BUILT := $(VENV)/built-$(IMPLEMENTATION)
 TOOLS := $(VENV)/tools
@@ -38,7 +38,7 @@ test-peers: $(BUILT) ## nset.scp with DCMTK and dcmjs-dimse, which it installs: 
 	.ci/install-peers
 	$(BIN)/python -m pytest -m peers
 
-bench: $(TOOLS) ## compare pynetdicom, the pure and the compiled twin
+bench: $(TOOLS) ## compare pynetdicom, the pure-Python fallback and the C extension
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-group-by=group \
 		--benchmark-sort=mean --benchmark-columns=min,median,ops,rounds
 
@@ -60,13 +60,13 @@ lint: $(TOOLS) ## ruff, mypy --strict, cython-lint
 	$(BIN)/python -m mypy --strict
 	PATH=$(BIN):$$PATH cython-lint src
 
-types: $(TOOLS) ## mypy and pyright, and stubtest on both twins
+types: $(TOOLS) ## mypy and pyright, and stubtest on both implementations
 	$(BIN)/python -m mypy --strict
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	NSET_IMPLEMENTATION=compiled $(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml nset
 	NSET_IMPLEMENTATION=python $(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml nset
 
-annotate: $(TOOLS) ## what Cython made of each line: build/annotate/nset/_core.html, nset/scp/_core.html
+annotate: $(TOOLS) ## how Cython compiles each line: build/annotate/nset/_core.html, nset/scp/_core.html
 	@mkdir -p build/annotate/nset/scp
 	$(BIN)/cython --annotate -o build/annotate/nset/_core.c src/nset/_core.pyx
 	$(BIN)/cython --annotate -o build/annotate/nset/scp/_core.c src/nset/scp/_core.pyx
@@ -79,7 +79,7 @@ test-free-threaded: ## the tests of nset itself on a free-threaded CPython, with
 	$(VENV)-free-threaded/bin/python .ci/check_live.py
 	PYTHON_GIL=0 $(VENV)-free-threaded/bin/python -m pytest $(OWN_TESTS)
 
-clean: ## remove everything that was built or installed here
+clean: ## remove everything that was built or installed
 	rm -rf $(VENV) $(VENV)-free-threaded build dist src/*.egg-info $(EXTENSIONS)
 	rm -rf .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -exec rm -rf {} +
@@ -94,7 +94,7 @@ $(VENV)/built-%: pyproject.toml setup.py $(CORES) | $(BIN)/python
 	@rm -f $(VENV)/built-* $(EXTENSIONS)
 	@echo "Installing nset ($*) and what it needs in $(VENV)"
 	@NSET_IMPLEMENTATION=$* $(BIN)/python $(PIP_INSTALL) -e '.[scp,test]' || { test $* != compiled || \
-	printf '\nThe compiled core could not be built; the reason is above. Without a C compiler, run:\n\n    NSET_IMPLEMENTATION=python make test\n\n'; exit 1; }
+	printf '\nThe C extensions could not be built; the reason is above. Without a C compiler, run:\n\n    NSET_IMPLEMENTATION=python make test\n\n'; exit 1; }
 	@touch $@ $(if $(filter compiled,$*),$(VENV)/built-auto)
 
 $(TOOLS): pyproject.toml | $(BUILT)

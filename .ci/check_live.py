@@ -1,4 +1,4 @@
-"""Fails unless the nset that is installed runs on its core and leaves the GIL as it found it."""
+"""Fails unless the installed nset uses its C extensions, and importing it keeps the GIL off."""
 
 import sys
 import sysconfig

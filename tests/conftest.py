@@ -1,4 +1,4 @@
-"""The fixture `nset`, the package on either twin; and a pynetdicom to be relied on."""
+"""The fixture `nset`, the package on either implementation; and pynetdicom without some defects."""
 
 import importlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from sound_pynetdicom import sound_pynetdicom
 
 @pytest.fixture(params=IMPLEMENTATIONS)
 def nset(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
-    """The package, on each twin in turn."""
+    """The package, on each implementation in turn."""
     with loaded(request.param) as package:
         bases = package.N_SET.__bases__
         yield package

@@ -1,4 +1,4 @@
-"""N-SET for DICOM servers: pynetdicom's ``N_SET`` on a compiled core.
+"""Fast N-SET for DICOM servers: pynetdicom's ``N_SET`` as a C extension.
 
 ``from nset import N_SET`` is a drop-in for ``pynetdicom.dimse_primitives.N_SET``.
 """

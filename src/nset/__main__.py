@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line, or say what is missing for it."""
+    """Run the command line, or exit with the name of a missing package."""
     try:
         from nset import cli
     except ModuleNotFoundError as exc:

@@ -12,12 +12,12 @@ from nset import dump as dumping
 @click.group()
 @click.version_option(nset.__version__, message=f"nset %(version)s ({nset.IMPLEMENTATION})")
 def main() -> None:
-    """DICOM N-SET for servers: pynetdicom's N_SET on a compiled core."""
+    """Fast DICOM N-SET for servers: a demo, and a decoder for captures."""
 
 
 @main.command()
 def demo() -> None:
-    """Have a modality report to a live server."""
+    """Run a modality that reports a procedure step to a live server."""
     try:
         from nset.demo.show import run
     except ModuleNotFoundError as exc:
@@ -31,14 +31,14 @@ def demo() -> None:
 @click.argument("source", metavar="FILE|-|HEX")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def dump(source: str, as_json: bool) -> None:
-    """List what captured messages say, and every violation of the standard.
+    """Decode captured messages, and list violations of the standard.
 
-    Takes a pcap or pcapng file, a log with PDUs, a hex dump, an array, hex digits, or the bytes
-    of a stream of PDUs, PDVs or a command set: from a FILE, from standard input (-), or HEX
-    itself. It sees which of them it has.
+    The input is a pcap or pcapng file, a log with PDUs, a hex dump, an array, hex digits, or the
+    bytes of PDUs, PDVs or a command set: from a FILE, from standard input (-), or HEX itself. The
+    format is detected.
 
-    Exits with 0 where there is no violation, with 1 where there are some, and with 2 where the
-    input is none of these.
+    The exit status is 0 without violations, 1 with violations, and 2 if the input has none of these
+    formats.
     """
     try:
         dumped = dumping.dump(dumping.load(source))

@@ -1,18 +1,18 @@
-"""How UIDs are checked: pynetdicom's three settings, read anew at every call.
+"""How UIDs are checked: pynetdicom's three settings, read at every call.
 
-Where pynetdicom is loaded, its ``pynetdicom._config`` is the one place: reading and assigning
-here reads and assigns there. Otherwise this module holds the same three itself; what was assigned
-here before pynetdicom was first imported does not move over.
+If pynetdicom is loaded, the values are those of ``pynetdicom._config``: reading and assigning here
+reads and assigns there. Otherwise this module has the same three itself; values assigned before
+pynetdicom is first imported are not copied to it.
 
 Attributes
 ----------
 ENFORCE_UID_CONFORMANCE : bool
-    True: a UID that PS3.5 Section 9.1 does not allow is refused. False (default): only one of more
-    than 64 characters is, and the rest is logged.
+    True: a UID that violates PS3.5 Section 9.1 is refused. False (default): only one of more than
+    64 characters is refused, other violations are logged.
 VALIDATORS : dict of str to callable
     ``VALIDATORS["UI"]`` takes a `pydicom.uid.UID` and returns ``(ok, reason)``.
 CODECS : tuple of str
-    Tried in turn for a UID given as bytes that are not ASCII. Default ``("ascii",)``.
+    Tried in order for a UID given as bytes that are not ASCII. Default ``("ascii",)``.
 """
 
 import sys
@@ -42,11 +42,11 @@ def validate_ui(value: Any) -> tuple[bool, str]:
     Returns
     -------
     tuple of (bool, str)
-        Whether it may be used, and if not, why.
+        Whether it is accepted, and if not, why.
     """
     if not isinstance(value, str):
         return False, "must be pydicom.uid.UID"
-    uid = UID(value)  # pydicom warns of a bad UID here once more, as it does under pynetdicom
+    uid = UID(value)  # pydicom warns about an invalid UID a second time, as it does in pynetdicom
     if settings()["ENFORCE_UID_CONFORMANCE"]:
         return (True, "") if uid.is_valid else (False, "UID is non-conformant")
     if not uid:
@@ -56,8 +56,8 @@ def validate_ui(value: Any) -> tuple[bool, str]:
     return True, ""
 
 
-# The core looks for "validate_ui" beside "VALIDATORS", as pynetdicom._config has it, to see
-# whether the default validator is in force.
+# As in pynetdicom._config, "validate_ui" is the default validator: the C extension compares the
+# one in VALIDATORS with it.
 _own: dict[str, Any] = {
     "ENFORCE_UID_CONFORMANCE": False,
     "VALIDATORS": {"UI": validate_ui},
@@ -67,23 +67,23 @@ _own: dict[str, Any] = {
 
 
 def settings() -> dict[str, Any]:
-    """Give the namespace that holds the three settings now.
+    """Return the namespace that holds the three settings.
 
     Returns
     -------
     dict
-        That of ``pynetdicom._config``, or our own while pynetdicom is not (fully) loaded.
+        That of ``pynetdicom._config``, or nset's own until pynetdicom is completely loaded.
     """
     module = sys.modules.get("pynetdicom._config")
-    # VALIDATORS is the last of the three that pynetdicom defines: a module without it is still
-    # being imported by another thread.
+    # pynetdicom defines VALIDATORS last of the three: while it is missing, another thread is still
+    # importing the module.
     if module is not None and "VALIDATORS" in module.__dict__:
         return module.__dict__
     return _own
 
 
 class _Config(ModuleType):
-    """The module itself, with the settings as attributes that reach through."""
+    """The class of this module, with the three settings as attributes."""
 
     def __getattr__(self, name: str) -> Any:
         if name in _NAMES:

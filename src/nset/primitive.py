@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from nset import _rules
 from nset._implementation import Primitive, adopt
 
-if TYPE_CHECKING:  # it says what isinstance() says
+if TYPE_CHECKING:  # as isinstance() answers
     from pynetdicom.dimse_primitives import N_SET as _PynetdicomsClass
 else:
     _PynetdicomsClass = object
 
 
 class _SignatureOfInit:
-    """`inspect.signature` can't look into a compiled `__init__`; a subclass's own it can."""
+    """The signature for `inspect`, which cannot read one from a compiled `__init__`."""
 
     def __get__(self, instance: object, owner: Any) -> Signature:
         ours = Primitive.__init__, Primitive.__new__, type.__call__
@@ -27,9 +27,9 @@ class _SignatureOfInit:
 class N_SET(Primitive, _PynetdicomsClass):  # type: ignore[misc]
     """An N-SET request or response (PS3.7 Section 10.1.3).
 
-    Takes the place of ``pynetdicom.dimse_primitives.N_SET``: the same attributes, the same checks
-    at assignment, the same errors, warnings and log records. What differs is listed in the
-    documentation under "Differences". Safe to share between threads.
+    A drop-in replacement for ``pynetdicom.dimse_primitives.N_SET``: the same attributes, the same
+    checks at assignment, the same exceptions, warnings and log records. docs/differences.md lists
+    what differs. Safe to share between threads.
 
     A *request* is complete with a Message ID, both Requested UIDs and a Modification List, a
     *response* with the Message ID it responds to and a Status.
@@ -42,20 +42,20 @@ class N_SET(Primitive, _PynetdicomsClass):  # type: ignore[misc]
     MessageIDBeingRespondedTo : int or None
         Message ID Being Responded To (0000,0120) of a response, as `MessageID`.
     RequestedSOPClassUID, RequestedSOPInstanceUID : pydicom.uid.UID or None
-        (0000,0003) and (0000,1001) of a request: what is to be changed. Set from str, bytes or UID
-        of 1 to 64 characters (PS3.5 Section 9.1); an empty value is None. ValueError for one that
+        (0000,0003) and (0000,1001) of a request: the instance to change. Set from str, bytes or UID
+        of 1 to 64 characters (PS3.5 Section 9.1); an empty value is None. ValueError for a UID that
         `nset.config` refuses, TypeError for another type.
     AffectedSOPClassUID, AffectedSOPInstanceUID : pydicom.uid.UID or None
-        (0000,0002) and (0000,1000) of a response: what was changed. Set as the Requested ones.
+        (0000,0002) and (0000,1000) of a response: the changed instance. Set as the Requested ones.
     ModificationList, AttributeList : io.BytesIO or None
         The encoded data set of a request or a response: one value under two names. TypeError for
         another type.
     Status : int or None
-        Status (0000,0900) of a response, 0 to 65535; `nset.status` tells what it means.
+        Status (0000,0900) of a response, 0 to 65535; see `nset.status` for its meaning.
         ValueError outside that, TypeError for another type.
     ErrorComment, ErrorID, AttributeIdentifierList, OffendingElement : Any
-        (0000,0902), (0000,0903), (0000,1005) and (0000,0901): what a response may say beside its
-        Status (PS3.7 Annex C). Taken as they are.
+        (0000,0902), (0000,0903), (0000,1005) and (0000,0901): details that a response may have
+        beside its Status (PS3.7 Annex C). Stored unchecked; checked when the response is encoded.
     is_valid_request, is_valid_response : bool
         Whether all of `REQUEST_KEYWORDS` or `RESPONSE_KEYWORDS` are set.
     msg_type : str
@@ -65,8 +65,8 @@ class N_SET(Primitive, _PynetdicomsClass):  # type: ignore[misc]
     __signature__: Any = _SignatureOfInit()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By a function of this module, so that either twin can read what the other has pickled;
-        # and not copyreg's, which compares the class with what `__class__` answers.
+        # A function of this module, so that either implementation can read the other's pickles;
+        # not copyreg's, which compares the class with `__class__`.
         return _new, (type(self),), self.__getstate__()
 
     def __repr__(self) -> str:
@@ -80,11 +80,11 @@ class N_SET(Primitive, _PynetdicomsClass):  # type: ignore[misc]
         return f"{type(self).__name__}({', '.join(fields)})"
 
     def __dir__(self) -> list[str]:
-        # object's would list what is in the class that `__class__` answers with.
+        # object.__dir__ would list the attributes of `__class__`.
         return [*dir(type(self)), *vars(self)]
 
     def response(self, status: int = 0x0000) -> "N_SET":
-        """Make the response to this request.
+        """Return the response to this request.
 
         Parameters
         ----------
@@ -94,8 +94,8 @@ class N_SET(Primitive, _PynetdicomsClass):  # type: ignore[misc]
         Returns
         -------
         N_SET
-            With the Message ID, the UIDs (the Requested ones, or where those are None the Affected
-            ones; PS3.4 Section 5.4.2.3) and the presentation context carried over.
+            With this request's Message ID, UIDs (the Requested ones, or if those are None the
+            Affected ones; PS3.4 Section 5.4.2.3) and presentation context.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class N_SET(Primitive, _PynetdicomsClass):  # type: ignore[misc]
             raise _rules.no_message_id()
         response = N_SET()
         response.Status = status
-        # As they are: what this request holds has passed the checks once.
+        # Unchecked: the values of this request have passed the checks.
         response.__setstate__(
             {
                 "MessageIDBeingRespondedTo": message_id,
@@ -122,8 +122,8 @@ class N_SET(Primitive, _PynetdicomsClass):  # type: ignore[misc]
         )
         return response
 
-    # pynetdicom looks its messages up by `primitive.__class__` and asks `isinstance`. Both are
-    # answered as by the class that it calls N_SET; `type()` tells the truth.
+    # pynetdicom looks its messages up by `primitive.__class__`, and uses `isinstance`. For both, a
+    # primitive is of the class that pynetdicom calls N_SET; `type()` returns nset's class.
     @property
     def __class__(self) -> type:
         cls = type(self)
@@ -144,12 +144,12 @@ _pynetdicom_class: type | None = None
 
 
 def pynetdicom_class() -> type | None:
-    """Give pynetdicom's own ``N_SET``, also while nset is installed in its place.
+    """Return pynetdicom's own ``N_SET``, even while nset is installed.
 
     Returns
     -------
     type or None
-        None where pynetdicom is not loaded.
+        None if pynetdicom is not loaded.
     """
     global _pynetdicom_class
     module = sys.modules.get("pynetdicom.dimse_primitives")
@@ -160,13 +160,13 @@ def pynetdicom_class() -> type | None:
 
 
 def _new(cls: type[N_SET]) -> N_SET:
-    """Make the bare object that unpickling fills: `N_SET.__init__` is not run, as ever."""
+    """Return an object for unpickling to fill; `N_SET.__init__` is not called, as usual."""
     return cls.__new__(cls)
 
 
 def _size(stream: BytesIO) -> str:
     try:
-        # Not by getbuffer(): while there is one, a thread that writes gets a BufferError.
+        # Not getbuffer(): while a buffer exists, a thread that writes gets a BufferError.
         return f"{len(stream.getvalue())} bytes"
     except ValueError:
         return "closed"

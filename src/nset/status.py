@@ -1,7 +1,7 @@
 """The Status (0000,0900) of an N-SET response: its category, and what each code means.
 
-`STATUS_CODES` is the one table of the codes that the standard defines for N-SET. `lookup` finds a
-row of it; `category` knows every code, listed or not, by the ranges of PS3.7 Annex C.
+`STATUS_CODES` is the table of the codes that the standard defines for N-SET. `lookup` returns a row
+of it; `category` returns the category of any code, listed or not, by the ranges of PS3.7 Annex C.
 """
 
 from typing import NamedTuple
@@ -31,11 +31,9 @@ class StatusCode(NamedTuple):
     category : str
         ``"Success"``, ``"Warning"`` or ``"Failure"``; an N-SET response has no other.
     meaning : str
-        What the code says, in a short phrase. The wording is ours, not the standard's, and may
-        change.
+        The meaning in a short phrase. The wording is nset's, not the standard's, and may change.
     sop_classes : tuple of str
-        The UIDs of the SOP Classes that give the code this meaning; empty where every SOP Class
-        does.
+        The UIDs of the SOP Classes that define this meaning; empty if it applies to all.
     """
 
     code: int
@@ -99,27 +97,27 @@ STATUS_CODES: tuple[StatusCode, ...] = (
     StatusCode(0xC225, "Failure", "Device or accessory is not supported", _MACHINE_VERIFICATION),
     StatusCode(0xC226, "Failure", "Device or accessory is not in the beam", _MACHINE_VERIFICATION),
 )
-"""Every code that the standard defines for an N-SET response: those of all SOP Classes, then those
-of each service."""
+"""The codes that the standard defines for N-SET responses: those of all SOP Classes, then those of
+each service."""
 
 _ROWS = {(row.code, uid): row for row in STATUS_CODES for uid in row.sop_classes or (None,)}
 
 
 def lookup(code: int, sop_class: str | None = None) -> StatusCode | None:
-    """Find what the standard says of a status code.
+    """Return the standard's entry for a status code.
 
     Parameters
     ----------
     code : int
         The value of Status (0000,0900).
     sop_class : str, optional
-        The Requested SOP Class UID of the request. Its own meaning of the code comes before the
-        one that all SOP Classes share; without it, only the shared one is looked for.
+        The Requested SOP Class UID of the request. A meaning that this SOP Class defines takes
+        precedence over the common one; without a UID only the common one is returned.
 
     Returns
     -------
     StatusCode or None
-        None where the standard defines no such code for N-SET. An SCP may still send one of its
-        own, Axxx, Bxxx or Cxxx: `category` tells how to take it.
+        None if the standard defines no such code for N-SET. An SCP may still send a code of its
+        own, Axxx, Bxxx or Cxxx: `category` returns its category.
     """
     return _ROWS.get((code, sop_class)) or _ROWS.get((code, None))

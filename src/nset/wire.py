@@ -1,8 +1,7 @@
 """Messages to and from PDVs (PS3.8 Section 9.3.5, Annex E), without any I/O.
 
-A PDV is taken here as the bytes behind the presentation context ID: the message control header,
-one byte whose bit 0 tells a command fragment from a data set fragment and whose bit 1 tells the
-last one, and the fragment.
+A PDV here means the bytes after the presentation context ID: the message control header (one byte;
+bit 0 is set for a fragment of a command set, bit 1 for a last fragment) and the fragment.
 """
 
 import logging
@@ -25,16 +24,16 @@ _MAX_PDU_LENGTH: Final = 0xFFFFFFFF
 
 
 class Message(NamedTuple):
-    """A message of another kind than N-SET, undecoded.
+    """A message of another service than N-SET, not decoded.
 
     Attributes
     ----------
     context_id : int
-        ID of the presentation context it came in.
+        ID of its presentation context.
     command_set : bytes
         The encoded command set.
     data_set : io.BytesIO or None
-        The encoded data set, its position at the end; None where none was announced.
+        The encoded data set, positioned at the end; None if none was announced.
     """
 
     context_id: int
@@ -43,7 +42,7 @@ class Message(NamedTuple):
 
 
 def data_set_follows(command_set: bytes | bytearray | memoryview) -> bool:
-    """Tell whether a command set announces a data set (PS3.7 Section E.1, (0000,0800)).
+    """Return whether a command set announces a data set (PS3.7 Section E.1, (0000,0800)).
 
     Parameters
     ----------
@@ -53,13 +52,13 @@ def data_set_follows(command_set: bytes | bytearray | memoryview) -> bool:
     Returns
     -------
     bool
-        Whether the Command Data Set Type is there and is not 0101H. Where it is missing: True for
-        a request, False for a response.
+        Whether the Command Data Set Type is present and not 0101H. If it is missing: True for a
+        request, False for a response.
 
     Raises
     ------
     CommandSetError
-        If the bytes can't be read, or have no Command Field (0000,0100).
+        If the bytes cannot be decoded, or have no Command Field (0000,0100).
     TypeError
         If `command_set` is not bytes-like.
     """
@@ -67,14 +66,14 @@ def data_set_follows(command_set: bytes | bytearray | memoryview) -> bool:
 
 
 class MessageAssembler:
-    """Puts the messages of one association together from their PDVs.
+    """Assembles the messages of one association from their PDVs.
 
-    Not to be shared between threads: the fragments of one association have an order.
+    Not safe to share between threads: the PDVs of an association have an order.
 
     Parameters
     ----------
     max_dataset_bytes : int, optional
-        Most bytes that a data set may have; None (the default) is no limit.
+        The most bytes that a data set may have; None (the default) is unlimited.
     """
 
     def __init__(self, max_dataset_bytes: int | None = None) -> None:
@@ -92,7 +91,7 @@ class MessageAssembler:
     def feed(
         self, context_id: int, pdv: bytes | bytearray | memoryview
     ) -> "N_SET | Message | None":
-        """Take the next PDV.
+        """Process the next PDV.
 
         Parameters
         ----------
@@ -104,16 +103,16 @@ class MessageAssembler:
         Returns
         -------
         N_SET or Message or None
-            A message that this PDV completes: for an N-SET the primitive with its list, the
-            position at its end, and its ``_context_id``. None while there is more to come.
+            The message that this PDV completes: for an N-SET the primitive, with its
+            ``_context_id`` and its list positioned at the end. None if the message is not complete.
 
         Raises
         ------
         CommandSetError
-            If a fragment is out of place, the context changes within a message, a limit is
-            exceeded, or the command set can't be read. What had come of the message is dropped.
-            Where the error has a ``message_id`` the request can be answered and the association
-            can go on: what is still to come of its data set is passed over.
+            If a fragment is out of order, the context changes within a message, a limit is
+            exceeded, or the command set cannot be decoded. The message is dropped. If the error has
+            a ``message_id``, the request can be answered and the association can continue: the rest
+            of its data set is skipped.
         TypeError
             If `pdv` is not bytes-like.
         """
@@ -140,7 +139,7 @@ class MessageAssembler:
         elif context_id != self._context_id:
             raise _pdu.context_change(context_id, self._context_id)
         if len(fragment) % 2 and not self._is_odd:
-            self._is_odd = True  # one record for the message, however many such fragments it has
+            self._is_odd = True  # one record per message
             _LOGGER.warning("PDV with a fragment of odd length, %d bytes", len(fragment))
         if not header & IS_COMMAND:
             if self._message is None:
@@ -154,7 +153,7 @@ class MessageAssembler:
         return self._start(bytes(self._command)) if header & IS_LAST else None
 
     def _start(self, command_set: bytes) -> "N_SET | Message | None":
-        """Read a command set that is complete."""
+        """Decode a complete command set."""
         assert self._context_id is not None
         field, data_set_type = peek(command_set)
         follows = announces_data_set(field, data_set_type)
@@ -186,15 +185,15 @@ class MessageAssembler:
 
 
 def fragments(data: bytes | memoryview, max_pdu_length: int) -> Iterator[memoryview]:
-    """Cut a command set or data set into what one PDV can hold.
+    """Split a command set or data set into fragments for one PDV each.
 
     Parameters
     ----------
     data : bytes-like
-        The whole, at least one byte.
+        The command set or data set, at least one byte.
     max_pdu_length : int
-        Most bytes behind the PDU-length field of a P-DATA-TF PDU with one PDV (PS3.8 Section D.1);
-        0 is unlimited.
+        The most bytes after the PDU-length field of a P-DATA-TF PDU with one PDV (PS3.8 Section
+        D.1); 0 is unlimited.
 
     Yields
     ------
@@ -220,12 +219,11 @@ def encode_pdus(primitive: N_SET, context_id: int, max_pdu_length: int = 0) -> b
     Parameters
     ----------
     primitive : N_SET
-        The request or response. A list of an odd length is sent with a 00H behind it.
+        The request or response. A list of odd length is padded with one 00H.
     context_id : int
         ID of the presentation context, odd, 1 to 255.
     max_pdu_length : int
-        The peer's maximum length: of what comes behind the PDU-length field, in bytes; 0 is
-        unlimited.
+        The peer's maximum length, in bytes after the PDU-length field; 0 is unlimited.
 
     Returns
     -------
@@ -235,10 +233,10 @@ def encode_pdus(primitive: N_SET, context_id: int, max_pdu_length: int = 0) -> b
     Raises
     ------
     ValueError
-        If `context_id` or `max_pdu_length` is out of range, or a value can't be sent. Also for a
-        primitive that has no list but a file with its data set, as pynetdicom's may.
+        If `context_id` or `max_pdu_length` is out of range, or a value cannot be encoded. Also if
+        the data set is in a file, as pynetdicom's may be.
     TypeError
-        If a value is of a type that can't be sent.
+        If a value is of a type that cannot be encoded.
     """
     if not 1 <= context_id <= 255 or context_id % 2 == 0:
         raise ValueError(f"context_id must be odd and between 1 and 255, not {context_id!r}")
@@ -247,22 +245,22 @@ def encode_pdus(primitive: N_SET, context_id: int, max_pdu_length: int = 0) -> b
         raise ValueError("a data set in a file can't be sent by encode_pdus")
     data_set = b"" if stream is None else stream.getvalue()
     parts = []
-    for pdv in cut_into_pdvs(primitive.to_command_set(), data_set, max_pdu_length):
+    for pdv in split_into_pdvs(primitive.to_command_set(), data_set, max_pdu_length):
         length = len(pdv) + 1
         parts.append(b"\x04\x00" + (length + 4).to_bytes(4, "big"))
         parts.append(length.to_bytes(4, "big") + bytes((context_id,)) + pdv)
     return b"".join(parts)
 
 
-def cut_into_pdvs(command_set: bytes, data_set: bytes, max_pdu_length: int) -> Iterator[bytes]:
-    """Cut a message into PDVs, each for a PDU of its own.
+def split_into_pdvs(command_set: bytes, data_set: bytes, max_pdu_length: int) -> Iterator[bytes]:
+    """Split a message into PDVs, for one PDU each.
 
     Parameters
     ----------
     command_set : bytes
         The encoded command set.
     data_set : bytes
-        The encoded data set; nothing is sent of an empty one.
+        The encoded data set; empty for none.
     max_pdu_length : int
         As for `fragments`.
 
@@ -283,7 +281,7 @@ def cut_into_pdvs(command_set: bytes, data_set: bytes, max_pdu_length: int) -> I
 
 
 def padded(data_set: bytes) -> bytes:
-    """Give a data set an even length, as a fragment must have (PS3.8 Section E.1).
+    """Pad a data set to an even length, as fragments must have (PS3.8 Section E.1).
 
     Parameters
     ----------
@@ -293,6 +291,6 @@ def padded(data_set: bytes) -> bytes:
     Returns
     -------
     bytes
-        With one 00H behind it where its length is odd.
+        The data set, with one 00H added if its length is odd.
     """
     return data_set + b"\x00" if len(data_set) % 2 else data_set

@@ -20,9 +20,9 @@ def _take_modules() -> dict[str, ModuleType]:
 
 @contextmanager
 def loaded(implementation: str) -> Iterator[ModuleType]:
-    """Have ``import nset`` find the copy of the package that runs on one twin.
+    """Make ``import nset`` find the copy of the package that runs on one implementation.
 
-    A twin that can't be loaded is an error: no test is skipped for the want of a compiler.
+    One that cannot be loaded is an error: no test is skipped for lack of a compiler.
     """
     before = _take_modules()
     sys.modules.update(_copies.get(implementation, {}))

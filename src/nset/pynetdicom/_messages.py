@@ -37,7 +37,7 @@ from nset._command_set import (
 from nset._implementation import peek
 from nset._pdu import IS_COMMAND, IS_LAST
 from nset.primitive import N_SET
-from nset.wire import cut_into_pdvs
+from nset.wire import split_into_pdvs
 
 _NAMES: Final = {0x0120: "N_SET_RQ", 0x8120: "N_SET_RSP"}
 
@@ -163,7 +163,7 @@ def encode_msg(
             return
         self.context_id = context_id
         data_set = b"" if self.data_set is None else self.data_set.getvalue()
-        for pdv in cut_into_pdvs(self._nset_encoded, data_set, max_pdu_length):
+        for pdv in split_into_pdvs(self._nset_encoded, data_set, max_pdu_length):
             primitive = P_DATA()
             primitive.presentation_data_value_list.append((context_id, pdv))
             yield primitive
