@@ -1,4 +1,4 @@
-"""from_command_set() of both twins: what is read, what is said about it, and what is refused."""
+"""from_command_set() of both implementations: what is decoded, logged and refused."""
 
 import array
 import copy
@@ -111,7 +111,7 @@ def test_golden(twin, strict, name):
 
 
 def fields_shape(fields):
-    """What `told` tells of these fields, all others being None."""
+    """What `told` returns for these fields, with all others None."""
     fields = {
         keyword: str.__new__(UID, value) if keyword.endswith("UID") and value is not None else value
         for keyword, value in fields.items()
@@ -393,7 +393,7 @@ BAD_CLASS = request({0x0003: b"1.2.03"})
 
 
 def refused(nset, data, setting):
-    """What is told of a UID that is refused; pynetdicom refuses it in the same words."""
+    """The error for a refused UID; pynetdicom refuses it with the same text."""
     with in_force(setting, nset.config):
         outcome, theirs = told(nset, data), attempt(stock_decode, data)
     error = outcome.value[1]

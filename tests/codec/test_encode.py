@@ -1,4 +1,4 @@
-"""to_command_set() of both twins: pynetdicom's bytes, and by name what can't be sent."""
+"""to_command_set() of both implementations: pynetdicom's bytes, and errors by element."""
 
 import struct
 from io import BytesIO
@@ -29,7 +29,7 @@ twins = pytest.mark.parametrize("twin", IMPLEMENTATIONS)
 
 
 def codec(twin):
-    """The twin's class, and the slow path that it leaves unusual primitives to."""
+    """The implementation's class, and the slow path for unusual primitives."""
     with loaded(twin) as nset:
         return nset.N_SET, nset._command_set.encode
 

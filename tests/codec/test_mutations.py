@@ -1,4 +1,4 @@
-"""Command sets broken at random: an N_SET or a CommandSetError, the same on both twins."""
+"""Command sets broken at random: the same N_SET or CommandSetError on both implementations."""
 
 import contextlib
 import logging
@@ -84,7 +84,7 @@ def check_whole(data, fields):
     assert fields == expected
 
 
-# -- What is told ---------------------------------------------------------------------------------
+# -- What is reported -----------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -120,7 +120,7 @@ def telling():
 
 
 def peeks(nset):
-    """The twin's way to look up the kind of a message, and the slow way."""
+    """The implementation's look-up of a message's kind, and the slow path."""
     return nset._implementation.peek, nset._command_set.peek
 
 
@@ -132,7 +132,7 @@ def look(nset, peek, data):
 
 
 def compare(tell, data, strictly):
-    """Fail unless the twins agree and keep to the rules; tell whether it can be read."""
+    """Fail unless the implementations agree and keep the rules; return whether it is decoded."""
     lenient = [tell(nset, data, False) for nset in NSETS]
     assert lenient[1:] == lenient[:-1], data
     fields, _, said, _ = lenient[0]

@@ -1,4 +1,4 @@
-"""PduReader and encode_response of both twins: what is taken out of a stream, and what is left."""
+"""PduReader and encode_response of both implementations: what they decode, and what they leave."""
 
 import gc
 import importlib
@@ -20,7 +20,7 @@ from violations import CASES
 
 
 class Twin(NamedTuple):
-    """A copy of the package, and its twin's module."""
+    """A copy of the package, and the module of its implementation."""
 
     nset: Any
     module: Any
@@ -86,7 +86,7 @@ def read(twin, chunks, limits=LIMITS, is_fast=True):
 
 
 def read_by_all(chunks, limits=LIMITS, is_fast=True):
-    """The same, on which the twins agree."""
+    """The same, on which the implementations agree."""
     first, *others = [read(twin, chunks, limits, is_fast) for twin in TWINS.values()]
     for other in others:
         assert other == first
@@ -270,7 +270,7 @@ def streams(draw):
     sent, items, when_not_fast, waiting, left = [], [], [], [], []
 
     def leave():
-        """What is left to others of one PDU is left in one, as far as no request is in between."""
+        """PDVs of a PDU that are for the slow path stay one PDU, unless a request is in between."""
         items.extend(pieces_of(left))
         left.clear()
 
@@ -563,7 +563,7 @@ def test_pdvs_left(twin):
     assert shape(reader.next()) == taken(7, b"ab" * 9)
 
 
-# -- Requests that are left to others -------------------------------------------------------------
+# -- Requests for the slow path -------------------------------------------------------------------
 
 DATA = b"\x08\x00\x05\x00\x0a\x00\x00\x00ISO_IR 100"
 
@@ -773,7 +773,7 @@ class TestDataSets:
     )
     @pytest.mark.parametrize("packing", ["one PDU", "a PDU each"])
     def test_limit(self, fragments, packing):
-        """One error that can be answered; what is left of the data set is passed over."""
+        """One error that can be answered; the rest of the data set is skipped."""
         last = len(fragments) - 1
         pdvs = [(1, COMMAND | LAST, request(5))]
         pdvs += [(1, LAST * (at == last), bytes(size)) for at, size in enumerate(fragments)]

@@ -1,4 +1,4 @@
-"""RequestPath of both twins: which requests and answers go the fast path, and which are left."""
+"""The fast path of both implementations: which requests and answers it handles."""
 
 import pytest
 from acceptors import one_pdu
@@ -73,7 +73,7 @@ def test_a_request_that_finds_nothing_else_to_do(twin):
 
 @twins
 def test_an_answer_is_counted_before_it_is_sent(twin):
-    """Whoever has the answer finds it among the server's counts."""
+    """A peer that has the answer finds it in the server's counts."""
     path, _ = path_of(twin, succeed)
     counted = []
     path.transmit = lambda pdu: counted.append((dict(path.sent), path.bytes_sent == len(pdu)))

@@ -587,7 +587,7 @@ REFUSED = {
 @pytest.mark.parametrize(("pdvs", "status"), REFUSED.values(), ids=REFUSED)
 @pytest.mark.filterwarnings("ignore:The value length")
 def test_refused_request_can_be_answered(nset, pdvs, status):
-    """What is left of its data set is passed over: the association goes on."""
+    """The rest of its data set is skipped: the association goes on."""
     refused = [(1, pdv) for pdv in pdvs]
     rests = (
         [b"\x02cd"],

@@ -1,4 +1,4 @@
-"""pynetdicom's N_SET and both twins side by side: every difference is one that we meant.
+"""pynetdicom's N_SET and both implementations side by side: every difference is deliberate.
 
 What a difference is called here is what it is called in docs/differences.md, in bold.
 """
@@ -91,7 +91,7 @@ COMPILED_CASES = {
 
 
 def meant(twin):
-    """Every case that is meant to differ on this twin."""
+    """Every case that is meant to differ on this implementation."""
     cases = CASES | COMPILED_CASES if twin == "compiled" else CASES
     return set().union(*cases.values())
 
@@ -142,7 +142,7 @@ STORIES = {}
 
 
 def story(function):
-    """Have the function told of each N_SET; it must return the same."""
+    """Call the function with each N_SET; it must return the same."""
     STORIES[function.__name__.strip("_").replace("_", " ")] = function
     return function
 
@@ -873,7 +873,7 @@ def documented(N_SET):
 @pytest.mark.parametrize("case", STORIES)
 def test_each_story(twin, case):
     cls = n_set(twin)
-    with loaded(twin):  # so that pickle finds the class of this twin
+    with loaded(twin):  # so that pickle finds the class of this implementation
         ours = shape(STORIES[case](cls))
     theirs = shape(STORIES[case](STOCK))
     differing = {case: list(unlike(ours, theirs))} if ours != theirs else {}

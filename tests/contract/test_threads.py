@@ -33,11 +33,11 @@ PLAIN = ("ErrorComment", "ErrorID", "AttributeIdentifierList", "OffendingElement
 KEYWORDS = (*UIDS, *INTEGERS, *PLAIN, "ModificationList", "_context_id")
 
 
-# -- Values that can be told from each other -------------------------------------------------------
+# -- Values that can be distinguished --------------------------------------------------------------
 
 
 class Text(str):
-    """A str that is no str to whoever looks closely."""
+    """A str subclass that misbehaves on close inspection."""
 
     __slots__ = ()
 
@@ -333,7 +333,7 @@ def test_an_attribute_is_deleted_by_one_thread(nset):
     reason="without the GIL two threads can't share a BytesIO of CPython 3.13",
 )
 def test_repr_while_the_list_is_written(nset):
-    """Nothing that the writer does is refused because someone looks."""
+    """No write is refused because another thread reads."""
     primitive = nset.N_SET()
     primitive.ModificationList = stream = BytesIO()
 

@@ -1,4 +1,4 @@
-"""What becomes of a UID: pynetdicom and both twins agree, and the unusual ones are written out."""
+"""What becomes of a UID: pynetdicom and both implementations agree, and unusual UIDs are listed."""
 
 import contextlib
 import json
@@ -269,7 +269,7 @@ def test_what_was_taken_once_is_taken_again(text):
 
 
 def python(code, twin, *options):
-    """Run the code in a new process, on one twin; all that is on stderr is an error of ours."""
+    """Run the code in a new process, on one implementation; output on stderr is an error."""
     return subprocess.run(
         [sys.executable, *options, "-c", code],
         env={**os.environ, "NSET_IMPLEMENTATION": twin},
@@ -282,7 +282,7 @@ def python(code, twin, *options):
 
 @pytest.fixture(scope="module")
 def alone():
-    """What each twin makes of UIDs in a process without pynetdicom, by settings."""
+    """What each implementation makes of UIDs in a process without pynetdicom, by settings."""
     told = {}
     for twin in IMPLEMENTATIONS:
         done = python(f"import uids; uids.main({COUNT // 20})", twin, "-W", "ignore")

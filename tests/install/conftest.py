@@ -11,7 +11,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 @pytest.fixture
 def integration(nset: ModuleType) -> Iterator[ModuleType]:
-    """``nset.pynetdicom`` on each twin in turn, uninstalled afterwards."""
+    """``nset.pynetdicom`` on each implementation in turn, uninstalled afterwards."""
     integration = importlib.import_module("nset.pynetdicom")
     yield integration
     integration.uninstall()

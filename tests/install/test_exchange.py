@@ -122,7 +122,7 @@ def test_reports_reach_a_requestor_that_asks(installed):
 
 
 def test_the_same_message_id_in_all_threads(installed):
-    """As where nobody gives one: each gets an answer."""
+    """As without one: each gets an answer."""
 
     def ask(assoc):
         for _ in range(50):
@@ -158,7 +158,7 @@ def test_two_queries_at_once_and_an_echo(installed):
         in_threads(lambda: ids(one) == ["3.1", "3.2", "3.3"] or pytest.fail("another's answers"))
         left = scu.send_c_find(query(), FIND, msg_id=5)
         next(left)
-        left.close()  # nobody waits for what is left of it
+        left.close()  # no thread waits for the rest of it
         assert scu.send_c_echo(6).Status == 0x0000
 
 
@@ -340,7 +340,7 @@ def test_a_release_behind_requests_of_a_peer_that_goes(installed):
 
 @pytest.mark.parametrize("end", [pdu(ABORT, bytes(4)), b""], ids=["abort", "close"])
 def test_an_end_behind_requests(installed, caplog, end):
-    """Nobody is left to answer; the log says what was not done."""
+    """No peer is left to answer; the log says what was not done."""
     with served() as (server, handled):
         with Peer(port(server), MPPS) as peer:
             (assoc,) = server.active_associations

@@ -406,7 +406,7 @@ def test_what_is_behind_a_message_in_the_same_pdu(scp):
 
 
 def test_a_pdu_without_a_pdv(scp, caplog):
-    """It says nothing, and is passed over; the log tells of the first one."""
+    """It is ignored, and the first one is logged."""
     empty = pdu(P_DATA_TF, b"")
     with scp.connect() as peer:
         peer.send(empty, p_data((1, COMMAND | LAST, request())), empty, empty)
@@ -504,7 +504,7 @@ def test_an_undecodable_data_set_is_left_to_the_handler(nset, stock_scp, data_se
 @quiet
 @statuses
 def test_a_status_that_cant_be_sent_as_it_is(scp, caplog, given, sent, reason):
-    """The peer is told what can be sent of it, and the log what can't."""
+    """The peer gets what can be encoded, and the log what cannot."""
     scp.answer = lambda event: (status_dataset(**given), None)
     with scp.connect() as peer:
         peer.send(message(request()))

@@ -136,7 +136,7 @@ def test_handlers_see_what_they_ever_saw(server, both, answer):
     ]
 
 
-# -- The command set is read when somebody reads it -----------------------------------------------
+# -- The command set is decoded when it is read ---------------------------------------------------
 
 
 def is_read(message: Any) -> bool:
@@ -144,7 +144,7 @@ def is_read(message: Any) -> bool:
 
 
 def test_nobody_reads_it_who_does_not_ask(server, integration):
-    """Not the standard handlers either, whose lines nobody would see."""
+    """Not by the standard handlers either, whose lines would not be logged."""
     messages = []
 
     def keep(event):
@@ -168,7 +168,7 @@ def test_nobody_reads_it_who_does_not_ask(server, integration):
 
 
 def received(make: Callable[[type], Any] = make_request) -> Any:
-    """A message that has come in, and that nobody has read."""
+    """A message that was received, and whose command set was not read."""
     name = {make_request: "N_SET_RQ", make_response: "N_SET_RSP"}[make]
     sent = getattr(dimse_messages, name)()
     sent.primitive_to_message(make(STOCK))

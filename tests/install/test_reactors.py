@@ -180,7 +180,7 @@ def test_requestors_are_left_alone(installed, server):
 
 
 def test_a_subclass_of_the_socket_sleeps_as_ever(installed, monkeypatch):
-    """What somebody else has made of the socket is not touched."""
+    """A socket object that another library has put there is not touched."""
 
     class Special(AssociationSocket):
         pass

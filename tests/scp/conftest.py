@@ -61,5 +61,5 @@ def certificates(tmp_path_factory):
 
 @pytest.fixture
 def scp(nset):
-    """The package `nset.scp`, on each twin in turn."""
+    """The package `nset.scp`, on each implementation in turn."""
     return importlib.import_module("nset.scp")

@@ -115,7 +115,7 @@ class TestAcceptorAsks:
 
     @pytest.mark.parametrize("has_noted", [False, True])
     def test_peer_that_goes(self, nset, monkeypatch, caplog, has_noted):
-        """It is told apart from one that does not answer, however far that has been noted."""
+        """It differs from a peer that does not answer, however far the end has been processed."""
         handlers = [] if has_noted else [(evt.EVT_CONN_CLOSE, lambda event: time.sleep(0.1))]
         with accepting(nset, handlers, everything()) as server:
             peer = Peer(port(server), COMMITMENT)

@@ -32,7 +32,7 @@ class Meta(type):
 
 
 class Unawaitable(metaclass=Meta):
-    """Of which nobody can tell whether it can be awaited."""
+    """An object of which it is unknown whether it can be awaited."""
 
 
 def raising_status(error):

@@ -86,7 +86,7 @@ INTEGRATIONS = pytest.mark.parametrize(
 
 
 class Caller(Peer):
-    """A peer that has sent what it was told, and nothing else."""
+    """A peer that has sent the given bytes, and nothing else."""
 
     def __init__(self, server, *pdus):
         self.socket = socket.create_connection(("127.0.0.1", port(server)), TIMEOUT)

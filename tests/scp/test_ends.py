@@ -164,7 +164,7 @@ def test_a_program_that_does_not_take_all_the_answers(nset, way):
 
 
 def test_a_program_that_asks_a_peer_that_has_gone(nset):
-    """Each time it is told so at once, even where it would wait for ever."""
+    """Each call raises at once, even one that would wait for ever."""
     answers, has_gone = [], threading.Event()
 
     def handle(event):
@@ -341,7 +341,7 @@ def test_what_others_have_for_the_loop_is_done_all_the_same(nset, error):
 
 
 def test_a_connection_has_opened_before_anything_comes(nset):
-    """To whoever is bound, and however long he takes to hear of it."""
+    """For each bound function, however long it takes."""
     heard = []
 
     def opened(event):
@@ -757,7 +757,7 @@ from raw_peer import RELEASE_RP, Peer, pdu
 
 def agree():
     peer.receive()
-    time.sleep(0.2)  # until somebody waits for it
+    time.sleep(0.2)  # until a thread waits for it
     peer.send(pdu(RELEASE_RP, bytes(4)))
     peer.socket.close()
 

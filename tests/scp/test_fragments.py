@@ -158,7 +158,7 @@ def test_reports_beside_responses(nset, monkeypatch, kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("end", ["abort", "release"])
 def test_an_end_amid_long_messages(nset, monkeypatch, kind, end):
-    """It comes behind a whole message, whoever has sent that."""
+    """It comes after a whole message, whichever thread has sent that."""
     serve, _, options = KINDS[kind]
     failures, established = [], queue.Queue()
     monkeypatch.setattr(threading, "excepthook", failures.append)

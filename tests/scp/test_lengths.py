@@ -53,7 +53,7 @@ LIES = {
 
 @ways
 def test_a_pdu_without_a_pdv(nset, caplog, way):
-    """It says nothing, and is passed over; the log tells of the first one."""
+    """It is ignored, and the first one is logged."""
     empty = pdu(P_DATA_TF, b"")
     with serving(nset, way) as (server, handler), Caller(server).associate() as peer:
         peer.send(empty, p_data((1, COMMAND | LAST, request())), empty, empty)

@@ -43,7 +43,7 @@ def report(message_id, length=100):
 
 
 def pour(peer, data):
-    """Send as much as is taken without anybody reading; give how much that was."""
+    """Send as much as the socket takes while the server does not read; return how much."""
     peer.socket.settimeout(0.5)  # the only way to see that nothing is taken
     sent = 0
     with suppress(TimeoutError):

@@ -22,7 +22,7 @@ from services import (
 
 KINDS = {"plain": lambda handler: handler, "async": as_async}
 
-# What pynetdicom's code does on either twin is enough to see once with each kind.
+# What pynetdicom's code does on either implementation is enough to see once with each kind.
 ONCE = pytest.mark.parametrize(
     ("nset", "kind"),
     [(IMPLEMENTATIONS[0], "plain"), (IMPLEMENTATIONS[-1], "async")],

@@ -809,7 +809,7 @@ TOO_MANY = {
 @pytest.mark.parametrize(("sent", "reason"), TOO_MANY.values(), ids=TOO_MANY)
 @pytest.mark.parametrize("heard", [False, True])
 def test_a_request_of_too_many_items(nset, caplog, sent, reason, heard):
-    """It is refused before it is parsed, and nobody else waits for that."""
+    """It is refused before it is parsed, and no other peer waits for that."""
     handlers = [(evt.EVT_N_SET, lambda event: (0x0000, None))]
     if heard:
         handlers.append((evt.EVT_REQUESTED, lambda event: None))

@@ -26,7 +26,7 @@ from raw_peer import COMMAND, LAST, P_DATA_TF, p_data
 
 
 def in_fragments(nset: ModuleType, message_id: int) -> list[bytes]:
-    """An N-SET request whose command set comes in two PDUs, which is not the short way."""
+    """An N-SET request whose command set comes in two PDUs, for the slow path."""
     first, *rest = cut(request({0x0110: message_id}), 60)
     parts = [(1, COMMAND, first), *((1, COMMAND, part) for part in rest[:-1])]
     parts += [(1, COMMAND | LAST, rest[-1]), (1, LAST, DATA)]
@@ -211,7 +211,7 @@ def test_chopped_byte_by_byte(nset, way):
 
 
 def test_a_request_that_also_responds_while_another_is_served(nset):
-    """It is a request all the same, and no answer that somebody waits for."""
+    """It is a request all the same, and not a response that a thread waits for."""
     with gated(evt.EVT_C_ECHO, 0x0000) as (gate, handlers), ExitStack() as stack:
         server, handler = stack.enter_context(serving(nset, handlers))
         peer = stack.enter_context(Caller(server)).associate()

@@ -340,7 +340,7 @@ def descriptors():
 
 @pytest.mark.usefixtures("descriptors")
 def test_more_than_1024_descriptors():
-    """What select() can't do; on one twin, as the descriptors are the loop's business."""
+    """What select() can't do; on one implementation, as descriptors are the loop's business."""
     number = 1100
     ae = entity()
     ae.maximum_associations = number

@@ -31,7 +31,7 @@ from services import (
 
 KINDS = {"plain": lambda handler: handler, "async": as_async}
 
-# What pynetdicom's code does on either twin is enough to see once with each kind.
+# What pynetdicom's code does on either implementation is enough to see once with each kind.
 ONCE = pytest.mark.parametrize(
     ("nset", "kind"),
     [(IMPLEMENTATIONS[0], "plain"), (IMPLEMENTATIONS[-1], "async")],
@@ -92,7 +92,7 @@ class TestServices:
 
 
 def test_no_handlers(nset, destination, oracle):
-    """What nobody has bound a handler to is answered as pynetdicom answers it."""
+    """Without a bound handler the answer is pynetdicom's."""
 
     def scenario(place):
         names = ("C-STORE", "N-CREATE", "N-GET", "N-ACTION", "N-DELETE")

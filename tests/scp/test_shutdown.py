@@ -349,7 +349,7 @@ def storing(nset, kind, path):
 
 
 class Client(threading.Thread):
-    """Keeps a number of requests on their way until told to stop, or released."""
+    """Keeps a number of requests outstanding until it is stopped, or released."""
 
     def __init__(self, nset, number, server_port, window):
         super().__init__(daemon=True)

@@ -40,7 +40,7 @@ def accepting(
 
 
 def until(condition: Callable[[], Any], what: str = "", seconds: float = TIMEOUT) -> None:
-    """Wait for what nobody tells of."""
+    """Wait for a condition that nothing announces."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, what

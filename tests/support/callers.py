@@ -1,4 +1,4 @@
-"""Peers of nset.scp that say what they are told to, byte by byte, and servers for them."""
+"""Peers of nset.scp that send given bytes, and servers for them."""
 
 import socket
 import struct
@@ -143,7 +143,7 @@ def state_of(server: Any) -> str:
 
 
 class Handler:
-    """Of EVT_N_SET; a coroutine function, so that it is on the short way."""
+    """Of EVT_N_SET; a coroutine function, so that it is on the fast path."""
 
     def __init__(self) -> None:
         self.served: list[tuple[Any, Dataset]] = []

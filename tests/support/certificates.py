@@ -28,7 +28,7 @@ def make_certificate(directory: Path, name: str) -> Certificate:
 
 
 def server_context(own: Certificate, clients: Certificate | None = None) -> ssl.SSLContext:
-    """A server's context; with mutual TLS where it is told whom to trust."""
+    """A server's context; with mutual TLS if it gets a certificate to trust."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(own.certificate, own.key)
     if clients is not None:

@@ -195,7 +195,7 @@ def random_comment(rng: random.Random) -> Any:
 
 
 def random_fields(rng: random.Random) -> dict[str, Any]:
-    """What somebody might set: of a request, a response, or both."""
+    """What a program might set: of a request, a response, or both."""
     fields: dict[str, Any] = {}
     for keyword in rng.sample(sorted(TAGS), k=rng.randrange(4, len(TAGS) + 1)):
         if keyword.endswith("UID"):
@@ -217,7 +217,7 @@ def random_fields(rng: random.Random) -> dict[str, Any]:
     name = rng.choice(("ModificationList", "AttributeList"))
     fields[name] = None if data_set is None else BytesIO(data_set)
     if rng.random() < 0.1:
-        fields["extra"] = 1  # keeps the compiled twin off its quick path
+        fields["extra"] = 1  # keeps the C extension off its fast path
     return fields
 
 

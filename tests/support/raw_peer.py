@@ -1,4 +1,4 @@
-"""A peer that sends whatever bytes it is told to: an association over a bare socket (PS3.8 9.3)."""
+"""A peer that sends any bytes: an association over a bare socket (PS3.8 9.3)."""
 
 import socket
 import ssl

@@ -15,7 +15,7 @@ from nset import scp
 
 
 class AnnouncingAE(AE):
-    """``start_server`` gives no server while it blocks, so the port is told when there is one."""
+    """Prints the port of a new server, as ``start_server`` returns none while it blocks."""
 
     def make_server(self, *args, **kwargs):
         server = super().make_server(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""What the contract tests put into each property: everything that somebody might."""
+"""What the contract tests put into each property: everything that a program might."""
 
 import decimal
 import enum

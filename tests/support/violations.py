@@ -546,7 +546,7 @@ CASES = {
 
 
 def in_words(tag, offset, status, reason):
-    """How a violation or an error is told."""
+    """How a violation or an error is reported."""
     if tag is None:
         return reason
     name = "" if tag in (0x0FFF, 0x00091001, 0x20202020) else dictionary_description(tag) + " "

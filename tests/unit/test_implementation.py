@@ -1,4 +1,4 @@
-"""NSET_IMPLEMENTATION picks the twin, and imports point down."""
+"""NSET_IMPLEMENTATION selects the implementation, and imports point down."""
 
 import ast
 import importlib.util
@@ -23,7 +23,7 @@ SOURCE = REPOSITORY / "src" / "nset"
 
 
 def implementation(choice, path=None):
-    """What a new process prints: the twin that is live, or its last line of error."""
+    """What a new process prints: the implementation in use, or its last line of error."""
     env = {name: value for name, value in os.environ.items() if name != "NSET_IMPLEMENTATION"}
     if choice is not None:
         env["NSET_IMPLEMENTATION"] = choice

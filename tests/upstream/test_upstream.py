@@ -126,7 +126,7 @@ SUITES = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str], Run]]:
-    """The tests on every twin, side by side: they mostly wait."""
+    """The tests on each implementation, in parallel: they mostly wait."""
     runs = {}
     for plugin, (tests, _) in SUITES.items():
         options = [str(DIRECTORY / test) for test in tests]
