@@ -391,7 +391,7 @@ def test_logs_of_dcmtk(run, capture_of_text):
     document = json.loads(result.stdout)
     assert document["source"] == "a log of DCMTK"
     assert document["notes"] == [
-        "a log of DCMTK has the bytes of A-ASSOCIATE PDUs, of messages none"
+        "a log of DCMTK has the bytes of A-ASSOCIATE PDUs, not of messages"
     ]
     (acceptance,) = document["other_pdus"]
     assert acceptance["details"]["calling_ae_title"] == "ECHOSCU"
@@ -406,13 +406,13 @@ def test_logs_of_dcmtk(run, capture_of_text):
     [
         (
             "pynetdicom-without-bytes.log",
-            "a log of pynetdicom without bytes in it: have them logged: "
+            "a log of pynetdicom without bytes in it: to log them: "
             "evt_handlers=[(evt.EVT_DATA_RECV, debug_data), (evt.EVT_DATA_SENT, debug_data)], ",
         ),
         (
             "dcmtk-without-bytes.log",
-            "a log of DCMTK without bytes in it: it has those of the A-ASSOCIATE PDU that was "
-            "received, at level debug, and of messages none at any level: capture packets, ",
+            "a log of DCMTK without bytes in it: DCMTK logs the received A-ASSOCIATE PDU at level "
+            "debug, and never the bytes of messages: capture packets with ",
         ),
     ],
 )

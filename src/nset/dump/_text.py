@@ -48,17 +48,17 @@ _MIN_HEX_DIGITS: Final = 20
 _LOGS: Final = {
     "pynetdicom": (
         re.compile(rb"END A-(?:ASSOCIATE-..|ABORT) PDU ==|pydicom\.read_dataset\(\) Transfer"),
-        "have them logged: evt_handlers=[(evt.EVT_DATA_RECV, debug_data), "
+        "to log them: evt_handlers=[(evt.EVT_DATA_RECV, debug_data), "
         "(evt.EVT_DATA_SENT, debug_data)], with debug_data of pynetdicom._handlers, at level DEBUG",
     ),
     "DCMTK": (
         re.compile(rb"\$dcmtk: |BEGIN A-ASSOCIATE-.. ==|DcmDataset::read\(\) Transfer"),
-        "it has those of the A-ASSOCIATE PDU that was received, at level debug, and of messages "
-        "none at any level: capture packets, by tcpdump -w FILE port PORT",
+        "DCMTK logs the received A-ASSOCIATE PDU at level debug, and never the bytes of messages: "
+        "capture packets with tcpdump -w FILE port PORT",
     ),
     "DICOM messages": (
         re.compile(rb"(?:INCOMING|OUTGOING) DIMSE MESSAGE =="),
-        "capture packets, by tcpdump -w FILE port PORT",
+        "capture packets with tcpdump -w FILE port PORT",
     ),
 }
 
@@ -89,7 +89,7 @@ def capture_of_text(text: bytes) -> Capture | None:
     if _DCMTK_BLOCK.search(text):
         blocks = list(_blocks_of_dcmtk(text, notes))
         if blocks:
-            notes.append("a log of DCMTK has the bytes of A-ASSOCIATE PDUs, of messages none")
+            notes.append("a log of DCMTK has the bytes of A-ASSOCIATE PDUs, not of messages")
             return _stream_of(blocks, "a log of DCMTK", notes)
     sides = read_hex_dump(text)
     if sides is not None:
