@@ -55,10 +55,10 @@ def test_demo(nset):
     assert ran.stderr == ""
     core = {"compiled": "nset._core", "python": "nset._pure"}[nset.IMPLEMENTATION]
     assert f"an nset.N_SET on {core}" in ran.stdout
-    assert ("The compiled core is live" in ran.stdout) == (nset.IMPLEMENTATION == "compiled")
+    assert ("nset uses its C extension" in ran.stdout) == (nset.IMPLEMENTATION == "compiled")
     assert "Error ID 0xA710: Performed Procedure Step Object may no longer be up" in ran.stdout
     assert "Status must be between 0 and 65535, inclusive" in ran.stdout
-    for line in ("nset, pure", "nset, compiled"):
+    for line in ("nset, pure Python", "nset, C extension"):
         assert f"{line} " in ran.stdout
 
 

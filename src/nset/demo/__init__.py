@@ -1,4 +1,4 @@
-"""What ``python -m nset demo`` runs: a modality reports a procedure step to a live server."""
+"""``python -m nset demo``: a modality reports a procedure step to a live server."""
 
 from typing import Final
 
@@ -7,9 +7,9 @@ MPPS: Final = "1.2.840.10008.3.1.2.3.3"
 
 
 def keep_responses() -> None:
-    """Have pynetdicom's requestors in this process lose no response, as they may on a slow machine.
+    """Keep pynetdicom's requestors in this process from losing responses on a slow machine.
 
-    That is the one thing of `nset.pynetdicom.install` that a plain pynetdicom SCU has in the demo.
+    It is the only part of `nset.pynetdicom.install` that the demo's plain pynetdicom SCU uses.
     """
     from pynetdicom.dimse import DIMSEServiceProvider
 

@@ -1,6 +1,6 @@
-"""Times what the last two tables of the demo show: a primitive, and an N-SET over TCP.
+"""The measurements of the demo's last two tables: a primitive, and an N-SET over TCP.
 
-``python -m nset.demo.clock KIND`` is the requestor of the second one; it starts the server,
+For the second one ``python -m nset.demo.clock KIND`` is the requestor. It starts the server,
 ``python -m nset.demo.clock KIND serve``.
 """
 
@@ -51,7 +51,7 @@ def build_time(implementation: str) -> float:
     Parameters
     ----------
     implementation : str
-        ``"pynetdicom"``, or what `NSET_IMPLEMENTATION` is to be: ``"python"`` or ``"compiled"``.
+        ``"pynetdicom"``, or a value of `NSET_IMPLEMENTATION`: ``"python"`` or ``"compiled"``.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def build_time(implementation: str) -> float:
 
 
 class Cost(NamedTuple):
-    """What an N-SET takes.
+    """The cost of an N-SET.
 
     Attributes
     ----------
@@ -83,18 +83,18 @@ class Cost(NamedTuple):
 
 
 def cost(kind: str) -> Cost:
-    """Have a requestor ask a server, each in a process of its own.
+    """Measure a requestor and a server, each in a process of its own.
 
     Parameters
     ----------
     kind : str
-        The server: `STOCK`, `INSTALLED` or `SCP`. nset is installed in the requestor, too, unless
-        it is the first.
+        The server: `STOCK`, `INSTALLED` or `SCP`. Unless it is `STOCK`, nset is installed in the
+        requestor, too.
 
     Returns
     -------
     Cost
-        What that took.
+        CPU time and round trip.
     """
     return Cost(*map(float, _output("-m", "nset.demo.clock", kind).split()))
 
@@ -113,16 +113,16 @@ def round_trips(kind: str, port: int, requests: int = 30) -> tuple[float, bytes]
     Parameters
     ----------
     kind : str
-        The server: `STOCK`, or another one, for which nset is installed in this process, too.
+        The server. Unless it is `STOCK`, nset is installed in this process, too.
     port : int
-        That of the server on 127.0.0.1.
+        The server's port on 127.0.0.1.
     requests : int
-        How many are sent, one after the other.
+        The number of requests, sent one after the other.
 
     Returns
     -------
     tuple of (float, bytes)
-        Seconds, the median; and the A-ASSOCIATE-RQ PDU that went before.
+        The median in seconds, and the A-ASSOCIATE-RQ PDU of the association.
     """
     if kind == STOCK:
         keep_responses()
@@ -165,7 +165,7 @@ def _ask(kind: str) -> None:
             peers[-1].sendall(proposed)
             peers[-1].recv(65536)
         before = _cpu(server)
-        requests = _keep_asking(peers)
+        requests = _keep_requesting(peers)
         print((_cpu(server) - before) / requests, seconds)
 
 
@@ -175,7 +175,7 @@ def _cpu(server: "subprocess.Popen[str]") -> float:
     return float(server.stdout.readline())
 
 
-def _keep_asking(peers: list[socket.socket]) -> int:
+def _keep_requesting(peers: list[socket.socket]) -> int:
     """Keep one request of each peer outstanding, and return how many were answered."""
     request = N_SET()
     request.MessageID, request.RequestedSOPClassUID = 7, MPPS
@@ -198,7 +198,7 @@ def _keep_asking(peers: list[socket.socket]) -> int:
 
 
 def _serve(kind: str) -> None:
-    """Print the port, then the CPU time for each line of standard input; end with that."""
+    """Print the port, then the CPU time for each line of standard input, and exit at its end."""
 
     def plain(event: Any) -> tuple[int, None]:
         return 0x0000, None

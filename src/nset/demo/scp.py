@@ -1,4 +1,4 @@
-"""The server: a Modality Performed Procedure Step SCP (PS3.4 Annex F), in either of two ways."""
+"""The server: an SCP for Modality Performed Procedure Step (PS3.4 Annex F), of either kind."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ FINAL = ("COMPLETED", "DISCONTINUED")
 
 
 class Received(NamedTuple):
-    """A request as the server had it.
+    """A request that the server has received.
 
     Attributes
     ----------
@@ -30,14 +30,14 @@ class Received(NamedTuple):
 
 
 class Steps:
-    """The performed procedure steps that were reported, and the handlers that keep them.
+    """The reported performed procedure steps, and the handlers that store them.
 
     Attributes
     ----------
     stored : dict of str to pydicom.Dataset
         Each step by its SOP Instance UID.
     received : list of Received
-        The requests in the order they came.
+        The requests in the order in which they arrived.
     """
 
     def __init__(self) -> None:
@@ -99,12 +99,12 @@ class Steps:
 
 @contextmanager
 def serve(steps: Steps, start_server: Callable[..., Any]) -> Iterator[int]:
-    """Run the server, with nset installed in pynetdicom, for the length of a ``with`` block.
+    """Run the server for the length of a ``with`` block, with nset installed in pynetdicom.
 
     Parameters
     ----------
     steps : Steps
-        Where the steps are kept.
+        Stores the steps.
     start_server : callable
         pynetdicom's ``AE.start_server``, or that of `nset.scp`.
 

@@ -1,6 +1,6 @@
 """The modality, in a process of its own: ``python -m nset.demo.scu PORT``.
 
-Prints one JSON object for each response. Plain pynetdicom: nset is not installed in it, save for
+Prints one JSON object for each response. It is plain pynetdicom: nset is not installed, except for
 `keep_responses`.
 """
 
@@ -16,7 +16,7 @@ from nset.demo import MPPS, keep_responses
 
 
 def in_progress(start: datetime) -> Dataset:
-    """Make the Attribute List of the N-CREATE (PS3.4 Table F.7.2-1).
+    """Return the Attribute List of the N-CREATE (PS3.4 Table F.7.2-1).
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def in_progress(start: datetime) -> Dataset:
 
 
 def completed(end: datetime) -> Dataset:
-    """Make the Modification List of the N-SET that completes the step.
+    """Return the Modification List of the N-SET that completes the step.
 
     Parameters
     ----------
@@ -104,12 +104,12 @@ def completed(end: datetime) -> Dataset:
 
 
 def discontinued() -> Dataset:
-    """Make a Modification List that comes too late for a completed step.
+    """Return a Modification List that a server refuses for a completed step.
 
     Returns
     -------
     pydicom.Dataset
-        The one attribute.
+        A status of DISCONTINUED.
     """
     step = Dataset()
     step.PerformedProcedureStepStatus = "DISCONTINUED"
@@ -117,12 +117,12 @@ def discontinued() -> Dataset:
 
 
 def report(port: int) -> None:
-    """Report a step from begin to end, then try to change it once more.
+    """Report a step from its start to its end, then try to change it again.
 
     Parameters
     ----------
     port : int
-        That of the server on 127.0.0.1.
+        The server's port on 127.0.0.1.
 
     Raises
     ------

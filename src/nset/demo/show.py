@@ -30,7 +30,11 @@ REQUESTS = (
 )
 EXPECTED = (0x0000, 0x0000, 0x0110)
 TIMEOUT = 120  # seconds
-LABELS = {"pynetdicom": "pynetdicom", "python": "nset, pure", "compiled": "nset, compiled"}
+LABELS = {
+    "pynetdicom": "pynetdicom",
+    "python": "nset, pure Python",
+    "compiled": "nset, C extension",
+}
 SERVERS = {
     clock.STOCK: "pynetdicom",
     clock.INSTALLED: "pynetdicom with nset",
@@ -51,17 +55,17 @@ _console = Console(highlight=False)
 
 
 def run() -> None:
-    """Run it: serve, let the modality report, show what came of it, time the twins.
+    """Run the demo: two servers that a modality reports to, and the times of both implementations.
 
     Raises
     ------
     SystemExit
-        If the exchange went wrong.
+        If the exchange fails.
     """
     peers = [f"{name} {version(name)}" for name in ("pynetdicom", "pydicom")]
     python = f"{platform.python_implementation()} {platform.python_version()}"
     _heading(", ".join([f"nset {nset.__version__}", *peers, python]))
-    _show_twin()
+    _show_implementation()
     _show_reports("a pynetdicom server with nset", AE.start_server)
     _show_refused()
     _show_times()
@@ -70,7 +74,7 @@ def run() -> None:
 
 
 def _show_reports(to: str, start_server: Callable[..., Any]) -> None:
-    """Show what a modality reports to a server, and what that has stored then."""
+    """Show the reports of a modality to a server, and what the server has stored."""
     steps = Steps()
     with serve(steps, start_server) as port:
         _heading(f"A modality reports to {to}, 127.0.0.1:{port}")
@@ -80,7 +84,7 @@ def _show_reports(to: str, start_server: Callable[..., Any]) -> None:
 
 
 def _report(port: int) -> list[dict[str, Any]]:
-    """Let the modality do its part in a second process, and give the answers that it got."""
+    """Run the modality in a second process, and return the responses that it got."""
     command = [sys.executable, "-m", "nset.demo.scu", str(port)]
     try:
         scu = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
@@ -94,28 +98,28 @@ def _report(port: int) -> list[dict[str, Any]]:
     return answers
 
 
-def _show_twin() -> None:
+def _show_implementation() -> None:
     if nset.IMPLEMENTATION == "compiled":
-        _print("[green]The compiled core is live[/]: nset._core, made from Cython.")
+        _print("[green]nset uses its C extension[/], nset._core.")
         return
-    _print("[yellow]The pure Python twin is live[/], not the compiled core.")
+    _print("[yellow]nset uses its pure-Python fallback[/], not its C extension.")
     if importlib.util.find_spec("nset._core") is None:
         _print(
-            "nset was installed without its core, as happens without a C compiler. All works the "
-            "same, only slower;\nthe last table tells how much. With a compiler: "
+            "nset was installed without the extension, as it is without a C compiler. Everything "
+            "works the same, but slower:\nthe tables below show how much. With a compiler: "
             "NSET_IMPLEMENTATION=compiled make demo"
         )
     else:
-        _print(f"NSET_IMPLEMENTATION={os.environ.get('NSET_IMPLEMENTATION')} says so.")
+        _print(f"NSET_IMPLEMENTATION={os.environ.get('NSET_IMPLEMENTATION')} selects it.")
 
 
 def _show_exchange(steps: Steps, answers: list[dict[str, Any]]) -> None:
-    """Show each request as the server had it, and the answer as the modality got it."""
+    """Show each request that the server received, and the response that the modality received."""
     for text, (request, _), answer in zip(REQUESTS, steps.received, answers, strict=True):
         _print(f"\n[bold]{text}[/]")
         if text.startswith("N-SET"):
             if type(request) is not N_SET:
-                _fail(f"the server was given a {type(request)} instead of nset's N_SET")
+                _fail(f"the server received a {type(request)} instead of nset's N_SET")
             core = type(request).__base__
             _print(f"  received  {escape(repr(request))}")
             _print(f"            an nset.N_SET on {core.__module__}")
@@ -127,7 +131,7 @@ def _show_exchange(steps: Steps, answers: list[dict[str, Any]]) -> None:
 
 
 def _show_stored(steps: Steps) -> None:
-    """Show the one step that the server holds now."""
+    """Show the step that the server has stored."""
     (step,) = steps.stored.values()
     if step.PerformedProcedureStepStatus != "COMPLETED":
         _fail(f"the stored step is {step.PerformedProcedureStepStatus}")
@@ -152,7 +156,7 @@ def _describe(element: DataElement) -> str:
 
 
 def _show_refused() -> None:
-    """Show what the primitive itself says to values that no N-SET can hold."""
+    """Show the exceptions of the primitive for invalid values."""
     _heading("What N_SET refuses at assignment")
     for attribute, value in (
         ("RequestedSOPInstanceUID", "1.2.840.10008." + 51 * "9"),
@@ -166,7 +170,7 @@ def _show_refused() -> None:
         except ValueError as exc:
             _print(f"  [yellow]ValueError: {escape(str(exc))}[/]")
         else:
-            _fail(f"N_SET took {value!r} for its {attribute}")
+            _fail(f"N_SET accepted {value!r} as its {attribute}")
 
 
 def _show_times() -> None:
@@ -189,8 +193,10 @@ def _show_times() -> None:
 
 
 def _show_servers() -> None:
-    """Show what an N-SET costs pynetdicom's server, without nset and with it, and nset's own."""
-    _heading(f"The same servers asked over TCP: {clock.ASSOCIATIONS} at once, and one by one")
+    """Show the CPU time of an N-SET on pynetdicom's server, the same with nset, and `nset.scp`."""
+    _heading(
+        f"The same servers over TCP: {clock.ASSOCIATIONS} associations, and one request at a time"
+    )
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column("")
     for column in ("CPU per N-SET", "", "send_n_set", ""):
@@ -210,7 +216,7 @@ def _show_servers() -> None:
 
 
 def _track(labels: dict[str, str]) -> Iterable[tuple[str, str]]:
-    """Go through these, with a bar on a terminal that shows how far it is."""
+    """Yield the labels, with a progress bar on a terminal."""
     return track(
         labels.items(),
         "measuring",
@@ -229,4 +235,4 @@ def _print(text: str) -> None:
 
 
 def _fail(reason: str) -> NoReturn:
-    sys.exit(f"The exchange went wrong: {reason}")
+    sys.exit(f"The exchange failed: {reason}")
