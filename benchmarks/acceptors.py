@@ -32,14 +32,14 @@ class Echo(asyncio.Protocol):
 
     request_length = 0
     answer = b""
-    canned: ClassVar = {0x01: bytes((load.ASSOCIATE_AC, 0, 0, 0, 0, 0)), 0x05: load.RELEASE_RP}
+    canned: ClassVar = {0x01: load.pdu(load.ASSOCIATE_AC, b""), 0x05: load.RELEASE_RP}
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         self._received = 0
 
     def data_received(self, data: bytes) -> None:
-        if not self._received and data[0] != load.P_DATA:
+        if not self._received and data[0] != load.P_DATA_TF:
             self._transport.write(self.canned[data[0]])
             return
         self._received += len(data)

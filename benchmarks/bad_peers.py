@@ -21,7 +21,6 @@ from nset.demo import MPPS
 
 TIMEOUT = 10  # seconds; for what takes milliseconds when all is well
 PATIENCE = 6.0  # seconds: longer than the server's own timeouts
-_A_ABORT = bytes((0x07, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 
 _Behaviour = Callable[["Peer", random.Random], Awaitable[None]]
 
@@ -46,7 +45,7 @@ class Peer:
         await self._in_time(self._loop.sock_connect(self.socket, ("127.0.0.1", self.port)))
 
     async def associate(self) -> None:
-        await self.send(load.associate_rq())
+        await self.send(load.ASSOCIATE_RQ)
         await self.accepted()
 
     async def accepted(self) -> None:
@@ -108,25 +107,24 @@ REQUEST, ANSWER = exchange(7)
 SHORT_REQUEST, SHORT_ANSWER = exchange(8, 64)
 
 
-def _p_data(pdv_length: int, body: bytes) -> bytes:
-    return struct.pack(">BxIIBB", 0x04, len(body) + 6, pdv_length, 1, 0x03) + body
-
-
 def _lies() -> list[tuple[bool, bytes]]:
     """PDUs whose lengths are not true, and whether they come in an association."""
-    rq = load.associate_rq()
+    rq = load.ASSOCIATE_RQ
     item = rq.index(b"\x10\x00", 70)
+    honest = load.p_data((1, 0x03, bytes(50)))
+
+    def lying(pdv_length: int) -> bytes:
+        return honest[:6] + struct.pack(">I", pdv_length) + honest[10:]
+
     return [
         (False, b"\x01\x00\xff\xff\xff\xff" + rq[6:]),
         (False, rq[: item + 2] + b"\xff\xff" + rq[item + 4 :]),
         (False, b"\x01\x00\x00\x00\x00\x04" + rq[6:]),
         (False, b"\x04\x00\xff\xff\xff\xff" + bytes(100)),
         (True, b"\x04\x00\xff\xff\xff\xff" + bytes(1000)),
-        (True, b"\x04\x00\x00\x00\x00\x00"),
-        (True, _p_data(0xFFFFFFFF, bytes(50))),
-        (True, _p_data(0, bytes(50))),
-        (True, _p_data(1, bytes(50))),
-        (True, _p_data(52, struct.pack("<HHL", 0, 0x0100, 0x7FFFFFFF).ljust(50, b"\0"))),
+        (True, load.p_data()),
+        *((True, lying(length)) for length in (0xFFFFFFFF, 0, 1)),
+        (True, load.p_data((1, 0x03, struct.pack("<HHL", 0, 0x0100, 0x7FFFFFFF).ljust(50, b"\0")))),
         (True, b"\x09\x00\x00\x00\x00\x04\x00\x00\x00\x00"),
         (True, b"\x07\x00\xff\xff\xff\xff\x00\x00\x00\x00"),
     ]
@@ -160,7 +158,7 @@ async def flood(peer: Peer, chance: random.Random) -> None:
 
 
 async def half_pdu(peer: Peer, chance: random.Random) -> None:
-    whole = load.associate_rq()
+    whole = load.ASSOCIATE_RQ
     if chance.random() < 0.5:
         await peer.associate()
         whole = REQUEST
@@ -183,7 +181,7 @@ async def _stay(peer: Peer, chance: random.Random) -> None:
 async def abort(peer: Peer, chance: random.Random) -> None:
     await peer.associate()
     sent = REQUEST * chance.randint(0, 5) + REQUEST[: chance.choice((0, _first_pdu()))]
-    await peer.send(sent + _A_ABORT)
+    await peer.send(sent + load.ABORT)
     if chance.random() < 0.5:
         await peer.until_closed(PATIENCE)
 
@@ -241,7 +239,7 @@ async def read_slowly(peer: Peer, chance: random.Random) -> None:
 async def write_slowly(peer: Peer, chance: random.Random) -> None:
     """Send byte by byte; there is nothing wrong with that, and the answer has to be right."""
     pause = chance.uniform(0.002, 0.004)
-    await peer.send_slowly(load.associate_rq(), pause)
+    await peer.send_slowly(load.ASSOCIATE_RQ, pause)
     await peer.accepted()
     await peer.send_slowly(SHORT_REQUEST, pause)
     answer = await peer.read(len(SHORT_ANSWER))
@@ -255,14 +253,9 @@ async def write_slowly(peer: Peer, chance: random.Random) -> None:
 # -- Floods: what is allowed, or nearly, and costs the server more than the peer -------------------
 
 
-def _pdu_of(pdv: bytes, length: int = 65536) -> bytes:
-    """A P-DATA-TF PDU that is full of one PDV."""
-    body = pdv * (length // len(pdv))
-    return struct.pack(">BxI", 0x04, len(body)) + body
-
-
-def _pdv(header: int, fragment: bytes) -> bytes:
-    return struct.pack(">IBB", len(fragment) + 2, 1, header) + fragment
+def _full(*pdvs: tuple[int, int, bytes]) -> bytes:
+    """A P-DATA-TF PDU that is full of these PDVs, again and again."""
+    return load.p_data(*pdvs * (65536 // sum(len(fragment) + 6 for _, _, fragment in pdvs)))
 
 
 def _command(field: int, *elements: tuple[int, bytes | int]) -> bytes:
@@ -326,25 +319,25 @@ def _pouring(name: str, again: bytes, first: bytes = b"") -> _Behaviour:
     return behaviour
 
 
-_BEGUN = _pdu_of(_pdv(0x03, _N_SET), len(_N_SET) + 6)
+_BEGUN = load.p_data((1, 0x03, _N_SET))
 FLOODS = (
-    _pouring("empty_fragments", _pdu_of(_pdv(0x00, b"")), _BEGUN),
-    _pouring("small_fragments", _pdu_of(_pdv(0x00, b"ab")), _BEGUN),
-    _pouring("small_messages", _pdu_of(_pdv(0x03, _N_SET) + _pdv(0x02, _DATA_SET))),
-    _pouring("no_data_sets", _pdu_of(_pdv(0x03, _N_SET_WITHOUT))),
-    _pouring("responses", _pdu_of(_pdv(0x03, _N_SET_RSP))),
-    _pouring("reports", _pdu_of(_pdv(0x03, _REPORT) + _pdv(0x02, bytes(500)))),
-    _pouring("endless", _pdu_of(_pdv(0x00, bytes(65530))), _BEGUN),
+    _pouring("empty_fragments", _full((1, 0x00, b"")), _BEGUN),
+    _pouring("small_fragments", _full((1, 0x00, b"ab")), _BEGUN),
+    _pouring("small_messages", _full((1, 0x03, _N_SET), (1, 0x02, _DATA_SET))),
+    _pouring("no_data_sets", _full((1, 0x03, _N_SET_WITHOUT))),
+    _pouring("responses", _full((1, 0x03, _N_SET_RSP))),
+    _pouring("reports", _full((1, 0x03, _REPORT), (1, 0x02, bytes(500)))),
+    _pouring("endless", _full((1, 0x00, bytes(65530))), _BEGUN),
 )
 
 
 async def negotiation(peer: Peer, chance: random.Random) -> None:
     """Propose thousands of presentation contexts."""
-    rq = load.associate_rq()
+    rq = load.ASSOCIATE_RQ
     at = rq.index(b"\x20\x00", 74)
     item = rq[at : at + 4 + int.from_bytes(rq[at + 2 : at + 4], "big")]
     body = rq[6:at] + item * (900_000 // len(item)) + rq[at + len(item) :]
-    await peer.send(struct.pack(">BxI", 0x01, len(body)) + body)
+    await peer.send(load.pdu(0x01, body))
     await peer.until_closed(chance.uniform(0.5, 1))
 
 

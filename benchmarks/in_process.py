@@ -111,7 +111,7 @@ def _associated(server: scp.Server, request: bytes, answer: bytes) -> Connection
     connection = Connection(server, None, ("127.0.0.1", 1))
     transport = Transport()
     connection.connection_made(transport)
-    connection.data_received(load.associate_rq())
+    connection.data_received(load.ASSOCIATE_RQ)
     connection.data_received(request)
     if transport.sent != answer:
         raise ValueError(f"the answer should be {answer!r}, and is {transport.sent!r}")

@@ -5,35 +5,33 @@ For Linux, which has a clock for each process.
 
 import resource
 import selectors
-import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
-from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.dimse_messages import DIMSEMessage
-from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
-from pynetdicom.pdu_primitives import (
-    A_ASSOCIATE,
-    ImplementationClassUIDNotification,
-    MaximumLengthNotification,
-)
-from pynetdicom.presentation import build_context
 
 from nset import N_SET, wire
 from nset.demo import MPPS
 
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
+from raw_peer import P_DATA_TF, Peer, associate_rq, p_data, pdu
+
+# What others take from here is the tests' raw peer, too.
+__all__ = ["P_DATA_TF", "Peer", "p_data", "pdu"]
+
 INSTANCE = "1.2.826.0.1.3680043.8.498.12345678901234567890123456789"
 TIMEOUT = 120  # seconds; for what takes milliseconds or a few seconds when all is well
 
-ASSOCIATE_AC, P_DATA = 0x02, 0x04
-RELEASE_RQ = bytes((0x05, 0, 0, 0, 0, 4, 0, 0, 0, 0))
-RELEASE_RP = bytes((0x06, 0, 0, 0, 0, 4, 0, 0, 0, 0))
+ASSOCIATE_RQ = associate_rq(MPPS)
+ASSOCIATE_AC = 0x02
+RELEASE_RQ, RELEASE_RP, ABORT = (pdu(kind, bytes(4)) for kind in (0x05, 0x06, 0x07))
 
 _SETTLE = 0.5  # seconds; what the last of many associations has begun is over by then
 
@@ -59,81 +57,25 @@ def exchange(
 def message_pdus(message: DIMSEMessage, primitive: Any) -> bytes:
     """The PDUs of a message of another kind, as pynetdicom sends them, for one ``send``."""
     message.primitive_to_message(primitive)
-    pdus = []
-    for p_data in message.encode_msg(1, 16382):
-        pdu = P_DATA_TF()
-        pdu.from_primitive(p_data)
-        pdus.append(pdu.encode())
-    return b"".join(pdus)
+    return b"".join(
+        p_data((context_id, pdv[0], pdv[1:]))
+        for part in message.encode_msg(1, 16382)
+        for context_id, pdv in part.presentation_data_value_list
+    )
 
 
-def associate_rq(
-    abstract_syntaxes: Iterable[str] = (MPPS,),
-    transfer_syntaxes: Sequence[str] = (ImplicitVRLittleEndian,),
-) -> bytes:
-    """The A-ASSOCIATE-RQ PDU that proposes these presentation contexts, as pynetdicom sends it."""
-    request = A_ASSOCIATE()
-    request.application_context_name = "1.2.840.10008.3.1.1.1"
-    request.calling_ae_title = "NSET_LOAD"
-    request.called_ae_title = "NSET_DEMO"
-    contexts = [build_context(syntax, [*transfer_syntaxes]) for syntax in abstract_syntaxes]
-    for number, context in enumerate(contexts):
-        context.context_id = 2 * number + 1
-    request.presentation_context_definition_list = contexts
-    length = MaximumLengthNotification()
-    length.maximum_length_received = 16382
-    implementation = ImplementationClassUIDNotification()
-    implementation.implementation_class_uid = "1.2.826.0.1.3680043.8.498.1"
-    request.user_information = [length, implementation]
-    pdu = A_ASSOCIATE_RQ()
-    pdu.from_primitive(request)
-    return pdu.encode()
+def release(peer: Peer) -> None:
+    """Release the association, and close."""
+    peer.send(RELEASE_RQ)
+    expect(peer, RELEASE_RP)
+    peer.socket.close()
 
 
-class Peer:
-    """An association that is nothing but a socket: it shall cost less than the server."""
-
-    def __init__(self, port: int, proposed: bytes | None = None) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.send(proposed or associate_rq())
-        self.receive_pdu(ASSOCIATE_AC)
-
-    def __enter__(self) -> "Peer":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.socket.close()
-
-    def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
-
-    def receive(self, length: int) -> bytes:
-        data = b""
-        while len(data) < length:
-            more = self.socket.recv(length - len(data))
-            if not more:
-                raise ConnectionError("the server has closed the connection")
-            data += more
-        return data
-
-    def receive_pdu(self, kind: int) -> bytes:
-        """What is behind the header of the next PDU, which is of that type."""
-        header = self.receive(6)
-        if header[0] != kind:
-            raise ValueError(f"a PDU of type {header[0]:02X}H, not {kind:02X}H")
-        return self.receive(int.from_bytes(header[2:], "big"))
-
-    def expect(self, answer: bytes) -> None:
-        """Receive that."""
-        received = self.receive(len(answer))
-        if received != answer:
-            raise ValueError(f"the answer should be {answer!r}, and is {received!r}")
-
-    def release(self) -> None:
-        self.send(RELEASE_RQ)
-        self.expect(RELEASE_RP)
-        self.socket.close()
+def expect(peer: Peer, answer: bytes) -> None:
+    """Receive that."""
+    received = peer.read(len(answer))
+    if received != answer:
+        raise ValueError(f"the answer should be {answer!r}, and is {received!r}")
 
 
 # -- Whom it is sent to ----------------------------------------------------------------------------
@@ -177,7 +119,7 @@ def cpu_per_request(server: Server, associations: int, seconds: float) -> float:
     request, answer = exchange()
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
-        peers = [stack.enter_context(Peer(server.port)) for _ in range(associations)]
+        peers = [stack.enter_context(Peer(server.port, MPPS)) for _ in range(associations)]
         for peer in peers:
             selector.register(peer.socket, selectors.EVENT_READ, peer)
             peer.send(request)
@@ -188,7 +130,7 @@ def cpu_per_request(server: Server, associations: int, seconds: float) -> float:
             if not ready:
                 raise TimeoutError(f"no answer from the server in {TIMEOUT} s")
             for key, _ in ready:
-                key.data.expect(answer)
+                expect(key.data, answer)
                 key.data.send(request)
             served += len(ready)
         return (cpu_seconds(server.pid) - before) / served * 1e6
@@ -231,10 +173,10 @@ def idle(server: Server, associations: int, seconds: float, before: int = 20) ->
     process = psutil.Process(server.pid)
     with ExitStack() as stack:
         for _ in range(before):
-            stack.enter_context(Peer(server.port))
+            stack.enter_context(Peer(server.port, MPPS))
         time.sleep(_SETTLE)
         taken, size = cpu_seconds(server.pid), process.memory_info().rss
-        others = [Peer(server.port) for _ in range(associations)]
+        others = [Peer(server.port, MPPS) for _ in range(associations)]
         time.sleep(_SETTLE)
         set_up = cpu_seconds(server.pid) - taken
         memory = process.memory_info().rss - size
@@ -245,12 +187,12 @@ def idle(server: Server, associations: int, seconds: float, before: int = 20) ->
 
         taken = cpu_seconds(server.pid)
         for peer in others:
-            peer.release()
+            release(peer)
         time.sleep(_SETTLE)
-        release = cpu_seconds(server.pid) - taken
+        released = cpu_seconds(server.pid) - taken
     return Idle(
         set_up / associations * 1e6,
-        release / associations * 1e6,
+        released / associations * 1e6,
         memory / associations / 1024,
         cpu * 100,
     )

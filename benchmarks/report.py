@@ -90,18 +90,22 @@ def n_create(data_set: bytes) -> Message:
     return Message(load.message_pdus(dimse_messages.N_CREATE_RQ(), create), answer)
 
 
-def proposal(contexts: int) -> bytes:
-    """An A-ASSOCIATE-RQ for MPPS and, like a modality's, for what it stores."""
+def proposal(contexts: int) -> list[tuple[str, ...]]:
+    """What a modality proposes: MPPS and the storage of objects, in three transfer syntaxes."""
     others = [context.abstract_syntax for context in AllStoragePresentationContexts]
-    return load.associate_rq([MPPS, *others[: contexts - 1]], TRANSFER_SYNTAXES)
+    return [(uid, *TRANSFER_SYNTAXES) for uid in (MPPS, *others[: contexts - 1])]
 
 
 def ask(peer: load.Peer, message: Message, *, is_checked: bool = True) -> None:
     """Send the request, and receive the answer: success, if that is checked."""
     peer.send(message.request)
-    answer = peer.receive_pdu(load.P_DATA)
-    if is_checked and SUCCESS not in answer:
-        raise ValueError(f"the answer is {answer.hex(' ')}")
+    answer = peer.receive()
+    if (
+        answer is None
+        or answer.type != load.P_DATA_TF
+        or (is_checked and SUCCESS not in answer.body)
+    ):
+        raise ValueError(f"the server answered {answer}")
 
 
 def per_report(
@@ -111,17 +115,17 @@ def per_report(
     proposed = proposal(contexts)
 
     def report() -> None:
-        with load.Peer(server.port, proposed) as peer:
+        with load.Peer(server.port, *proposed) as peer:
             if message.request:
                 ask(peer, message)
-            peer.release()
+            load.release(peer)
 
     return per_call(server, seconds, report)
 
 
 def per_request(server: load.Server, seconds: float, message: Message, is_checked: bool) -> float:
     """Microseconds of the server's CPU for a request on an association that stays open."""
-    with load.Peer(server.port) as peer:
+    with load.Peer(server.port, MPPS) as peer:
         return per_call(server, seconds, partial(ask, peer, message, is_checked=is_checked))
 
 

@@ -27,6 +27,8 @@ import bad_peers
 import load
 import psutil
 import soak_server
+from rich.console import Console
+from rich.progress import Progress
 
 from nset import IMPLEMENTATION
 
@@ -180,7 +182,7 @@ class GoodPeer(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        transport.write(load.associate_rq())
+        transport.write(load.ASSOCIATE_RQ)
 
     def data_received(self, data: bytes) -> None:
         now = time.perf_counter()
@@ -240,12 +242,15 @@ class Soak:
         As the program has them.
     server : ServerProcess
         Whom it tests.
+    bar : rich.progress.Progress
+        What shows how far it is.
     """
 
-    def __init__(self, options: argparse.Namespace, server: "ServerProcess") -> None:
+    def __init__(self, options: argparse.Namespace, server: "ServerProcess", bar: Progress) -> None:
         self.options = options
         self.rate: float = options.rate
         self.server = server
+        self._bar, self._task = bar, bar.add_task("soaking", total=options.seconds)
         self.loop = asyncio.get_running_loop()
         self.phases = [Phase.new("warming up")]
         self.bad: dict[str, Any] = {"done": {}, "wrong": {}}
@@ -284,6 +289,7 @@ class Soak:
         self._look()
         while (left := end - time.monotonic()) > 0:
             await asyncio.sleep(min(left, 1))
+            self._bar.advance(self._task, min(left, 1))
             self._look()
 
     def _look(self) -> None:
@@ -499,11 +505,13 @@ def main() -> None:
         parser.error("it takes at least 10 seconds")
 
     gc.disable()  # its pauses would be seen as the server's; what is allocated here has no cycles
-    with serving(options.handler, options.log) as server:
+    console = Console(stderr=True)
+    progress = Progress(console=console, transient=True, disable=not console.is_terminal)
+    with serving(options.handler, options.log) as server, progress:
 
         async def test() -> None:
             nonlocal soak
-            soak = Soak(options, server)
+            soak = Soak(options, server, progress)
             await soak.run()
 
         soak: Any = None

@@ -31,7 +31,7 @@ class Peer:
     def __init__(
         self,
         port: int,
-        *abstract_syntaxes: str | tuple[str, str],
+        *abstract_syntaxes: str | tuple[str, ...],
         max_length: int = 16384,
         context: ssl.SSLContext | None = None,
     ) -> None:
@@ -62,11 +62,11 @@ class Peer:
 
     def receive(self) -> Pdu | None:
         """The next PDU; None where the connection has been closed."""
-        header = self._read(6)
+        header = self.read(6)
         if not header:
             return None
         kind, length = struct.unpack(">BxI", header)
-        return Pdu(kind, self._read(length))
+        return Pdu(kind, self.read(length))
 
     def receive_message(self) -> tuple[Dataset, bytes]:
         """The next message: its command set, decoded by pydicom, and its data set."""
@@ -93,7 +93,7 @@ class Peer:
         assert self.receive() == (RELEASE_RP, bytes(4))
         assert self.receive() is None
 
-    def _read(self, length: int) -> bytes:
+    def read(self, length: int) -> bytes:
         data = b""
         while len(data) < length:
             more = self.socket.recv(length - len(data))
@@ -119,16 +119,16 @@ def p_data(*pdvs: tuple[int, int, bytes]) -> bytes:
     )
 
 
-def associate_rq(*abstract_syntaxes: str | tuple[str, str], max_length: int = 16384) -> bytes:
+def associate_rq(*abstract_syntaxes: str | tuple[str, ...], max_length: int = 16384) -> bytes:
     """An A-ASSOCIATE-RQ (PS3.8 9.3.2) for contexts 1, 3, ...
 
-    In Implicit VR Little Endian, or else in the transfer syntax that is given with it.
+    In Implicit VR Little Endian, or else in the transfer syntaxes that are given with it.
     """
     contexts = b""
     for number, given in enumerate(abstract_syntaxes):
-        syntax, transfer = (given, "1.2.840.10008.1.2") if isinstance(given, str) else given
-        context = bytes((2 * number + 1, 0, 0, 0)) + _item(0x30, syntax) + _item(0x40, transfer)
-        contexts += _item(0x20, context)
+        syntax, *transfers = (given, "1.2.840.10008.1.2") if isinstance(given, str) else given
+        context = bytes((2 * number + 1, 0, 0, 0)) + _item(0x30, syntax)
+        contexts += _item(0x20, context + b"".join(_item(0x40, uid) for uid in transfers))
     user = _item(0x51, struct.pack(">I", max_length)) + _item(0x52, "1.2.826.0.1.3680043.8.498.9")
     return pdu(
         0x01,
