@@ -12,7 +12,7 @@ from nset.dump._capture import Capture, Stream, Undecodable, check_size
 from nset.dump._hex_dump import read_hex_dump
 from nset.dump._values import count_of_bytes
 
-_CHUNK: Final = 0x2000
+_CHUNK_BYTES: Final = 0x2000
 _HEX: Final = b"0123456789abcdefABCDEF"
 _SEPARATORS: Final = b" \t\r\n\f\v:,;"
 _SEPARATOR: Final = re.compile(rb"[\s:,;\\]")
@@ -26,9 +26,9 @@ _PYNETDICOM_BLOCK: Final = b" ENCODED PDU "
 _END_OF_BLOCK: Final = b" END ENCODED PDU "
 _DCMTK_BLOCK: Final = re.compile(rb"PDU Length: (\d{1,9}) \+ 6 bytes PDU header")
 _HEX_AT_END: Final = re.compile(rb"(?:^|\s)((?:[0-9a-fA-F]{2} {1,2})*[0-9a-fA-F]{2})\s*$")
-_ROW_OF_PYNETDICOM: Final = 25
-_ROW_OF_DCMTK: Final = 16
-_MAX_BLOCK_LINE: Final = 100
+_PYNETDICOM_ROW_BYTES: Final = 25
+_DCMTK_ROW_BYTES: Final = 16
+_MAX_HEX_CHARACTERS: Final = 100
 """Characters at the end of a line of a log that can be hex digits."""
 
 _MAX_NOTES: Final = 16
@@ -145,7 +145,7 @@ def _packets_of(blocks: list[bytes | bytearray], source: str) -> Capture | None:
 
 def _hex_at_end(line: bytes, most: int) -> bytes:
     """Return the bytes at the end of a line of a log, whatever precedes them."""
-    found = _HEX_AT_END.search(line.rstrip()[-_MAX_BLOCK_LINE:])
+    found = _HEX_AT_END.search(line.rstrip()[-_MAX_HEX_CHARACTERS:])
     return binascii.unhexlify(found[1].replace(b" ", b""))[-most:] if found and most else b""
 
 
@@ -161,8 +161,8 @@ def _blocks_of_pynetdicom(text: bytes, notes: list[str]) -> Iterator[bytes]:
                 yield from _completed(block, short, number, notes)
             block, short = (None if _END_OF_BLOCK in line else bytearray()), []
         elif block is not None:
-            row = _hex_at_end(line, _ROW_OF_PYNETDICOM)
-            if len(row) == _ROW_OF_PYNETDICOM:
+            row = _hex_at_end(line, _PYNETDICOM_ROW_BYTES)
+            if len(row) == _PYNETDICOM_ROW_BYTES:
                 block += row
             elif row:
                 short = [*short[-15:], row]
@@ -196,7 +196,7 @@ def _blocks_of_dcmtk(text: bytes, notes: list[str]) -> Iterator[bytes]:
     block, size, number = bytearray(), 0, 0
     for number, line in enumerate(BytesIO(text), 1):
         missing = size - len(block)
-        row = _hex_at_end(line, min(missing, _ROW_OF_DCMTK))
+        row = _hex_at_end(line, min(missing, _DCMTK_ROW_BYTES))
         block += row
         if block and (len(block) == size or not row):
             if len(block) < size:
@@ -250,7 +250,7 @@ def _chunks(text: bytes) -> Iterator[bytes]:
     """Yield a text in parts that end before a separator."""
     at = 0
     while at < len(text):
-        found = _SEPARATOR.search(text, at + _CHUNK)
+        found = _SEPARATOR.search(text, at + _CHUNK_BYTES)
         stop = len(text) if found is None else found.start()
         yield text[at:stop]
         at = stop
