@@ -8,7 +8,7 @@ FREE_THREADED_PYTHON ?= $(shell command -v python3.14t || command -v python3.13t
 VENV := .venv
 BIN := $(VENV)/bin
 # Most of a test's time is waiting: more of them at once than a small machine has cores.
-OWN_TESTS := --numprocesses $(or $(TEST_PROCESSES),6) -m 'not upstream and not soak and not peers'
+TOGETHER := --numprocesses $(or $(TEST_PROCESSES),6) --dist loadgroup
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 # The suite and the tools need the C extensions; with auto they could be missing unnoticed.
@@ -29,10 +29,11 @@ demo: $(VENV)/built-$(or $(NSET_IMPLEMENTATION),auto) ## a modality reports a pr
 
 test: $(BUILT) ## the tests of nset itself, on both implementations or on one: NSET_IMPLEMENTATION=python make test
 	@echo "Some 7000 tests: about 3 minutes on 2 cores"
-	$(BIN)/python -m pytest $(OWN_TESTS)
+	$(BIN)/python -m pytest $(TOGETHER) -m 'not upstream and not soak and not peers'
 
-test-all: test ## the same, then pynetdicom's own tests on nset and half a minute of load
-	$(BIN)/python -m pytest -m 'upstream or soak'
+test-all: $(BUILT) ## the same with pynetdicom's own tests on nset, then half a minute of load
+	$(BIN)/python -m pytest $(TOGETHER) -m 'not soak and not peers'
+	$(BIN)/python -m pytest -m soak
 
 test-peers: $(BUILT) ## nset.scp with DCMTK and dcmjs-dimse, which it installs: needs root and npm
 	.ci/install-peers
@@ -71,13 +72,13 @@ annotate: $(TOOLS) ## how Cython compiles each line: build/annotate/nset/_core.h
 	$(BIN)/cython --annotate -o build/annotate/nset/_core.c src/nset/_core.pyx
 	$(BIN)/cython --annotate -o build/annotate/nset/scp/_core.c src/nset/scp/_core.pyx
 
-test-free-threaded: ## the tests of nset itself on a free-threaded CPython, with the GIL off
+test-free-threaded: ## the same on a free-threaded CPython, with the GIL off
 	@test -n "$(FREE_THREADED_PYTHON)" || { echo "There is no python3.14t or python3.13t here; \
 	name one: make test-free-threaded FREE_THREADED_PYTHON=/path/to/python3.14t"; exit 1; }
 	$(FREE_THREADED_PYTHON) -m venv $(VENV)-free-threaded
 	NSET_IMPLEMENTATION=compiled $(VENV)-free-threaded/bin/python $(PIP_INSTALL) --prefer-binary -e '.[test]'
 	$(VENV)-free-threaded/bin/python .ci/check_live.py
-	PYTHON_GIL=0 $(VENV)-free-threaded/bin/python -m pytest $(OWN_TESTS)
+	PYTHON_GIL=0 $(VENV)-free-threaded/bin/python -m pytest $(TOGETHER) -m 'not soak and not peers'
 
 clean: ## remove everything that was built or installed
 	rm -rf $(VENV) $(VENV)-free-threaded build dist src/*.egg-info $(EXTENSIONS)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
@@ -201,21 +200,6 @@ def idle(server: Server, associations: int, seconds: float, before: int = 20) ->
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process, with its threads that have ended; psutil's goes by steps of 10 ms."""
     return time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3), which Python does not have
-
-
-def waited_seconds(pid: int) -> float:
-    """How long the threads that a process has were ready to run, but had no CPU.
-
-    psutil does not tell; it is what other processes have taken from this one.
-    """
-    nanoseconds = 0
-    for thread in psutil.Process(pid).threads():
-        try:
-            text = Path(f"/proc/{pid}/task/{thread.id}/schedstat").read_text()
-        except OSError:  # it has ended by now
-            continue
-        nanoseconds += int(text.split()[1])
-    return nanoseconds / 1e9
 
 
 def allow_open_files(number: int) -> None:

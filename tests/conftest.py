@@ -9,6 +9,11 @@ from implementations import IMPLEMENTATIONS, loaded
 from sound_pynetdicom import sound_pynetdicom
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest, beside which others run."""
+    items.sort(key=lambda item: item.get_closest_marker("upstream") is None)
+
+
 @pytest.fixture(params=IMPLEMENTATIONS)
 def nset(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
     """The package, on each implementation in turn."""

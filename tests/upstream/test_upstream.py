@@ -11,7 +11,8 @@ import pynetdicom
 import pytest
 from implementations import IMPLEMENTATIONS
 
-pytestmark = pytest.mark.upstream
+# One after the other: these tests listen on ports of their own.
+pytestmark = [pytest.mark.upstream, pytest.mark.xdist_group("upstream")]
 
 HERE = Path(__file__).parent
 SITE = Path(pynetdicom.__file__).parent.parent
