@@ -18,6 +18,7 @@ import load
 from pydicom import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.presentation import AllStoragePresentationContexts
+from support import P_DATA_TF, pdu
 
 import nset.pynetdicom
 from nset import scp
@@ -32,14 +33,14 @@ class Echo(asyncio.Protocol):
 
     request_length = 0
     answer = b""
-    canned: ClassVar = {0x01: load.pdu(load.ASSOCIATE_AC, b""), 0x05: load.RELEASE_RP}
+    canned: ClassVar = {0x01: pdu(load.ASSOCIATE_AC, b""), 0x05: load.RELEASE_RP}
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         self._received = 0
 
     def data_received(self, data: bytes) -> None:
-        if not self._received and data[0] != load.P_DATA_TF:
+        if not self._received and data[0] != P_DATA_TF:
             self._transport.write(self.canned[data[0]])
             return
         self._received += len(data)

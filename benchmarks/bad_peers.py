@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import load
+from support import p_data, pdu
 
 from nset.demo import MPPS
 
@@ -112,7 +113,7 @@ def _lies() -> list[tuple[bool, bytes]]:
     """PDUs whose lengths are not true, and whether they come in an association."""
     rq = load.ASSOCIATE_RQ
     item = rq.index(b"\x10\x00", 70)
-    honest = load.p_data((1, 0x03, bytes(50)))
+    honest = p_data((1, 0x03, bytes(50)))
 
     def lying(pdv_length: int) -> bytes:
         return honest[:6] + struct.pack(">I", pdv_length) + honest[10:]
@@ -123,9 +124,9 @@ def _lies() -> list[tuple[bool, bytes]]:
         (False, b"\x01\x00\x00\x00\x00\x04" + rq[6:]),
         (False, b"\x04\x00\xff\xff\xff\xff" + bytes(100)),
         (True, b"\x04\x00\xff\xff\xff\xff" + bytes(1000)),
-        (True, load.p_data()),
+        (True, p_data()),
         *((True, lying(length)) for length in (0xFFFFFFFF, 0, 1)),
-        (True, load.p_data((1, 0x03, struct.pack("<HHL", 0, 0x0100, 0x7FFFFFFF).ljust(50, b"\0")))),
+        (True, p_data((1, 0x03, struct.pack("<HHL", 0, 0x0100, 0x7FFFFFFF).ljust(50, b"\0")))),
         (True, b"\x09\x00\x00\x00\x00\x04\x00\x00\x00\x00"),
         (True, b"\x07\x00\xff\xff\xff\xff\x00\x00\x00\x00"),
     ]
@@ -256,7 +257,7 @@ async def write_slowly(peer: Peer, chance: random.Random) -> None:
 
 def _full(*pdvs: tuple[int, int, bytes]) -> bytes:
     """A P-DATA-TF PDU that is full of these PDVs, again and again."""
-    return load.p_data(*pdvs * (65536 // sum(len(fragment) + 6 for _, _, fragment in pdvs)))
+    return p_data(*pdvs * (65536 // sum(len(fragment) + 6 for _, _, fragment in pdvs)))
 
 
 def _command(field: int, *elements: tuple[int, bytes | int]) -> bytes:
@@ -320,7 +321,7 @@ def _pouring(name: str, again: bytes, first: bytes = b"") -> _Behaviour:
     return behaviour
 
 
-_BEGUN = load.p_data((1, 0x03, _N_SET))
+_BEGUN = p_data((1, 0x03, _N_SET))
 FLOODS = (
     _pouring("empty_fragments", _full((1, 0x00, b"")), _BEGUN),
     _pouring("small_fragments", _full((1, 0x00, b"ab")), _BEGUN),
@@ -338,7 +339,7 @@ async def negotiation(peer: Peer, chance: random.Random) -> None:
     at = rq.index(b"\x20\x00", 74)
     item = rq[at : at + 4 + int.from_bytes(rq[at + 2 : at + 4], "big")]
     body = rq[6:at] + item * (900_000 // len(item)) + rq[at + len(item) :]
-    await peer.send(load.pdu(0x01, body))
+    await peer.send(pdu(0x01, body))
     await peer.until_closed(chance.uniform(0.5, 1))
 
 

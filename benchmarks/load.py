@@ -6,25 +6,18 @@ For Linux, which has a clock for each process.
 import resource
 import selectors
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 from pynetdicom.dimse_messages import DIMSEMessage
+from support import Peer, associate_rq, p_data, pdu
 
 from nset import N_SET, wire
 from nset.demo import MPPS
-
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
-from raw_peer import P_DATA_TF, Peer, associate_rq, p_data, pdu
-
-# What others take from here is the tests' raw peer, too.
-__all__ = ["P_DATA_TF", "Peer", "p_data", "pdu"]
 
 INSTANCE = "1.2.826.0.1.3680043.8.498.12345678901234567890123456789"
 TIMEOUT = 120  # seconds; for what takes milliseconds or a few seconds when all is well

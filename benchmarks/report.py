@@ -26,6 +26,7 @@ import tables
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import dimse_messages, dimse_primitives
 from pynetdicom.presentation import AllStoragePresentationContexts
+from support import P_DATA_TF, Peer
 
 from nset.demo import MPPS
 
@@ -96,15 +97,11 @@ def proposal(contexts: int) -> list[tuple[str, ...]]:
     return [(uid, *TRANSFER_SYNTAXES) for uid in (MPPS, *others[: contexts - 1])]
 
 
-def ask(peer: load.Peer, message: Message, *, is_checked: bool = True) -> None:
+def ask(peer: Peer, message: Message, *, is_checked: bool = True) -> None:
     """Send the request, and receive the answer: success, if that is checked."""
     peer.send(message.request)
     answer = peer.receive()
-    if (
-        answer is None
-        or answer.type != load.P_DATA_TF
-        or (is_checked and SUCCESS not in answer.body)
-    ):
+    if answer is None or answer.type != P_DATA_TF or (is_checked and SUCCESS not in answer.body):
         raise ValueError(f"the server answered {answer}")
 
 
@@ -115,7 +112,7 @@ def per_report(
     proposed = proposal(contexts)
 
     def report() -> None:
-        with load.Peer(server.port, *proposed) as peer:
+        with Peer(server.port, *proposed) as peer:
             if message.request:
                 ask(peer, message)
             load.release(peer)
@@ -125,7 +122,7 @@ def per_report(
 
 def per_request(server: load.Server, seconds: float, message: Message, is_checked: bool) -> float:
     """Microseconds of the server's CPU for a request on an association that stays open."""
-    with load.Peer(server.port, MPPS) as peer:
+    with Peer(server.port, MPPS) as peer:
         return per_call(server, seconds, partial(ask, peer, message, is_checked=is_checked))
 
 

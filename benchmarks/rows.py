@@ -8,7 +8,7 @@ from timing import Operation
 
 @dataclass(frozen=True)
 class Row:
-    """An operation, and how many times as fast as pynetdicom each twin is to be."""
+    """An operation, and how many times as fast as pynetdicom each implementation is to be."""
 
     operation: Operation
     compiled: float

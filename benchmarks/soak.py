@@ -418,7 +418,9 @@ def report(soak: Soak, done: dict[str, Any], options: argparse.Namespace) -> boo
     left = done["active_associations"] + done["open_connections"]
     deeds = ", ".join(f"{name} {times}" for name, times in sorted(soak.bad["done"].items()))
 
-    print(f"{IMPLEMENTATION} twin, {options.handler} handler, {len(soak.peers)} good peers")
+    print(
+        f"{IMPLEMENTATION} implementation, {options.handler} handler, {len(soak.peers)} good peers"
+    )
     print(alone, attacked, sep="\n")
     print(f"bad peers: {deeds}")
     print(f"server: {json.dumps(done)}")

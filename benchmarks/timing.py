@@ -1,4 +1,4 @@
-"""Times a statement on pynetdicom and on both twins, in one process and by turns.
+"""Times a statement on pynetdicom and on both implementations, in one process and by turns.
 
 The statement stands in the timed code itself, many times over and with its operands in local
 variables, so that no call and no loop is timed with it. The implementations take turns of about a
@@ -7,19 +7,17 @@ millisecond: what slows the machine down for a while slows all of them.
 
 import gc
 import importlib
-import os
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import count
 from statistics import median
 from time import perf_counter_ns
-from types import ModuleType
 from typing import Any
 
 from pydicom.uid import UID
+from support import loaded
 
 import nset
 
@@ -62,54 +60,23 @@ class Operation:
 
 
 def load(implementation: str) -> Any:
-    """Give ``N_SET`` as one implementation has it, beside those that are loaded already.
+    """``N_SET`` as one of `IMPLEMENTATIONS` has it, beside those that are loaded already.
 
-    Parameters
-    ----------
-    implementation : str
-        One of `IMPLEMENTATIONS`.
-
-    Returns
-    -------
-    type
-        The class.
-
-    Raises
-    ------
-    ImportError
-        If it is not there: nset was installed without its core.
+    One that can't be loaded is an error.
     """
     if implementation == "pynetdicom":
         return importlib.import_module("pynetdicom.dimse_primitives").N_SET
     if implementation == nset.IMPLEMENTATION:
-        return nset.N_SET
-    modules = _take_modules()
-    choice = os.environ.get("NSET_IMPLEMENTATION")
-    os.environ["NSET_IMPLEMENTATION"] = implementation
-    try:
-        return importlib.import_module("nset").N_SET
-    finally:
-        _take_modules()
-        sys.modules.update(modules)
-        if choice is None:
-            del os.environ["NSET_IMPLEMENTATION"]
-        else:
-            os.environ["NSET_IMPLEMENTATION"] = choice
+        return nset.N_SET  # a process can have the C extension once
+    with loaded(implementation) as package:
+        return package.N_SET
 
 
 def operands(cls: Any) -> dict[str, Any]:
-    """Give the names that a statement may use.
+    """The names that a statement may use, where ``N_SET`` is that class.
 
-    Parameters
-    ----------
-    cls : type
-        The ``N_SET`` of the implementation that the statement is for.
-
-    Returns
-    -------
-    dict
-        The class as ``N_SET``, a valid request as ``primitive``, and values to set: ``sop_class``
-        and ``instance`` (str), ``uid`` (UID), ``stream`` (BytesIO).
+    A valid request as ``primitive``, and values to set: ``sop_class`` and ``instance`` (str),
+    ``uid`` (UID), ``stream`` (BytesIO).
     """
     primitive = cls()
     primitive.MessageID = 1
@@ -129,21 +96,9 @@ def operands(cls: Any) -> dict[str, Any]:
 def measure(
     operation: Operation, classes: Mapping[str, Any], rounds: int = 25
 ) -> dict[str, list[float]]:
-    """Time an operation, the implementations taking turns.
+    """Nanoseconds that one statement took, turn by turn, for the ``N_SET`` of each implementation.
 
-    Parameters
-    ----------
-    operation : Operation
-        What to time.
-    classes : mapping of str to type
-        The ``N_SET`` of each implementation.
-    rounds : int
-        How many turns each of them has.
-
-    Returns
-    -------
-    dict of str to list of float
-        For each implementation the nanoseconds that one statement took, turn by turn.
+    They take turns, each so many.
     """
     turns = {name: _turn(operation, name, cls) for name, cls in classes.items()}
     times: dict[str, list[float]] = {name: [] for name in classes}
@@ -160,27 +115,9 @@ def measure(
 
 
 def ratio(times: Mapping[str, list[float]], implementation: str) -> float:
-    """Tell how many times faster than pynetdicom an implementation is.
-
-    Parameters
-    ----------
-    times : mapping of str to list of float
-        From `measure`.
-    implementation : str
-        Which.
-
-    Returns
-    -------
-    float
-        The median of the ratios, round by round.
-    """
+    """How many times as fast as pynetdicom it is: the median of the ratios, round by round."""
     pairs = zip(times["pynetdicom"], times[implementation], strict=True)
     return median(stock / ours for stock, ours in pairs)
-
-
-def _take_modules() -> dict[str, ModuleType]:
-    names = [name for name in sys.modules if name.partition(".")[0] == "nset"]
-    return {name: sys.modules.pop(name) for name in names}
 
 
 def _unseen_uid() -> str:
