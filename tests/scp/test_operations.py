@@ -631,6 +631,7 @@ def test_an_abort_says_why(nset, lines, why):
 FORKS = """
 import asyncio, multiprocessing, os, socket, subprocess, sys, time, warnings
 import nset.scp
+import psutil
 from acceptors import entity, n_set_pdus, port
 from associations import MPPS
 from pynetdicom import evt, sop_class
@@ -646,20 +647,8 @@ server = nset.scp.start_server(
 )
 number = port(server)
 peers = [Peer(number, MPPS) for _ in range(2)]
-ours = {os.fstat(peer.socket.fileno()).st_ino for peer in peers}
 ends = os.pipe()  # the child lives until the parent closes it
 told = os.pipe()
-
-def sockets():
-    found = []
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            name = os.readlink(f"/proc/self/fd/{fd}")
-        except OSError:
-            continue
-        if name.startswith("socket:") and int(name[8:-1]) not in ours:
-            found.append(name)
-    return found
 
 def in_child():
     os.close(ends[1])
@@ -670,12 +659,8 @@ def in_child():
         pass
     ae.shutdown()
     took = time.monotonic() - begun
-    listening = []
-    for line in open("/proc/net/tcp").read().splitlines()[1:]:
-        fields = line.split()
-        if f":{number:04X}" in fields[1]:
-            listening.append(f"socket:[{fields[9]}]")
-    held = set(sockets()) & set(listening)
+    connections = psutil.Process().net_connections("tcp")
+    held = [connection for connection in connections if connection.laddr.port == number]
     counts = server.counts
     said = [took < 1, not held, server.active_associations == [], counts.open_connections == 0]
     # And it can have a server of its own.
