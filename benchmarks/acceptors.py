@@ -26,9 +26,9 @@ from nset.demo import MPPS
 
 
 class Echo(asyncio.Protocol):
-    """Sends canned bytes for each request, and looks at nothing but how many bytes have come.
+    """Sends canned bytes for each request, and only counts the received bytes.
 
-    The PDUs that begin and end an association are told by the first byte.
+    The first byte identifies the PDUs that begin and end an association.
     """
 
     request_length = 0

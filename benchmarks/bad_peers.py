@@ -149,7 +149,7 @@ async def garbage(peer: Peer, chance: random.Random) -> None:
 
 
 async def flood(peer: Peer, chance: random.Random) -> None:
-    """Send what can't be understood, and go on with that after it has been said."""
+    """Send an invalid PDU, and keep sending after the A-ABORT."""
     if chance.random() < 0.5:
         await peer.associate()
     await peer.send(chance.randbytes(100))
@@ -173,7 +173,7 @@ async def silent(peer: Peer, chance: random.Random) -> None:
 
 
 async def _stay(peer: Peer, chance: random.Random) -> None:
-    """Be silent: most leave soon, some are still there when the server has had enough."""
+    """Send nothing: most disconnect soon, some wait until the server closes the connection."""
     if chance.random() < 0.8:
         await peer.until_closed(chance.uniform(0.1, 1))
     elif not await peer.until_closed(PATIENCE + TIMEOUT):
@@ -210,13 +210,13 @@ async def reset(peer: Peer, chance: random.Random) -> None:
 
 
 async def leave(peer: Peer, chance: random.Random) -> None:
-    """Close without a word, in the middle of the work."""
+    """Close the connection without a release, while a request is served."""
     await peer.associate()
     await peer.send(REQUEST * chance.randint(0, 5) + REQUEST[: chance.randint(0, 500)])
 
 
 async def read_slowly(peer: Peer, chance: random.Random) -> None:
-    """Ask for more and more, and take a byte of the answers now and then."""
+    """Send request after request, and read a byte of the answers now and then."""
     await peer.associate()
     end = time.monotonic() + chance.uniform(2, 8)
 
@@ -406,7 +406,7 @@ class Crowd:
                 await peer.connect()
                 await behaviour(peer, chance)
             except ConnectionError as exc:
-                # Most get what they deserve; but nobody is refused, nor sent away for being slow.
+                # The server aborts most of them, but refuses none, and closes none for being slow.
                 if isinstance(exc, ConnectionRefusedError) or behaviour is write_slowly:
                     self.wrong[f"{name}: {exc!r}"] += 1
             except (Wrong, asyncio.TimeoutError) as exc:

@@ -293,13 +293,13 @@ class Soak:
 
     async def _watch(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        self._look()
+        self._sample()
         while (left := end - time.monotonic()) > 0:
             await asyncio.sleep(min(left, 1))
             self._bar.advance(self._task, min(left, 1))
-            self._look()
+            self._sample()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         pid, status = self.server.pid, self.server.status
         heaps = status.num_threads() * THREAD_HEAP
         self.phase.sizes.append(status.memory_info().rss - heaps)
