@@ -529,7 +529,7 @@ def _value(known: CommandElement, element: Element, elements: list[Element]) -> 
     if known.vr == "LO":
         return text
     try:
-        return accept_uid(text, _rules.UID_NAMES[known.keyword], is_peers=True)
+        return accept_uid(text, _rules.ELEMENT_NAMES[known.keyword], is_peers=True)
     except ValueError as exc:
         violation = Violation(
             str(exc), element.tag, element.offset, missing_status(known.keyword), True

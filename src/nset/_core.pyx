@@ -38,11 +38,12 @@ cdef extern from "Python.h":
     long PyLong_AsLongAndOverflow(object value, int* overflow) except? -1
     PyTypeObject PyUnicode_Type
 
-    ctypedef struct VersionedType "PyTypeObject":
-        unsigned int tp_version_tag
-        object (*tp_new)(VersionedType* cls, PyObject* args, PyObject* keywords)
+    ctypedef struct Class "PyTypeObject":
+        PyObject* tp_dict
+        object (*tp_new)(Class* cls, PyObject* args, PyObject* keywords)
 
-    VersionedType* Py_TYPE(object instance)
+    Class* Py_TYPE(object instance)
+    Py_ssize_t PyDict_GET_SIZE(PyObject* mapping)
 
 cdef extern from *:
     """
@@ -61,20 +62,6 @@ cdef extern from *:
     """
     object _get "nset_dict_get"(dict mapping, object key)
 
-cdef extern from *:
-    """
-    /* A number that no two states of any dicts share, or 0 where CPython keeps none (3.12 on). */
-    static inline uint64_t nset_dict_version(void *dict) {
-    #if PY_VERSION_HEX < 0x030C0000
-        return ((PyDictObject *)dict)->ma_version_tag;
-    #else
-        (void)dict;
-        return 0;
-    #endif
-    }
-    """
-    uint64_t _version "nset_dict_version"(void* mapping) noexcept
-
 
 cdef enum:
     MAX_US = 0xFFFF
@@ -82,36 +69,35 @@ cdef enum:
 assert MAX_UID_LENGTH == _rules.MAX_UID_LENGTH
 assert MAX_US == _rules.MAX_US
 
-# Which of the fields are still to become objects, on first reading: the four UIDs are text so far.
+# The fields of a Primitive by their slots, which are their places among its attributes and in its
+# masks: `_lazy`, `_conformant`, `_absent`.
 cdef enum:
-    AFFECTED_CLASS = 1
-    AFFECTED_INSTANCE = 2
-    REQUESTED_CLASS = 4
-    REQUESTED_INSTANCE = 8
-    LIST = 16  # of a message that has been decoded: empty, or the bytes that have come
-
-# Of the UIDs, `_clean` tells by the same bits which need no scan when they are sent.
-
-# Which of the four plain attributes are absent: deleted, or not yet set by __init__.
-cdef enum:
-    ERROR_COMMENT = 1
-    ERROR_ID = 2
-    ATTRIBUTE_IDENTIFIER_LIST = 4
-    OFFENDING_ELEMENT = 8
-    STATUS_OPTIONAL = 15
-    CONTEXT_ID = 16
+    AFFECTED_CLASS
+    AFFECTED_INSTANCE
+    REQUESTED_CLASS
+    REQUESTED_INSTANCE
+    LIST
+    ERROR_COMMENT
+    ERROR_ID
+    ATTRIBUTE_IDENTIFIER_LIST
+    OFFENDING_ELEMENT
+    CONTEXT_ID
+    MESSAGE_ID
+    RESPONDED_TO
+    STATUS
+    SLOTS
+    STATUS_OPTIONAL = (
+        1 << ERROR_COMMENT | 1 << ERROR_ID
+        | 1 << ATTRIBUTE_IDENTIFIER_LIST | 1 << OFFENDING_ELEMENT
+    )
 
 cdef type _UID = UID
 # Asked by isinstance, so not as types of C: an object may say by __class__ that it is one.
 cdef object _BytesIO = BytesIO
 cdef object _int = int
 cdef dict _modules = sys.modules
-cdef str _MESSAGE_ID = _rules.MESSAGE_ID
-cdef str _MESSAGE_ID_BEING_RESPONDED_TO = _rules.MESSAGE_ID_BEING_RESPONDED_TO
-cdef str _AFFECTED_SOP_CLASS_UID = _rules.AFFECTED_SOP_CLASS_UID
-cdef str _AFFECTED_SOP_INSTANCE_UID = _rules.AFFECTED_SOP_INSTANCE_UID
-cdef str _REQUESTED_SOP_CLASS_UID = _rules.REQUESTED_SOP_CLASS_UID
-cdef str _REQUESTED_SOP_INSTANCE_UID = _rules.REQUESTED_SOP_INSTANCE_UID
+cdef tuple _REQUEST_KEYWORDS = _rules.REQUEST_KEYWORDS
+cdef tuple _RESPONSE_KEYWORDS = _rules.RESPONSE_KEYWORDS
 
 
 # -- UIDs -----------------------------------------------------------------------------------------
@@ -121,7 +107,7 @@ cdef enum:
     SCAN_LENGTH = 80
 
 
-cdef bint _is_clean_uid(const unsigned char* text, Py_ssize_t length) noexcept nogil:
+cdef bint _is_conformant_uid(const unsigned char* text, Py_ssize_t length) noexcept nogil:
     """Whether the text is a UID by PS3.5 Section 9.1: no branch in the loop, so it vectorises."""
     cdef unsigned char padded[SCAN_LENGTH + 2]
     cdef unsigned char before, here, after
@@ -144,24 +130,9 @@ cdef bint _is_clean_uid(const unsigned char* text, Py_ssize_t length) noexcept n
     return bad == 0
 
 
-# What the last look that found the default validator went through. Each is alive as long as the
-# version of the one before it holds.
-cdef uint64_t _modules_version = 0
-cdef void* _settings = NULL
-cdef uint64_t _settings_version = 0
-cdef void* _validators = NULL
-cdef uint64_t _validators_version = 0
-
-
 cdef bint _default_validator_is_in_force() except -1:
-    """Whether clean text can cause no error, warning or record; read at each call."""
-    global _modules_version, _settings, _settings_version, _validators, _validators_version
-    if (
-        _modules_version != 0
-        and _version(<void*>_modules) == _modules_version
-        and _version(_settings) == _settings_version
-        and _version(_validators) == _validators_version
-    ):
+    """Whether conformant text can cause no error, warning or record; read at each call."""
+    if _is_as_last_seen():
         return True
     cdef dict settings = _own_settings
     cdef object module = _get(_modules, "pynetdicom._config")
@@ -176,30 +147,71 @@ cdef bint _default_validator_is_in_force() except -1:
         return False
     if _get(<dict>validators, "UI") is not _get(settings, "validate_ui"):
         return False
+    _see(settings, <dict>validators)
+    return True
+
+
+# Goes with Python 3.11, and the two calls above with it: a version for each state of a dict, by
+# which _default_validator_is_in_force() knows that nothing has changed since it last said yes.
+
+cdef extern from *:
+    """
+    /* A number that no two states of any dicts share, or 0 where CPython keeps none (3.12 on). */
+    static inline uint64_t nset_dict_version(void *dict) {
+    #if PY_VERSION_HEX < 0x030C0000
+        return ((PyDictObject *)dict)->ma_version_tag;
+    #else
+        (void)dict;
+        return 0;
+    #endif
+    }
+    """
+    uint64_t _version "nset_dict_version"(void* mapping) noexcept
+
+# Each dict is alive as long as the one before it has the same version.
+cdef uint64_t _modules_version = 0
+cdef void* _settings = NULL
+cdef uint64_t _settings_version = 0
+cdef void* _validators = NULL
+cdef uint64_t _validators_version = 0
+
+
+cdef inline bint _is_as_last_seen() noexcept:
+    return (
+        _modules_version != 0
+        and _version(<void*>_modules) == _modules_version
+        and _version(_settings) == _settings_version
+        and _version(_validators) == _validators_version
+    )
+
+
+cdef inline void _see(dict settings, dict validators) noexcept:
+    global _modules_version, _settings, _settings_version, _validators, _validators_version
     if _version(<void*>_modules) != 0:
         _modules_version = _version(<void*>_modules)
         _settings, _settings_version = <void*>settings, _version(<void*>settings)
         _validators, _validators_version = <void*>validators, _version(<void*>validators)
-    return True
 
 
-cdef object _check_uid(object value, object name, bint* unread):
+cdef object _check_uid(object value, object name, bint* is_conformant):
     """Give what to keep for `value`: text that is still to become a UID, a UID, or None."""
     if type(value) is str or type(value) is _UID:
         if (
             PyUnicode_IS_ASCII(value)
-            and _is_clean_uid(PyUnicode_1BYTE_DATA(value), PyUnicode_GET_LENGTH(value))
+            and _is_conformant_uid(PyUnicode_1BYTE_DATA(value), PyUnicode_GET_LENGTH(value))
             and _default_validator_is_in_force()
             and (type(value) is str or not hasattr(value, "_PRIVATE_TS_ENCODING"))
         ):
-            unread[0] = True
+            is_conformant[0] = True
             return value
     elif type(value) is bytes:
         if (
-            _is_clean_uid(<const unsigned char*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+            _is_conformant_uid(
+                <const unsigned char*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
+            )
             and _default_validator_is_in_force()
         ):
-            unread[0] = True
+            is_conformant[0] = True
             return PyUnicode_DecodeASCII(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), NULL)
     elif value is None:
         return None
@@ -207,7 +219,7 @@ cdef object _check_uid(object value, object name, bint* unread):
 
 
 cdef object _new_uid(object text):
-    """Make the UID that pydicom would make of clean text, without checking it again."""
+    """Make the UID that pydicom would make of conformant text, without checking it again."""
     cdef tuple args = (text,)
     return PyUnicode_Type.tp_new(_UID, <PyObject*>args, NULL)
 
@@ -228,14 +240,14 @@ cdef inline bint _is_int(object value) except -1:
     return PyLong_CheckExact(value) or isinstance(value, _int)
 
 
-cdef inline bint _is_message_id(object value, str name) except -1:
-    if not _is_int(value):
-        if value is None:
-            return True
-        raise _rules.message_id_type(name)
-    if not _is_us(value):
-        raise _rules.us_out_of_range(name)
-    return True
+cdef inline int _check_us(object value, str name) except -1:
+    """Refuse what is neither None nor an int that fits in a US element."""
+    if _is_int(value):
+        if not _is_us(value):
+            raise _rules.us_out_of_range(name)
+    elif value is not None:
+        raise _rules.us_type(name)
+    return 0
 
 
 def category(code):
@@ -332,12 +344,12 @@ cdef inline uint32_t _ul(const unsigned char* at) noexcept nogil:
 
 
 cdef inline bint _uid_span(Span* span, const unsigned char* value, uint32_t length) noexcept nogil:
-    """Take a clean UID that is padded as it should be."""
+    """Take a conformant UID that is padded as it should be."""
     if length == 0 or length > MAX_UID_LENGTH or length & 1:
         return False
     span.text = value
     span.length = length - (value[length - 1] == 0)
-    return _is_clean_uid(span.text, <Py_ssize_t>span.length)
+    return _is_conformant_uid(span.text, <Py_ssize_t>span.length)
 
 
 # Made once: a server meets the same SOP Class in each request. Never changed, so safe to share.
@@ -499,18 +511,18 @@ cdef inline void _fill_us(unsigned char* at, long value) noexcept nogil:
 
 
 cdef inline unsigned char* _put_uid(
-    unsigned char* at, uint32_t tag, object uid, bint is_clean
+    unsigned char* at, uint32_t tag, object uid, bint is_checked
 ) noexcept:
-    """Write a UID, or nothing for None; NULL for one that is not clean."""
+    """Write a UID, or nothing for None; NULL for one that does not conform."""
     cdef Py_ssize_t length
     cdef const unsigned char* text
     if uid is None:
         return at
-    if not is_clean and not (PyUnicode_Check(uid) and PyUnicode_IS_ASCII(uid)):
+    if not is_checked and not (PyUnicode_Check(uid) and PyUnicode_IS_ASCII(uid)):
         return NULL
     length = PyUnicode_GET_LENGTH(uid)
     text = PyUnicode_1BYTE_DATA(uid)
-    if not is_clean and not _is_clean_uid(text, length):
+    if not is_checked and not _is_conformant_uid(text, length):
         return NULL
     at = _put_header(at, tag, <uint32_t>(length + (length & 1)))
     memcpy(at, text, <size_t>length)
@@ -533,17 +545,17 @@ cdef inline long _number(object value) except -2:
 
 cdef inline unsigned char* _put_response(
     unsigned char* at, long message_id, long data_set_type, long status,
-    object sop_class, bint class_is_clean, object instance, bint instance_is_clean,
+    object sop_class, bint is_class_checked, object instance, bint is_instance_checked,
 ) noexcept:
-    """Write the elements of an N-SET-RSP behind the group length; NULL if a UID is not clean."""
-    at = _put_uid(at, 0x0002, sop_class, class_is_clean)
+    """Write an N-SET-RSP's elements behind the group length; NULL if a UID does not conform."""
+    at = _put_uid(at, 0x0002, sop_class, is_class_checked)
     if at == NULL:
         return NULL
     memcpy(at, RSP_MIDDLE, RSP_MIDDLE_SIZE)
     _fill_us(at + 18, message_id)
     _fill_us(at + 28, data_set_type)
     _fill_us(at + 38, status)
-    return _put_uid(at + RSP_MIDDLE_SIZE, 0x1000, instance, instance_is_clean)
+    return _put_uid(at + RSP_MIDDLE_SIZE, 0x1000, instance, is_instance_checked)
 
 
 cdef inline void _put_group_length(unsigned char* at, size_t length) noexcept nogil:
@@ -560,26 +572,30 @@ cdef bytes _write(Primitive primitive, bint has_data_set):
     cdef unsigned char* at = buffer + GROUP_LENGTH_SIZE
     cdef long data_set_type = 0x0001 if has_data_set else NO_DATA_SET
     cdef long message_id, status
-    cdef unsigned char clean = primitive._clean
+    cdef uint16_t conformant = primitive._conformant
     if primitive._message_id_being_responded_to is None:
         message_id = _number(primitive._message_id)
         if message_id < 0:
             return None
-        at = _put_uid(at, 0x0003, primitive._requested_sop_class_uid, clean & REQUESTED_CLASS)
+        at = _put_uid(
+            at, 0x0003, primitive._requested_sop_class_uid, conformant & 1 << REQUESTED_CLASS
+        )
         if at == NULL:
             return None
         memcpy(at, RQ_MIDDLE, RQ_MIDDLE_SIZE)
         _fill_us(at + 18, message_id)
         _fill_us(at + 28, data_set_type)
         at += RQ_MIDDLE_SIZE
-        at = _put_uid(at, 0x1001, primitive._requested_sop_instance_uid, clean & REQUESTED_INSTANCE)
+        at = _put_uid(
+            at, 0x1001, primitive._requested_sop_instance_uid, conformant & 1 << REQUESTED_INSTANCE
+        )
     else:
         message_id = _number(primitive._message_id_being_responded_to)
         status = _number(primitive._status)
         if (
             message_id < 0
             or status < 0
-            or primitive._absent & ~CONTEXT_ID
+            or primitive._absent & STATUS_OPTIONAL
             or primitive._error_comment is not None
             or primitive._error_id is not None
             or primitive._attribute_identifier_list is not None
@@ -588,8 +604,8 @@ cdef bytes _write(Primitive primitive, bint has_data_set):
             return None
         at = _put_response(
             at, message_id, data_set_type, status,
-            primitive._affected_sop_class_uid, clean & AFFECTED_CLASS,
-            primitive._affected_sop_instance_uid, clean & AFFECTED_INSTANCE,
+            primitive._affected_sop_class_uid, conformant & 1 << AFFECTED_CLASS,
+            primitive._affected_sop_instance_uid, conformant & 1 << AFFECTED_INSTANCE,
         )
     if at == NULL:
         return None
@@ -605,30 +621,30 @@ cdef object _text(Span* span):
 
 cdef int _fill(Primitive primitive, Command* command) except -1:
     """Put what has been read into a primitive that nobody else has yet."""
-    primitive._unread |= LIST
+    primitive._lazy |= 1 << LIST
     if command.command_field == N_SET_RQ:
         primitive._message_id = command.message_id
         if command.known_sop_class >= 0:
             primitive._requested_sop_class_uid = _sop_classes[command.known_sop_class]
-            primitive._clean |= REQUESTED_CLASS
+            primitive._conformant |= 1 << REQUESTED_CLASS
         else:
             primitive._requested_sop_class_uid = _text(&command.sop_class)
-            primitive._mark(REQUESTED_CLASS, True)
+            primitive._mark(1 << REQUESTED_CLASS, True)
         primitive._requested_sop_instance_uid = _text(&command.instance)
-        primitive._mark(REQUESTED_INSTANCE, True)
+        primitive._mark(1 << REQUESTED_INSTANCE, True)
         return 0
     primitive._message_id_being_responded_to = command.message_id
     primitive._status = command.status
     if command.has & HAS_AFFECTED_CLASS:
         if command.known_sop_class >= 0:
             primitive._affected_sop_class_uid = _sop_classes[command.known_sop_class]
-            primitive._clean |= AFFECTED_CLASS
+            primitive._conformant |= 1 << AFFECTED_CLASS
         else:
             primitive._affected_sop_class_uid = _text(&command.sop_class)
-            primitive._mark(AFFECTED_CLASS, True)
+            primitive._mark(1 << AFFECTED_CLASS, True)
     if command.has & HAS_AFFECTED_INSTANCE:
         primitive._affected_sop_instance_uid = _text(&command.instance)
-        primitive._mark(AFFECTED_INSTANCE, True)
+        primitive._mark(1 << AFFECTED_INSTANCE, True)
     return 0
 
 
@@ -651,7 +667,7 @@ cdef object decode_request(
     request = _new(cls)
     _fill(request, &command)
     request._context = context_id
-    request._absent &= ~CONTEXT_ID
+    request._absent &= ~(1 << CONTEXT_ID)
     return request
 
 
@@ -659,9 +675,9 @@ cdef int attach(object request, object data_set) except -1:
     cdef Primitive primitive = <Primitive?>request
     primitive._dataset = data_set
     if type(data_set) is bytes:
-        primitive._unread |= LIST
+        primitive._lazy |= 1 << LIST
     else:
-        primitive._unread &= ~LIST
+        primitive._lazy &= ~(1 << LIST)
     return 0
 
 
@@ -682,8 +698,8 @@ cdef Py_ssize_t encode_response_command_set(
             return 0
         end = _put_response(
             at + GROUP_LENGTH_SIZE, message_id, NO_DATA_SET, number,
-            primitive._requested_sop_class_uid, primitive._clean & REQUESTED_CLASS,
-            primitive._requested_sop_instance_uid, primitive._clean & REQUESTED_INSTANCE,
+            primitive._requested_sop_class_uid, primitive._conformant & 1 << REQUESTED_CLASS,
+            primitive._requested_sop_instance_uid, primitive._conformant & 1 << REQUESTED_INSTANCE,
         )
     if end == NULL:
         return 0
@@ -703,90 +719,201 @@ cdef object sop_class_of(object request):
         return primitive._requested_sop_class_uid
 
 
-# -- The public class -----------------------------------------------------------------------------
+# -- The registered class ------------------------------------------------------------------------
 
-cdef object _adopted_class = None
-cdef VersionedType* _adopted = NULL
-cdef unsigned int _adopted_version = 0
+cdef object _registered_class = None
+cdef Class* _registered = NULL
+cdef Py_ssize_t _registered_size = 0
 
 
-def adopt(cls):
-    """Name the class whose `__init__` need not look for overridden properties.
+def register_class(cls):
+    """Name the class whose fields are read past its properties, as long as nobody patches it.
 
     Parameters
     ----------
     cls : type
         The public ``N_SET``. Called once, while nset is imported.
     """
-    global _adopted, _adopted_class
-    _adopted_class = cls
-    _adopted = <VersionedType*><PyObject*>cls
+    global _registered, _registered_class, _registered_size
+    _registered_class = cls
+    _registered = <Class*><PyObject*>cls
+    _registered_size = PyDict_GET_SIZE(_registered.tp_dict)
 
 
-cdef bint _is_untouched(Primitive primitive) except -1:
-    """Whether the validity checks may read the fields: nobody has overridden or patched a property.
-
-    True only for the adopted class itself, as long as its version is one that was looked through;
-    CPython gives a class a new version whenever it or a base is changed.
-    """
-    if Py_TYPE(primitive) != _adopted or primitive._has_own_keywords:
-        return False
-    return _is_as_adopted()
-
-
-cdef bint _is_as_adopted() except -1:
-    global _adopted_version
-    if _adopted.tp_version_tag != 0 and _adopted.tp_version_tag == _adopted_version:
-        return True
-    if _has_overrides(_adopted_class):
-        return False
-    _adopted_version = _adopted.tp_version_tag
-    return True
+cdef inline bint _is_unpatched(Class* cls) noexcept:
+    """Whether it is the registered class itself, and nobody has added to its namespace."""
+    return cls == _registered and PyDict_GET_SIZE(cls.tp_dict) == _registered_size
 
 
 cdef Primitive _new(object cls):
-    """Call a class without arguments; the adopted one without the detour of a call."""
+    """Call a class without arguments; the registered one without the detour of a call."""
     cdef Primitive primitive
     cdef tuple nothing = ()
-    if <VersionedType*><PyObject*>cls != _adopted or not _is_as_adopted():
+    if not _is_unpatched(<Class*><PyObject*>cls):
         return cls()
-    primitive = _adopted.tp_new(_adopted, <PyObject*>nothing, NULL)
-    primitive._absent = CONTEXT_ID
+    primitive = _registered.tp_new(_registered, <PyObject*>nothing, NULL)
+    primitive._absent = 1 << CONTEXT_ID
     return primitive
 
 
-cdef bint _has_overrides(object cls) except -1:
-    return not _rules.SHORT_WAY_KEYWORDS.isdisjoint(cls.__dict__)
+# -- Fields ---------------------------------------------------------------------------------------
+
+cdef extern from *:
+    """
+    /* The fields of a Primitive as an array. */
+    #define nset_slots(primitive) (&(primitive)->_affected_sop_class_uid)
+    #define nset_number_of_slots(primitive) (&(primitive)->_status - nset_slots(primitive) + 1)
+    #define nset_get(primitive, slot) Py_NewRef(nset_slots(primitive)[slot])
+    #define nset_put(primitive, slot, value) \
+        Py_XSETREF(nset_slots(primitive)[slot], Py_NewRef(value))
+    """
+    Py_ssize_t _number_of_slots "nset_number_of_slots"(Primitive primitive) noexcept
+    object _get_slot "nset_get"(Primitive primitive, unsigned int slot)
+    void _put_slot "nset_put"(Primitive primitive, unsigned int slot, object value) noexcept
 
 
-cdef class _Keywords:
-    """A class's tuple of keywords that an instance may replace by one of its own.
+cdef enum Kind:
+    US  # a Message ID or a Status
+    UI  # a UID
+    DATA_SET  # the list, under one of its names
+    DATA_SET_VARIANT  # the list, set as a tuple of the list and the name that an error is to have
+    ANY  # any value; may be deleted
 
-    To readers a plain attribute. It notes on the instance that there is a replacement, which the
-    validity checks could else only learn by a look-up that takes as long as they do.
+
+cdef class _Field:
+    """A field of `Primitive`: the descriptor of a slot.
+
+    Parameters
+    ----------
+    kind : int
+        A `Kind`: how values are checked.
+    slot : int
+        Where the value is kept.
+    keyword : str
+        The name of the attribute.
+    doc : str
+        What `help` shows.
     """
 
-    cdef object _name
-    cdef object _keywords
+    cdef readonly object __doc__
+    cdef str _keyword
+    cdef str _name  # the element's, for error texts
+    cdef int _kind
+    cdef unsigned int _slot
+    cdef uint16_t _bit
 
-    def __init__(self, name, keywords):
-        self._name = name
-        self._keywords = keywords
+    def __init__(self, int kind, unsigned int slot, str keyword not None, doc):
+        assert slot < SLOTS
+        self._kind, self._slot, self._bit = kind, slot, <uint16_t>(1 << slot)
+        self._keyword, self.__doc__ = keyword, doc
+        self._name = _rules.ELEMENT_NAMES.get(keyword.lstrip("_"))
 
     def __get__(self, instance, owner):
-        if instance is None or not (<Primitive?>instance)._has_own_keywords:
-            return self._keywords
-        return instance.__dict__.get(self._name, self._keywords)
+        if instance is None:
+            return self
+        cdef Primitive primitive = <Primitive?>instance
+        with cython.critical_section(primitive):
+            if primitive._lazy & self._bit:
+                primitive._make(self._slot)
+            if not primitive._absent & self._bit or self._slot == CONTEXT_ID:
+                return _get_slot(primitive, self._slot)
+        raise _rules.no_attribute(instance, self._keyword)
 
     def __set__(self, instance, value):
-        (<Primitive?>instance)._has_own_keywords = True
-        instance.__dict__[self._name] = value
+        cdef Primitive primitive = <Primitive?>instance
+        cdef bint is_conformant = False
+        cdef object stream
+        if self._kind == US:
+            _check_us(value, self._name)
+        elif self._kind == UI:
+            value = _check_uid(value, self._name, &is_conformant)
+        elif self._kind == DATA_SET:
+            if value is not None and not isinstance(value, _BytesIO):
+                raise _rules.list_type(self._keyword)
+        elif self._kind == DATA_SET_VARIANT:
+            stream = value[0]
+            if stream is not None and not isinstance(stream, _BytesIO):
+                raise _rules.list_type(value[1])
+            value = stream
+        self.put(primitive, value, is_conformant)
 
     def __delete__(self, instance):
-        try:
-            del instance.__dict__[self._name]
-        except KeyError:
-            raise _rules.no_attribute_to_delete(instance, self._name) from None
+        cdef Primitive primitive = <Primitive?>instance
+        if self._kind != ANY:
+            raise _rules.no_deleter(instance, self._keyword)
+        with cython.critical_section(primitive):
+            if not primitive._absent & self._bit:
+                _put_slot(primitive, self._slot, None)
+                primitive._absent |= self._bit
+                return
+        raise _rules.no_attribute_to_delete(instance, self._keyword)
+
+    cdef inline int put(
+        self, Primitive primitive, object value, bint is_conformant
+    ) except -1:
+        """Put a value unchecked; with whether it is conformant text, still to become a UID."""
+        with cython.critical_section(primitive):
+            _put_slot(primitive, self._slot, value)
+            primitive._absent &= ~self._bit
+            primitive._mark(self._bit, is_conformant)
+        return 0
+
+
+cdef class _Computed:
+    """A property without a setter, whose errors have the words of the running Python."""
+
+    cdef readonly object __doc__
+    cdef str _name
+    cdef object (*_compute)(Primitive primitive)
+
+    def __get__(self, instance, owner):
+        return self if instance is None else self._compute(<Primitive?>instance)
+
+    def __set__(self, instance, value):
+        raise _rules.no_setter(instance, self._name)
+
+    def __delete__(self, instance):
+        raise _rules.no_deleter(instance, self._name)
+
+
+cdef _Computed _computed(object (*compute)(Primitive primitive), str name, str doc):
+    cdef _Computed made = _Computed()
+    made._compute, made._name, made.__doc__ = compute, name, doc
+    return made
+
+
+cdef object _is_valid_request(Primitive primitive):
+    cdef object keywords = primitive.REQUEST_KEYWORDS
+    if keywords is not _REQUEST_KEYWORDS or not _is_unpatched(Py_TYPE(primitive)):
+        return _are_set(primitive, keywords)
+    with cython.critical_section(primitive):
+        return (
+            primitive._message_id is not None
+            and primitive._requested_sop_class_uid is not None
+            and primitive._requested_sop_instance_uid is not None
+            and (primitive._dataset is not None or primitive._lazy & 1 << LIST != 0)
+        )
+
+
+cdef object _is_valid_response(Primitive primitive):
+    cdef object keywords = primitive.RESPONSE_KEYWORDS
+    if keywords is not _RESPONSE_KEYWORDS or not _is_unpatched(Py_TYPE(primitive)):
+        return _are_set(primitive, keywords)
+    with cython.critical_section(primitive):
+        return (
+            primitive._message_id_being_responded_to is not None and primitive._status is not None
+        )
+
+
+cdef bint _are_set(object primitive, object keywords) except -1:
+    for keyword in keywords:
+        if getattr(primitive, keyword) is None:
+            return False
+    return True
+
+
+cdef object _msg_type(Primitive primitive):
+    return primitive.__class__.__name__.replace("_", "-")
 
 
 cdef object _stream_of(bytes content):
@@ -805,487 +932,154 @@ cdef class Primitive:
     Instances are safe to share between threads: each attribute is read and written whole.
     """
 
-    REQUEST_KEYWORDS = _Keywords("REQUEST_KEYWORDS", _rules.REQUEST_KEYWORDS)
-    RESPONSE_KEYWORDS = _Keywords("RESPONSE_KEYWORDS", _rules.RESPONSE_KEYWORDS)
+    REQUEST_KEYWORDS = _rules.REQUEST_KEYWORDS
+    RESPONSE_KEYWORDS = _rules.RESPONSE_KEYWORDS
     STATUS_OPTIONAL_KEYWORDS = _rules.STATUS_OPTIONAL_KEYWORDS
 
     _dataset_path = None
     _dataset_file = None
 
-    cdef object _message_id
-    cdef object _message_id_being_responded_to
+    MessageID = _Field(
+        US, MESSAGE_ID, "MessageID", "Message ID (0000,0110): int in 0..65535, or None."
+    )
+    MessageIDBeingRespondedTo = _Field(
+        US, RESPONDED_TO, "MessageIDBeingRespondedTo",
+        "Message ID Being Responded To (0000,0120): int in 0..65535, or None.",
+    )
+    Status = _Field(US, STATUS, "Status", "Status (0000,0900): int in 0..65535, or None.")
+    AffectedSOPClassUID = _Field(
+        UI, AFFECTED_CLASS, "AffectedSOPClassUID",
+        "Affected SOP Class UID (0000,0002): UID of at most 64 characters, or None.",
+    )
+    AffectedSOPInstanceUID = _Field(
+        UI, AFFECTED_INSTANCE, "AffectedSOPInstanceUID",
+        "Affected SOP Instance UID (0000,1000): UID of at most 64 characters, or None.",
+    )
+    RequestedSOPClassUID = _Field(
+        UI, REQUESTED_CLASS, "RequestedSOPClassUID",
+        "Requested SOP Class UID (0000,0003): UID of at most 64 characters, or None.",
+    )
+    RequestedSOPInstanceUID = _Field(
+        UI, REQUESTED_INSTANCE, "RequestedSOPInstanceUID",
+        "Requested SOP Instance UID (0000,1001): UID of at most 64 characters, or None.",
+    )
+    _AffectedSOPInstanceUID = _Field(
+        UI, AFFECTED_INSTANCE, "_AffectedSOPInstanceUID",
+        "pynetdicom's other name of `AffectedSOPInstanceUID`.",
+    )
+    _RequestedSOPClassUID = _Field(
+        UI, REQUESTED_CLASS, "_RequestedSOPClassUID",
+        "pynetdicom's other name of `RequestedSOPClassUID`.",
+    )
+    _RequestedSOPInstanceUID = _Field(
+        UI, REQUESTED_INSTANCE, "_RequestedSOPInstanceUID",
+        "pynetdicom's other name of `RequestedSOPInstanceUID`.",
+    )
+    AttributeList = _Field(
+        DATA_SET, LIST, "AttributeList",
+        "Encoded Attribute List of a response: BytesIO or None; one with ModificationList.",
+    )
+    ModificationList = _Field(
+        DATA_SET, LIST, "ModificationList",
+        "Encoded Modification List of a request: BytesIO or None; one with AttributeList.",
+    )
+    _dataset_variant = _Field(
+        DATA_SET_VARIANT, LIST, "_dataset_variant",
+        "The one list under both its names; set as a tuple of the list and the name.",
+    )
+    ErrorComment = _Field(
+        ANY, ERROR_COMMENT, "ErrorComment",
+        "Error Comment (0000,0902): any value; checked when it is sent.",
+    )
+    ErrorID = _Field(
+        ANY, ERROR_ID, "ErrorID", "Error ID (0000,0903): any value; checked when it is sent."
+    )
+    AttributeIdentifierList = _Field(
+        ANY, ATTRIBUTE_IDENTIFIER_LIST, "AttributeIdentifierList",
+        "Attribute Identifier List (0000,1005): any value; checked when it is sent.",
+    )
+    OffendingElement = _Field(
+        ANY, OFFENDING_ELEMENT, "OffendingElement",
+        "Offending Element (0000,0901): any value; checked when it is sent.",
+    )
+    _context_id = _Field(
+        ANY, CONTEXT_ID, "_context_id",
+        "ID of the presentation context (PS3.8 Section 9.3.2.2) that the message came in.",
+    )
+    is_valid_request = _computed(
+        _is_valid_request,
+        "is_valid_request",
+        "Whether all of ``REQUEST_KEYWORDS`` are set (PS3.7 Table 10.1-3).",
+    )
+    is_valid_response = _computed(
+        _is_valid_response,
+        "is_valid_response",
+        "Whether all of ``RESPONSE_KEYWORDS`` are set (PS3.7 Table 10.1-3).",
+    )
+    msg_type = _computed(
+        _msg_type, "msg_type", "The name of the class with hyphens: ``\"N-SET\"``."
+    )
+
+    # In the order of the slots.
     cdef object _affected_sop_class_uid
     cdef object _affected_sop_instance_uid
     cdef object _requested_sop_class_uid
     cdef object _requested_sop_instance_uid
-    cdef object _status
     cdef object _dataset
     cdef object _error_comment
     cdef object _error_id
     cdef object _attribute_identifier_list
     cdef object _offending_element
     cdef object _context
-    cdef unsigned char _unread
-    cdef unsigned char _clean
-    cdef unsigned char _absent
-    cdef bint _has_own_keywords
+    cdef object _message_id
+    cdef object _message_id_being_responded_to
+    cdef object _status
+    # UIDs that are text so far, and a list that is empty or the bytes that have come.
+    cdef uint16_t _lazy
+    # UIDs that are known to conform, and need no scan when they are sent.
+    cdef uint16_t _conformant
+    # Plain attributes that were deleted, or not yet set by __init__.
+    cdef uint16_t _absent
 
     def __cinit__(self):
-        self._absent = STATUS_OPTIONAL | CONTEXT_ID
+        self._absent = STATUS_OPTIONAL | 1 << CONTEXT_ID
 
     def __init__(self, *args):
         if args:
             raise _rules.takes_no_arguments(len(args))
-        if not _is_untouched(self):
+        if not _is_unpatched(Py_TYPE(self)):
             for keyword in _rules.INIT_KEYWORDS:
                 setattr(self, keyword, None)
             return
         with cython.critical_section(self):
             self._dataset = None
-            self._unread &= ~LIST
+            self._lazy &= ~(1 << LIST)
             self._error_comment = None
             self._error_id = None
             self._attribute_identifier_list = None
             self._offending_element = None
-            self._absent &= CONTEXT_ID
+            self._absent &= 1 << CONTEXT_ID
 
-    @property
-    def MessageID(self):
-        """Message ID (0000,0110): int in 0..65535, or None."""
-        with cython.critical_section(self):
-            return self._message_id
-
-    @MessageID.setter
-    def MessageID(self, value):
-        _is_message_id(value, _MESSAGE_ID)
-        with cython.critical_section(self):
-            self._message_id = value
-
-    @MessageID.deleter
-    def MessageID(self):
-        raise _rules.no_deleter(self, "MessageID")
-
-    @property
-    def MessageIDBeingRespondedTo(self):
-        """Message ID Being Responded To (0000,0120): int in 0..65535, or None."""
-        with cython.critical_section(self):
-            return self._message_id_being_responded_to
-
-    @MessageIDBeingRespondedTo.setter
-    def MessageIDBeingRespondedTo(self, value):
-        _is_message_id(value, _MESSAGE_ID_BEING_RESPONDED_TO)
-        with cython.critical_section(self):
-            self._message_id_being_responded_to = value
-
-    @MessageIDBeingRespondedTo.deleter
-    def MessageIDBeingRespondedTo(self):
-        raise _rules.no_deleter(self, "MessageIDBeingRespondedTo")
-
-    @property
-    def Status(self):
-        """Status (0000,0900): int in 0..65535, or None."""
-        with cython.critical_section(self):
-            return self._status
-
-    @Status.setter
-    def Status(self, value):
-        if _is_int(value):
-            if not _is_us(value):
-                raise _rules.us_out_of_range(_rules.STATUS)
-        elif value is not None:
-            raise _rules.status_type()
-        with cython.critical_section(self):
-            self._status = value
-
-    @Status.deleter
-    def Status(self):
-        raise _rules.no_deleter(self, "Status")
-
-    @property
-    def AffectedSOPClassUID(self):
-        """Affected SOP Class UID (0000,0002): UID of at most 64 characters, or None."""
-        cdef object text, uid
-        with cython.critical_section(self):
-            while self._unread & AFFECTED_CLASS:
-                text = self._affected_sop_class_uid
-                uid = _new_uid(text)
-                # Making it may have run the garbage collector, and that anything.
-                if self._unread & AFFECTED_CLASS and self._affected_sop_class_uid is text:
-                    self._affected_sop_class_uid = uid
-                    self._unread &= ~AFFECTED_CLASS
-            return self._affected_sop_class_uid
-
-    @AffectedSOPClassUID.setter
-    def AffectedSOPClassUID(self, value):
-        cdef bint unread = False
-        value = _check_uid(value, _AFFECTED_SOP_CLASS_UID, &unread)
-        with cython.critical_section(self):
-            self._affected_sop_class_uid = value
-            self._mark(AFFECTED_CLASS, unread)
-
-    @AffectedSOPClassUID.deleter
-    def AffectedSOPClassUID(self):
-        raise _rules.no_deleter(self, "AffectedSOPClassUID")
-
-    @property
-    def AffectedSOPInstanceUID(self):
-        """Affected SOP Instance UID (0000,1000): UID of at most 64 characters, or None."""
-        cdef object text, uid
-        with cython.critical_section(self):
-            while self._unread & AFFECTED_INSTANCE:
-                text = self._affected_sop_instance_uid
-                uid = _new_uid(text)
-                # Making it may have run the garbage collector, and that anything.
-                if self._unread & AFFECTED_INSTANCE and self._affected_sop_instance_uid is text:
-                    self._affected_sop_instance_uid = uid
-                    self._unread &= ~AFFECTED_INSTANCE
-            return self._affected_sop_instance_uid
-
-    @AffectedSOPInstanceUID.setter
-    def AffectedSOPInstanceUID(self, value):
-        cdef bint unread = False
-        value = _check_uid(value, _AFFECTED_SOP_INSTANCE_UID, &unread)
-        with cython.critical_section(self):
-            self._affected_sop_instance_uid = value
-            self._mark(AFFECTED_INSTANCE, unread)
-
-    @AffectedSOPInstanceUID.deleter
-    def AffectedSOPInstanceUID(self):
-        raise _rules.no_deleter(self, "AffectedSOPInstanceUID")
-
-    @property
-    def RequestedSOPClassUID(self):
-        """Requested SOP Class UID (0000,0003): UID of at most 64 characters, or None."""
-        cdef object text, uid
-        with cython.critical_section(self):
-            while self._unread & REQUESTED_CLASS:
-                text = self._requested_sop_class_uid
-                uid = _new_uid(text)
-                # Making it may have run the garbage collector, and that anything.
-                if self._unread & REQUESTED_CLASS and self._requested_sop_class_uid is text:
-                    self._requested_sop_class_uid = uid
-                    self._unread &= ~REQUESTED_CLASS
-            return self._requested_sop_class_uid
-
-    @RequestedSOPClassUID.setter
-    def RequestedSOPClassUID(self, value):
-        cdef bint unread = False
-        value = _check_uid(value, _REQUESTED_SOP_CLASS_UID, &unread)
-        with cython.critical_section(self):
-            self._requested_sop_class_uid = value
-            self._mark(REQUESTED_CLASS, unread)
-
-    @RequestedSOPClassUID.deleter
-    def RequestedSOPClassUID(self):
-        raise _rules.no_deleter(self, "RequestedSOPClassUID")
-
-    @property
-    def RequestedSOPInstanceUID(self):
-        """Requested SOP Instance UID (0000,1001): UID of at most 64 characters, or None."""
-        cdef object text, uid
-        with cython.critical_section(self):
-            while self._unread & REQUESTED_INSTANCE:
-                text = self._requested_sop_instance_uid
-                uid = _new_uid(text)
-                # Making it may have run the garbage collector, and that anything.
-                if self._unread & REQUESTED_INSTANCE and self._requested_sop_instance_uid is text:
-                    self._requested_sop_instance_uid = uid
-                    self._unread &= ~REQUESTED_INSTANCE
-            return self._requested_sop_instance_uid
-
-    @RequestedSOPInstanceUID.setter
-    def RequestedSOPInstanceUID(self, value):
-        cdef bint unread = False
-        value = _check_uid(value, _REQUESTED_SOP_INSTANCE_UID, &unread)
-        with cython.critical_section(self):
-            self._requested_sop_instance_uid = value
-            self._mark(REQUESTED_INSTANCE, unread)
-
-    @RequestedSOPInstanceUID.deleter
-    def RequestedSOPInstanceUID(self):
-        raise _rules.no_deleter(self, "RequestedSOPInstanceUID")
-
-    @property
-    def _AffectedSOPInstanceUID(self):
-        """pynetdicom's other name of `AffectedSOPInstanceUID`."""
-        return _fields["AffectedSOPInstanceUID"].__get__(self)
-
-    @_AffectedSOPInstanceUID.setter
-    def _AffectedSOPInstanceUID(self, value):
-        _fields["AffectedSOPInstanceUID"].__set__(self, value)
-
-    @_AffectedSOPInstanceUID.deleter
-    def _AffectedSOPInstanceUID(self):
-        raise _rules.no_deleter(self, "_AffectedSOPInstanceUID")
-
-    @property
-    def _RequestedSOPClassUID(self):
-        """pynetdicom's other name of `RequestedSOPClassUID`."""
-        return _fields["RequestedSOPClassUID"].__get__(self)
-
-    @_RequestedSOPClassUID.setter
-    def _RequestedSOPClassUID(self, value):
-        _fields["RequestedSOPClassUID"].__set__(self, value)
-
-    @_RequestedSOPClassUID.deleter
-    def _RequestedSOPClassUID(self):
-        raise _rules.no_deleter(self, "_RequestedSOPClassUID")
-
-    @property
-    def _RequestedSOPInstanceUID(self):
-        """pynetdicom's other name of `RequestedSOPInstanceUID`."""
-        return _fields["RequestedSOPInstanceUID"].__get__(self)
-
-    @_RequestedSOPInstanceUID.setter
-    def _RequestedSOPInstanceUID(self, value):
-        _fields["RequestedSOPInstanceUID"].__set__(self, value)
-
-    @_RequestedSOPInstanceUID.deleter
-    def _RequestedSOPInstanceUID(self):
-        raise _rules.no_deleter(self, "_RequestedSOPInstanceUID")
-
-    @property
-    def _dataset_variant(self):
-        """The one list under both its names; set as a tuple of the list and the name."""
-        return self._read_list()
-
-    @_dataset_variant.setter
-    def _dataset_variant(self, value):
-        cdef object stream = value[0]
-        if stream is not None and not isinstance(stream, _BytesIO):
-            raise _rules.list_type(value[1])
-        with cython.critical_section(self):
-            self._dataset = stream
-            self._unread &= ~LIST
-
-    @_dataset_variant.deleter
-    def _dataset_variant(self):
-        raise _rules.no_deleter(self, "_dataset_variant")
-
-    @property
-    def AttributeList(self):
-        """Encoded Attribute List of a response: BytesIO or None; one with ModificationList."""
-        return self._read_list()
-
-    @AttributeList.setter
-    def AttributeList(self, value):
-        self._put_list(value, "AttributeList")
-
-    @AttributeList.deleter
-    def AttributeList(self):
-        raise _rules.no_deleter(self, "AttributeList")
-
-    @property
-    def ModificationList(self):
-        """Encoded Modification List of a request: BytesIO or None; one with AttributeList."""
-        return self._read_list()
-
-    @ModificationList.setter
-    def ModificationList(self, value):
-        self._put_list(value, "ModificationList")
-
-    @ModificationList.deleter
-    def ModificationList(self):
-        raise _rules.no_deleter(self, "ModificationList")
-
-    cdef int _put_list(self, object value, object name) except -1:
-        if value is not None and not isinstance(value, _BytesIO):
-            raise _rules.list_type(name)
-        with cython.critical_section(self):
-            self._dataset = value
-            self._unread &= ~LIST
-        return 0
-
-    cdef inline void _mark(self, unsigned char uid, bint is_clean) noexcept:
-        """Note of a UID that was set whether it is clean text, not yet read."""
-        if is_clean:
-            self._unread |= uid
-            self._clean |= uid
+    cdef inline void _mark(self, uint16_t uid, bint is_conformant) noexcept:
+        """Note of a UID that was set whether it is conformant text, of which no object is made."""
+        if is_conformant:
+            self._lazy |= uid
+            self._conformant |= uid
         else:
-            self._unread &= ~uid
-            self._clean &= ~uid
+            self._lazy &= ~uid
+            self._conformant &= ~uid
 
-    cdef object _read_list(self):
-        cdef object stream
-        with cython.critical_section(self):
-            if self._unread & LIST:
-                stream = _stream_of(self._dataset)
-                # Making it may have run the garbage collector, and that anything.
-                if self._unread & LIST:
-                    self._dataset = stream
-                    self._unread &= ~LIST
-            return self._dataset
-
-    @property
-    def ErrorComment(self):
-        """Error Comment (0000,0902): any value; checked when it is sent."""
-        with cython.critical_section(self):
-            if not self._absent & ERROR_COMMENT:
-                return self._error_comment
-        raise _rules.no_attribute(self, "ErrorComment")
-
-    @ErrorComment.setter
-    def ErrorComment(self, value):
-        with cython.critical_section(self):
-            self._error_comment = value
-            self._absent &= ~ERROR_COMMENT
-
-    @ErrorComment.deleter
-    def ErrorComment(self):
-        with cython.critical_section(self):
-            if not self._absent & ERROR_COMMENT:
-                self._error_comment = None
-                self._absent |= ERROR_COMMENT
-                return
-        raise _rules.no_attribute_to_delete(self, "ErrorComment")
-
-    @property
-    def ErrorID(self):
-        """Error ID (0000,0903): any value; checked when it is sent."""
-        with cython.critical_section(self):
-            if not self._absent & ERROR_ID:
-                return self._error_id
-        raise _rules.no_attribute(self, "ErrorID")
-
-    @ErrorID.setter
-    def ErrorID(self, value):
-        with cython.critical_section(self):
-            self._error_id = value
-            self._absent &= ~ERROR_ID
-
-    @ErrorID.deleter
-    def ErrorID(self):
-        with cython.critical_section(self):
-            if not self._absent & ERROR_ID:
-                self._error_id = None
-                self._absent |= ERROR_ID
-                return
-        raise _rules.no_attribute_to_delete(self, "ErrorID")
-
-    @property
-    def AttributeIdentifierList(self):
-        """Attribute Identifier List (0000,1005): any value; checked when it is sent."""
-        with cython.critical_section(self):
-            if not self._absent & ATTRIBUTE_IDENTIFIER_LIST:
-                return self._attribute_identifier_list
-        raise _rules.no_attribute(self, "AttributeIdentifierList")
-
-    @AttributeIdentifierList.setter
-    def AttributeIdentifierList(self, value):
-        with cython.critical_section(self):
-            self._attribute_identifier_list = value
-            self._absent &= ~ATTRIBUTE_IDENTIFIER_LIST
-
-    @AttributeIdentifierList.deleter
-    def AttributeIdentifierList(self):
-        with cython.critical_section(self):
-            if not self._absent & ATTRIBUTE_IDENTIFIER_LIST:
-                self._attribute_identifier_list = None
-                self._absent |= ATTRIBUTE_IDENTIFIER_LIST
-                return
-        raise _rules.no_attribute_to_delete(self, "AttributeIdentifierList")
-
-    @property
-    def OffendingElement(self):
-        """Offending Element (0000,0901): any value; checked when it is sent."""
-        with cython.critical_section(self):
-            if not self._absent & OFFENDING_ELEMENT:
-                return self._offending_element
-        raise _rules.no_attribute(self, "OffendingElement")
-
-    @OffendingElement.setter
-    def OffendingElement(self, value):
-        with cython.critical_section(self):
-            self._offending_element = value
-            self._absent &= ~OFFENDING_ELEMENT
-
-    @OffendingElement.deleter
-    def OffendingElement(self):
-        with cython.critical_section(self):
-            if not self._absent & OFFENDING_ELEMENT:
-                self._offending_element = None
-                self._absent |= OFFENDING_ELEMENT
-                return
-        raise _rules.no_attribute_to_delete(self, "OffendingElement")
-
-    @property
-    def _context_id(self):
-        """ID of the presentation context (PS3.8 Section 9.3.2.2) that the message came in."""
-        with cython.critical_section(self):
-            return self._context
-
-    @_context_id.setter
-    def _context_id(self, value):
-        with cython.critical_section(self):
-            self._context = value
-            self._absent &= ~CONTEXT_ID
-
-    @_context_id.deleter
-    def _context_id(self):
-        with cython.critical_section(self):
-            if not self._absent & CONTEXT_ID:
-                self._context = None
-                self._absent |= CONTEXT_ID
-                return
-        raise _rules.no_attribute_to_delete(self, "_context_id")
-
-    @property
-    def is_valid_request(self):
-        """Whether all of ``REQUEST_KEYWORDS`` are set (PS3.7 Table 10.1-3)."""
-        if _is_untouched(self):
-            with cython.critical_section(self):
-                return (
-                    self._message_id is not None
-                    and self._requested_sop_class_uid is not None
-                    and self._requested_sop_instance_uid is not None
-                    and (self._dataset is not None or self._unread & LIST != 0)
-                )
-        for keyword in self.REQUEST_KEYWORDS:
-            if getattr(self, keyword) is None:
-                return False
-        return True
-
-    @is_valid_request.setter
-    def is_valid_request(self, value):
-        raise _rules.no_setter(self, "is_valid_request")
-
-    @is_valid_request.deleter
-    def is_valid_request(self):
-        raise _rules.no_deleter(self, "is_valid_request")
-
-    @property
-    def is_valid_response(self):
-        """Whether all of ``RESPONSE_KEYWORDS`` are set (PS3.7 Table 10.1-3)."""
-        if _is_untouched(self):
-            with cython.critical_section(self):
-                return (
-                    self._message_id_being_responded_to is not None and self._status is not None
-                )
-        for keyword in self.RESPONSE_KEYWORDS:
-            if getattr(self, keyword) is None:
-                return False
-        return True
-
-    @is_valid_response.setter
-    def is_valid_response(self, value):
-        raise _rules.no_setter(self, "is_valid_response")
-
-    @is_valid_response.deleter
-    def is_valid_response(self):
-        raise _rules.no_deleter(self, "is_valid_response")
-
-    @property
-    def msg_type(self):
-        """The name of the class with hyphens: ``"N-SET"``."""
-        return self.__class__.__name__.replace("_", "-")
-
-    @msg_type.setter
-    def msg_type(self, value):
-        raise _rules.no_setter(self, "msg_type")
-
-    @msg_type.deleter
-    def msg_type(self):
-        raise _rules.no_deleter(self, "msg_type")
+    cdef int _make(self, unsigned int slot) except -1:
+        """Make the object of a lazy field; in a critical section."""
+        cdef object content, made
+        while self._lazy & 1 << slot:
+            content = _get_slot(self, slot)
+            made = _stream_of(content) if slot == LIST else _new_uid(content)
+            # Making it may have run the garbage collector, and that anything.
+            if self._lazy & 1 << slot and _get_slot(self, slot) is content:
+                _put_slot(self, slot, made)
+                self._lazy &= <uint16_t>~(1 << slot)
+        return 0
 
     def to_command_set(self):
         """Encode the command set (PS3.7 Section 10.3.3), Implicit VR Little Endian.
@@ -1304,8 +1098,11 @@ cdef class Primitive:
         """
         cdef bytes encoded = None
         cdef object stream
-        if _is_untouched(self):
-            stream = self._read_list()
+        if _is_unpatched(Py_TYPE(self)):
+            with cython.critical_section(self):
+                if self._lazy & 1 << LIST:
+                    self._make(LIST)
+                stream = self._dataset
             # Without a list pynetdicom may have a file to send: the slow path knows.
             if stream is not None or not self._dataset_path:
                 has_data_set = stream is not None and len(stream.getvalue()) > 0
@@ -1353,7 +1150,7 @@ cdef class Primitive:
             fields = _command_set.decode(data, strict)
             primitive = _new(cls)
             Primitive.__setstate__(primitive, fields)
-            primitive._unread |= LIST
+            primitive._lazy |= 1 << LIST
             return primitive
         primitive = _new(cls)
         _fill(primitive, &command)
@@ -1373,52 +1170,14 @@ cdef class Primitive:
     def __setstate__(self, state):
         for name, value in state.items():
             # A pickle of pynetdicom's class, read while nset stands in its place, has these names.
-            if not self._restore(_rules.KEYWORDS.get(name, name), value):
+            field = _fields.get(_rules.KEYWORDS.get(name, name))
+            if field is None:
                 setattr(self, name, value)
-
-    cdef bint _restore(self, object name, object value) except -1:
-        """Put a field as it was, unchecked; False for what is no field."""
-        with cython.critical_section(self):
-            if name == "MessageID":
-                self._message_id = value
-            elif name == "MessageIDBeingRespondedTo":
-                self._message_id_being_responded_to = value
-            elif name == "Status":
-                self._status = value
-            elif name == "AffectedSOPClassUID":
-                self._affected_sop_class_uid = value
-                self._mark(AFFECTED_CLASS, False)
-            elif name == "AffectedSOPInstanceUID":
-                self._affected_sop_instance_uid = value
-                self._mark(AFFECTED_INSTANCE, False)
-            elif name == "RequestedSOPClassUID":
-                self._requested_sop_class_uid = value
-                self._mark(REQUESTED_CLASS, False)
-            elif name == "RequestedSOPInstanceUID":
-                self._requested_sop_instance_uid = value
-                self._mark(REQUESTED_INSTANCE, False)
-            elif name == "ModificationList":
-                self._dataset = value
-                self._unread &= ~LIST
-            elif name == "ErrorComment":
-                self._error_comment = value
-                self._absent &= ~ERROR_COMMENT
-            elif name == "ErrorID":
-                self._error_id = value
-                self._absent &= ~ERROR_ID
-            elif name == "AttributeIdentifierList":
-                self._attribute_identifier_list = value
-                self._absent &= ~ATTRIBUTE_IDENTIFIER_LIST
-            elif name == "OffendingElement":
-                self._offending_element = value
-                self._absent &= ~OFFENDING_ELEMENT
-            elif name == "_context_id":
-                self._context = value
-                self._absent &= ~CONTEXT_ID
             else:
-                return False
-        return True
+                (<_Field>field).put(self, value, False)
 
 
-# The properties themselves, for a state that no subclass's override has a part in.
+assert _number_of_slots(Primitive()) == SLOTS
+
+# The fields themselves, for a state that no subclass's override has a part in.
 cdef dict _fields = {keyword: getattr(Primitive, keyword) for keyword in _rules.STATE_KEYWORDS}

@@ -43,6 +43,6 @@ else:
         IMPLEMENTATION = "python"
 
 Primitive = _chosen.Primitive
-adopt = _chosen.adopt
+register_class = _chosen.register_class
 category = _chosen.category
 peek = _chosen.peek

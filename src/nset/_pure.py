@@ -27,23 +27,23 @@ _modules: Final = sys.modules
 _CONFIG: Final = "pynetdicom._config"
 _new_str: Final = str.__new__
 
-_adopted: type | None = None
-_adopted_names: Mapping[str, Any] = {}
-_adopted_size = 0
+_registered: type | None = None
+_registered_names: Mapping[str, Any] = {}
+_registered_size = 0
 
 
-def adopt(cls: type) -> None:
-    """Name the class whose methods need not look for overridden properties.
+def register_class(cls: type) -> None:
+    """Name the class whose fields are read past its properties, as long as nobody patches it.
 
     Parameters
     ----------
     cls : type
         The public ``N_SET``. Called once, while nset is imported.
     """
-    global _adopted, _adopted_names, _adopted_size
-    _adopted = cls
-    _adopted_names = cls.__dict__
-    _adopted_size = len(_adopted_names)
+    global _registered, _registered_names, _registered_size
+    _registered = cls
+    _registered_names = cls.__dict__
+    _registered_size = len(_registered_names)
 
 
 def category(code: int) -> str:
@@ -124,22 +124,13 @@ def _read_uid(kept: list[Any]) -> UID:
     return uid
 
 
-def _check_message_id(value: Any, name: str) -> None:
-    """Take or refuse what is no plain int in range."""
+def _check_us(value: Any, name: str) -> None:
+    """Refuse what is neither None nor an int that fits in a US element."""
     if isinstance(value, int):
         if not 0 <= value <= MAX_US:
             raise _rules.us_out_of_range(name)
     elif value is not None:
-        raise _rules.message_id_type(name)
-
-
-def _check_status(value: Any) -> None:
-    """Take or refuse what is no plain int in range."""
-    if isinstance(value, int):
-        if not 0 <= value <= MAX_US:
-            raise _rules.us_out_of_range(_rules.STATUS)
-    elif value is not None:
-        raise _rules.status_type()
+        raise _rules.us_type(name)
 
 
 # A command set as PS3.7 Section 6.3.1 wants it; the lengths are still to be compared.
@@ -263,8 +254,8 @@ def _write_canonical(primitive: "Primitive") -> bytes | None:
     """Encode what needs no thought; None for any other."""
     stream = primitive._dataset
     if (
-        type(primitive) is not _adopted
-        or len(_adopted_names) != _adopted_size
+        type(primitive) is not _registered
+        or len(_registered_names) != _registered_size
         or (stream is None and primitive._dataset_path)
     ):
         return None
@@ -310,6 +301,11 @@ def _write_canonical(primitive: "Primitive") -> bytes | None:
     return _GROUP_LENGTH(0, 0, 4, length) + sop_class + middle + instance
 
 
+def _alias(field: Any, keyword: str) -> Any:
+    """Make a property of a field's getter and setter, with a name of its own in error texts."""
+    return property(field.fget, field.fset, doc=f"pynetdicom's other name of `{keyword}`.")
+
+
 class Primitive:
     """What an N-SET request and response hold; ``nset.N_SET`` is its public face.
 
@@ -338,7 +334,7 @@ class Primitive:
     OffendingElement: Any
 
     def __init__(self) -> None:
-        if type(self) is _adopted and len(_adopted_names) == _adopted_size:
+        if type(self) is _registered and len(_registered_names) == _registered_size:
             self._dataset = self.ErrorComment = self.ErrorID = None
             self.AttributeIdentifierList = self.OffendingElement = None
         else:
@@ -355,7 +351,7 @@ class Primitive:
     @MessageID.setter
     def MessageID(self, value: int | None) -> None:
         if type(value) is not int or not 0 <= value <= 0xFFFF:
-            _check_message_id(value, _rules.MESSAGE_ID)
+            _check_us(value, "Message ID")
         self._message_id = value
 
     @property
@@ -366,7 +362,7 @@ class Primitive:
     @MessageIDBeingRespondedTo.setter
     def MessageIDBeingRespondedTo(self, value: int | None) -> None:
         if type(value) is not int or not 0 <= value <= 0xFFFF:
-            _check_message_id(value, _rules.MESSAGE_ID_BEING_RESPONDED_TO)
+            _check_us(value, "Message ID Being Responded To")
         self._message_id_being_responded_to = value
 
     @property
@@ -377,7 +373,7 @@ class Primitive:
     @Status.setter
     def Status(self, value: int | None) -> None:
         if type(value) is not int or not 0 <= value <= 0xFFFF:
-            _check_status(value)
+            _check_us(value, "Status")
         self._status = value
 
     @property
@@ -391,7 +387,7 @@ class Primitive:
 
     @AffectedSOPClassUID.setter
     def AffectedSOPClassUID(self, value: str | bytes | UID | None) -> None:
-        self._affected_sop_class_uid = _check_uid(value, _rules.AFFECTED_SOP_CLASS_UID)
+        self._affected_sop_class_uid = _check_uid(value, "Affected SOP Class UID")
 
     @property
     def AffectedSOPInstanceUID(self) -> UID | None:
@@ -404,7 +400,7 @@ class Primitive:
 
     @AffectedSOPInstanceUID.setter
     def AffectedSOPInstanceUID(self, value: str | bytes | UID | None) -> None:
-        self._affected_sop_instance_uid = _check_uid(value, _rules.AFFECTED_SOP_INSTANCE_UID)
+        self._affected_sop_instance_uid = _check_uid(value, "Affected SOP Instance UID")
 
     @property
     def RequestedSOPClassUID(self) -> UID | None:
@@ -417,7 +413,7 @@ class Primitive:
 
     @RequestedSOPClassUID.setter
     def RequestedSOPClassUID(self, value: str | bytes | UID | None) -> None:
-        self._requested_sop_class_uid = _check_uid(value, _rules.REQUESTED_SOP_CLASS_UID)
+        self._requested_sop_class_uid = _check_uid(value, "Requested SOP Class UID")
 
     @property
     def RequestedSOPInstanceUID(self) -> UID | None:
@@ -430,50 +426,11 @@ class Primitive:
 
     @RequestedSOPInstanceUID.setter
     def RequestedSOPInstanceUID(self, value: str | bytes | UID | None) -> None:
-        self._requested_sop_instance_uid = _check_uid(value, _rules.REQUESTED_SOP_INSTANCE_UID)
+        self._requested_sop_instance_uid = _check_uid(value, "Requested SOP Instance UID")
 
-    @property
-    def _AffectedSOPInstanceUID(self) -> UID | None:
-        """pynetdicom's other name of `AffectedSOPInstanceUID`."""
-        kept = self._affected_sop_instance_uid
-        if kept is None:
-            return None
-        uid = kept[0]
-        return uid if type(uid) is UID else _read_uid(kept)
-
-    @_AffectedSOPInstanceUID.setter
-    def _AffectedSOPInstanceUID(self, value: str | bytes | UID | None) -> None:
-        self._affected_sop_instance_uid = _check_uid(
-            value, _rules.UID_NAMES["AffectedSOPInstanceUID"]
-        )
-
-    @property
-    def _RequestedSOPClassUID(self) -> UID | None:
-        """pynetdicom's other name of `RequestedSOPClassUID`."""
-        kept = self._requested_sop_class_uid
-        if kept is None:
-            return None
-        uid = kept[0]
-        return uid if type(uid) is UID else _read_uid(kept)
-
-    @_RequestedSOPClassUID.setter
-    def _RequestedSOPClassUID(self, value: str | bytes | UID | None) -> None:
-        self._requested_sop_class_uid = _check_uid(value, _rules.UID_NAMES["RequestedSOPClassUID"])
-
-    @property
-    def _RequestedSOPInstanceUID(self) -> UID | None:
-        """pynetdicom's other name of `RequestedSOPInstanceUID`."""
-        kept = self._requested_sop_instance_uid
-        if kept is None:
-            return None
-        uid = kept[0]
-        return uid if type(uid) is UID else _read_uid(kept)
-
-    @_RequestedSOPInstanceUID.setter
-    def _RequestedSOPInstanceUID(self, value: str | bytes | UID | None) -> None:
-        self._requested_sop_instance_uid = _check_uid(
-            value, _rules.UID_NAMES["RequestedSOPInstanceUID"]
-        )
+    _AffectedSOPInstanceUID = _alias(AffectedSOPInstanceUID, "AffectedSOPInstanceUID")
+    _RequestedSOPClassUID = _alias(RequestedSOPClassUID, "RequestedSOPClassUID")
+    _RequestedSOPInstanceUID = _alias(RequestedSOPInstanceUID, "RequestedSOPInstanceUID")
 
     @property
     def _dataset_variant(self) -> BytesIO | None:
@@ -515,8 +472,8 @@ class Primitive:
         keywords = self.REQUEST_KEYWORDS
         if (
             keywords is REQUEST_KEYWORDS
-            and type(self) is _adopted
-            and len(_adopted_names) == _adopted_size
+            and type(self) is _registered
+            and len(_registered_names) == _registered_size
         ):
             return (
                 self._message_id is not None
@@ -535,8 +492,8 @@ class Primitive:
         keywords = self.RESPONSE_KEYWORDS
         if (
             keywords is RESPONSE_KEYWORDS
-            and type(self) is _adopted
-            and len(_adopted_names) == _adopted_size
+            and type(self) is _registered
+            and len(_registered_names) == _registered_size
         ):
             return self._message_id_being_responded_to is not None and self._status is not None
         for keyword in keywords:  # noqa: SIM110 - all() takes twice the time

@@ -92,18 +92,6 @@ REPR_KEYWORDS = (*STATE_KEYWORDS[:8], *STATUS_OPTIONAL_KEYWORDS)
 INIT_KEYWORDS = ("ModificationList", "AttributeList", *STATUS_OPTIONAL_KEYWORDS)
 """What ``N_SET()`` sets to None by name, so that a subclass may step in between."""
 
-SHORT_WAY_KEYWORDS = frozenset(
-    {
-        "REQUEST_KEYWORDS",
-        "RESPONSE_KEYWORDS",
-        "__getattr__",
-        "__getattribute__",
-        *STATE_KEYWORDS,
-        *INIT_KEYWORDS,
-    }
-)
-"""What the twins read and set without a look-up, in a class that overrides none of them."""
-
 KEYWORDS = {
     "_message_id": "MessageID",
     "_message_id_being_responded_to": "MessageIDBeingRespondedTo",
@@ -116,21 +104,16 @@ KEYWORDS = {
 }
 """By the names of pynetdicom's own attributes, and of the pure twin's."""
 
-MESSAGE_ID = "Message ID"
-MESSAGE_ID_BEING_RESPONDED_TO = "Message ID Being Responded To"
-STATUS = "Status"
-
-AFFECTED_SOP_CLASS_UID = "Affected SOP Class UID"
-AFFECTED_SOP_INSTANCE_UID = "Affected SOP Instance UID"
-REQUESTED_SOP_CLASS_UID = "Requested SOP Class UID"
-REQUESTED_SOP_INSTANCE_UID = "Requested SOP Instance UID"
-
-UID_NAMES = {
-    "AffectedSOPClassUID": AFFECTED_SOP_CLASS_UID,
-    "AffectedSOPInstanceUID": AFFECTED_SOP_INSTANCE_UID,
-    "RequestedSOPClassUID": REQUESTED_SOP_CLASS_UID,
-    "RequestedSOPInstanceUID": REQUESTED_SOP_INSTANCE_UID,
+ELEMENT_NAMES = {
+    "MessageID": "Message ID",
+    "MessageIDBeingRespondedTo": "Message ID Being Responded To",
+    "Status": "Status",
+    "AffectedSOPClassUID": "Affected SOP Class UID",
+    "AffectedSOPInstanceUID": "Affected SOP Instance UID",
+    "RequestedSOPClassUID": "Requested SOP Class UID",
+    "RequestedSOPInstanceUID": "Requested SOP Instance UID",
 }
+"""Of the fields that are checked, by their keywords: for error texts."""
 
 
 def escaped(text: str) -> str:
@@ -143,19 +126,18 @@ def escaped(text: str) -> str:
     )
 
 
+# pynetdicom has other words for this one.
+_US_OWNERS = {"Status": "DIMSE primitive's 'Status'"}
+
+
 def us_out_of_range(name: str) -> ValueError:
     """For an int that no US element can hold."""
     return ValueError(f"{name} must be between 0 and {MAX_US}, inclusive")
 
 
-def message_id_type(name: str) -> TypeError:
-    """For a Message ID that is neither int nor None."""
-    return TypeError(f"{name} must be an int")
-
-
-def status_type() -> TypeError:
-    """For a Status that is neither int nor None."""
-    return TypeError("DIMSE primitive's 'Status' must be an int")
+def us_type(name: str) -> TypeError:
+    """For a Message ID or a Status that is neither int nor None."""
+    return TypeError(f"{_US_OWNERS.get(name, name)} must be an int")
 
 
 def list_type(name: str) -> TypeError:

@@ -6,7 +6,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from nset import _rules
-from nset._implementation import Primitive, adopt
+from nset._implementation import Primitive, register_class
 
 if TYPE_CHECKING:  # as isinstance() answers
     from pynetdicom.dimse_primitives import N_SET as _PynetdicomsClass
@@ -138,7 +138,7 @@ class N_SET(Primitive, _PynetdicomsClass):  # type: ignore[misc]
         object.__dict__["__class__"].__set__(self, cls)
 
 
-adopt(N_SET)
+register_class(N_SET)
 
 _pynetdicom_class: type | None = None
 

@@ -198,7 +198,7 @@ def sendable_status(status: Any) -> Any:
     """
     if not isinstance(status, Dataset):
         if isinstance(status, int) and not 0 <= status <= _rules.MAX_US:
-            _log_bad_status(_rules.us_out_of_range(_rules.STATUS))
+            _log_bad_status(_rules.us_out_of_range("Status"))
             return _rules.PROCESSING_FAILURE
         return status
     if "Status" not in status:
