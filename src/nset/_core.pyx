@@ -303,6 +303,9 @@ cdef enum:
     RQ_MIDDLE_SIZE = 30
     RSP_MIDDLE_SIZE = 40
 
+assert (N_SET_RQ, N_SET_RSP) == (_rules.N_SET_RQ, _rules.N_SET_RSP)
+assert NO_DATA_SET == _rules.NO_DATA_SET
+
 # What a canonical command set has, as bits; and what an N-SET-RQ and an N-SET-RSP must have.
 cdef enum:
     HAS_AFFECTED_CLASS = 1
@@ -362,28 +365,30 @@ for _index, _uid in enumerate(_sop_classes):
 del _index, _uid
 
 
-cdef inline Py_ssize_t _find_sop_class(const unsigned char* value, uint32_t length) noexcept nogil:
+cdef inline Py_ssize_t _find_sop_class(const unsigned char* value, uint32_t size) noexcept nogil:
     """Look a padded UID up among the SOP Classes that N-SET is defined for; -1 for any other."""
     cdef Py_ssize_t i
-    cdef uint32_t own
+    cdef uint32_t length
     for i in range(MAX_SOP_CLASSES):
-        own = _sop_class_spans[i].length
+        length = _sop_class_spans[i].length
         if (
-            own + (own & 1) == length
-            and memcmp(_sop_class_spans[i].text, value, own) == 0
-            and (own == length or value[own] == 0)
+            length + (length & 1) == size
+            and memcmp(_sop_class_spans[i].text, value, length) == 0
+            and (length == size or value[length] == 0)
         ):
             return i
     return -1
 
 
-cdef bint _parse(const unsigned char* data, size_t length, Command* command) noexcept nogil:
-    """Read a command set that breaks no rule; False for any other, whatever its fault."""
+cdef bint _decode_canonical(
+    const unsigned char* data, size_t length, Command* command
+) noexcept nogil:
+    """Read a canonical command set; False for any other, whatever its fault."""
     cdef Cursor cursor
     cdef const unsigned char* header
     cdef const unsigned char* value
     cdef uint32_t tag, size, bit
-    cdef uint32_t before = 0
+    cdef uint32_t previous_tag = 0
     cursor.at, cursor.left = data, length
     memset(command, 0, sizeof(Command))
     header = take(&cursor, GROUP_LENGTH_SIZE)
@@ -400,9 +405,9 @@ cdef bint _parse(const unsigned char* data, size_t length, Command* command) noe
         if value == NULL or _us(header) != 0:
             return False
         tag = _us(header + 2)
-        if tag <= before:
+        if tag <= previous_tag:
             return False
-        before = tag
+        previous_tag = tag
         if tag == 0x0002 or tag == 0x0003:
             bit = HAS_AFFECTED_CLASS if tag == 0x0002 else HAS_REQUESTED_CLASS
             command.known_sop_class = _find_sop_class(value, size)
@@ -533,7 +538,7 @@ cdef inline unsigned char* _put_uid(
     return at
 
 
-cdef inline long _number(object value) except -2:
+cdef inline long _us_or_minus_1(object value) except -2:
     """Give the int if a US element can hold it; else -1."""
     cdef int overflow = 0
     cdef long number
@@ -566,15 +571,15 @@ cdef inline void _put_group_length(unsigned char* at, size_t length) noexcept no
     at[10] = at[11] = 0
 
 
-cdef bytes _write(Primitive primitive, bint has_data_set):
-    """Encode what needs no thought; None for any other."""
+cdef bytes _encode_canonical(Primitive primitive, bint has_data_set):
+    """Encode what is canonical; None where it is left to the slow path."""
     cdef unsigned char buffer[MAX_COMMAND_SET]
     cdef unsigned char* at = buffer + GROUP_LENGTH_SIZE
     cdef long data_set_type = 0x0001 if has_data_set else NO_DATA_SET
     cdef long message_id, status
     cdef uint16_t conformant = primitive._conformant
     if primitive._message_id_being_responded_to is None:
-        message_id = _number(primitive._message_id)
+        message_id = _us_or_minus_1(primitive._message_id)
         if message_id < 0:
             return None
         at = _put_uid(
@@ -590,8 +595,8 @@ cdef bytes _write(Primitive primitive, bint has_data_set):
             at, 0x1001, primitive._requested_sop_instance_uid, conformant & 1 << REQUESTED_INSTANCE
         )
     else:
-        message_id = _number(primitive._message_id_being_responded_to)
-        status = _number(primitive._status)
+        message_id = _us_or_minus_1(primitive._message_id_being_responded_to)
+        status = _us_or_minus_1(primitive._status)
         if (
             message_id < 0
             or status < 0
@@ -652,7 +657,7 @@ cdef int _fill(Primitive primitive, Command* command) except -1:
 
 cdef bint is_request(const unsigned char* data, size_t length) noexcept nogil:
     cdef Command command
-    return _parse(data, length, &command) and command.command_field == N_SET_RQ
+    return _decode_canonical(data, length, &command) and command.command_field == N_SET_RQ
 
 
 cdef object decode_request(
@@ -660,7 +665,7 @@ cdef object decode_request(
 ):
     cdef Command command
     cdef Primitive request
-    if not (_parse(data, length, &command) and command.command_field == N_SET_RQ):
+    if not (_decode_canonical(data, length, &command) and command.command_field == N_SET_RQ):
         return None
     if not _default_validator_is_in_force():
         return None
@@ -687,9 +692,9 @@ cdef Py_ssize_t encode_response_command_set(
     cdef Primitive primitive = <Primitive?>request
     cdef unsigned char* end
     cdef long message_id
-    cdef long number = _number(status)
+    cdef long number = _us_or_minus_1(status)
     with cython.critical_section(primitive):
-        message_id = _number(primitive._message_id)
+        message_id = _us_or_minus_1(primitive._message_id)
         if (
             number < 0 or message_id < 0
             or primitive._requested_sop_class_uid is None
@@ -710,7 +715,7 @@ cdef Py_ssize_t encode_response_command_set(
 cdef long context_id_of(object request) except -2:
     cdef Primitive primitive = <Primitive?>request
     with cython.critical_section(primitive):
-        return _number(primitive._context)
+        return _us_or_minus_1(primitive._context)
 
 
 cdef object sop_class_of(object request):
@@ -1107,7 +1112,7 @@ cdef class Primitive:
             if stream is not None or not self._dataset_path:
                 has_data_set = stream is not None and len(stream.getvalue()) > 0
                 with cython.critical_section(self):
-                    encoded = _write(self, has_data_set)
+                    encoded = _encode_canonical(self, has_data_set)
         return _command_set.encode(self) if encoded is None else encoded
 
     @classmethod
@@ -1140,7 +1145,7 @@ cdef class Primitive:
         if type(data) is not bytes:
             data = bytes(memoryview(data))
         if not (
-            _parse(
+            _decode_canonical(
                 <const unsigned char*>PyBytes_AS_STRING(data),
                 <size_t>PyBytes_GET_SIZE(data),
                 &command,

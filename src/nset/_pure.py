@@ -1,8 +1,8 @@
 """The pure-Python fallback: the same contract as ``_core.pyx``, for where nothing is compiled.
 
-A UID is kept in a list of its own, with whether it is clean: text at first, whose place a `UID`
-object takes when it is first read. Setting puts a new list: so a thread that reads can never undo
-what another has just set, which the core sees to by critical sections.
+A UID has a slot, a list of its own, with whether it is known to conform: text at first, which is
+replaced by a `UID` object when it is first read. Setting makes a new slot, so a thread that reads
+can never undo what another thread has just set; the C extension has critical sections for that.
 """
 
 import re
@@ -17,7 +17,14 @@ from pydicom.uid import UID
 
 from nset import _command_set, _rules
 from nset._command_set import peek as peek
-from nset._rules import MAX_US, REQUEST_KEYWORDS, RESPONSE_KEYWORDS
+from nset._rules import (
+    MAX_US,
+    N_SET_RQ,
+    N_SET_RSP,
+    NO_DATA_SET,
+    REQUEST_KEYWORDS,
+    RESPONSE_KEYWORDS,
+)
 from nset._uid import accept_uid, is_clean, known_uids
 from nset.config import _own as _own_settings
 
@@ -85,7 +92,7 @@ def category(code: int) -> str:
 
 
 def _default_validator_is_in_force() -> bool:
-    """Whether clean text can cause no error, warning or record; read at each call."""
+    """Whether conformant text can cause no error, warning or record; read at each call."""
     # By subscripts: free-threaded 3.13 locks twice, and yields, where get() gives what another
     # thread has made.
     try:
@@ -96,8 +103,8 @@ def _default_validator_is_in_force() -> bool:
         return False
 
 
-def _check_uid(value: Any, name: str) -> list[Any] | None:
-    """Give what to keep for `value`: clean text and True, or a UID and False; None for none."""
+def _check_uid(value: Any, keyword: str) -> list[Any] | None:
+    """Return the slot for `value`: conformant text and True, or a UID and False; None for none."""
     cls = type(value)
     if cls is str:
         text = value
@@ -113,24 +120,24 @@ def _check_uid(value: Any, name: str) -> list[Any] | None:
                 return [text, True]
         except (KeyError, AttributeError):
             pass
-    uid = accept_uid(value, name)
+    uid = accept_uid(value, _rules.ELEMENT_NAMES[keyword])
     return None if uid is None else [uid, False]
 
 
-def _read_uid(kept: list[Any]) -> UID:
-    """Make the UID that pydicom would make of clean text, without checking it again."""
+def _uid_in(slot: list[Any]) -> UID:
+    """Make the UID that pydicom would make of conformant text, without checking it again."""
     uid: UID
-    uid = kept[0] = _new_str(UID, kept[0])
+    uid = slot[0] = _new_str(UID, slot[0])
     return uid
 
 
-def _check_us(value: Any, name: str) -> None:
+def _check_us(value: Any, keyword: str) -> None:
     """Refuse what is neither None nor an int that fits in a US element."""
     if isinstance(value, int):
         if not 0 <= value <= MAX_US:
-            raise _rules.us_out_of_range(name)
+            raise _rules.us_out_of_range(_rules.ELEMENT_NAMES[keyword])
     elif value is not None:
-        raise _rules.us_type(name)
+        raise _rules.us_type(_rules.ELEMENT_NAMES[keyword])
 
 
 # A command set as PS3.7 Section 6.3.1 wants it; the lengths are still to be compared.
@@ -173,20 +180,20 @@ _RQ: Final = struct.Struct("<HHIHHHIHHHIH").pack
 _RSP: Final = struct.Struct("<HHIHHHIHHHIHHHIH").pack
 
 
-def _number(value: bytes) -> int:
+def _us(value: bytes) -> int:
     return int.from_bytes(value, "little")
 
 
-def _parse_uid(length: bytes | None, value: bytes | None) -> list[Any] | None:
-    """Give what to keep of a UID that is clean and padded as it should be; None for any other."""
-    if length is None or value is None or _number(length) != len(value) or len(value) % 2:
+def _uid_slot(length: bytes | None, value: bytes | None) -> list[Any] | None:
+    """Return the slot for a conformant UID, padded as it should be; None for any other."""
+    if length is None or value is None or _us(length) != len(value) or len(value) % 2:
         return None
     text = (value[:-1] if value[-1] == 0 else value).decode("ascii")
     return [text, True] if is_clean(text) else None
 
 
-def _read_canonical(data: bytes) -> dict[str, Any] | None:
-    """Read a command set that breaks no rule into attributes; None for any other."""
+def _decode_canonical(data: bytes) -> dict[str, Any] | None:
+    """Read a canonical command set into attributes; None for any other."""
     if not _default_validator_is_in_force():
         return None
     found = _CANONICAL_RQ(data)
@@ -195,15 +202,11 @@ def _read_canonical(data: bytes) -> dict[str, Any] | None:
             found.groups()
         )
         fields = {
-            "_requested_sop_class_uid": _parse_uid(class_length, sop_class),
-            "_message_id": _number(message_id),
-            "_requested_sop_instance_uid": _parse_uid(instance_length, instance),
+            "_requested_sop_class_uid": _uid_slot(class_length, sop_class),
+            "_message_id": _us(message_id),
+            "_requested_sop_instance_uid": _uid_slot(instance_length, instance),
         }
-        if (
-            None in fields.values()
-            or _number(length) != len(data) - 12
-            or _number(kind) == _command_set.NO_DATA_SET
-        ):
+        if None in fields.values() or _us(length) != len(data) - 12 or _us(kind) == NO_DATA_SET:
             return None
         return fields
     found = _CANONICAL_RSP(data)
@@ -213,13 +216,13 @@ def _read_canonical(data: bytes) -> dict[str, Any] | None:
         found.groups()
     )
     fields = {
-        "_affected_sop_class_uid": _parse_uid(class_length, sop_class),
-        "_message_id_being_responded_to": _number(message_id),
-        "_status": _number(status),
-        "_affected_sop_instance_uid": _parse_uid(instance_length, instance),
+        "_affected_sop_class_uid": _uid_slot(class_length, sop_class),
+        "_message_id_being_responded_to": _us(message_id),
+        "_status": _us(status),
+        "_affected_sop_instance_uid": _uid_slot(instance_length, instance),
     }
     if (
-        _number(length) != len(data) - 12
+        _us(length) != len(data) - 12
         or (sop_class is not None and fields["_affected_sop_class_uid"] is None)
         or (instance is not None and fields["_affected_sop_instance_uid"] is None)
     ):
@@ -227,7 +230,7 @@ def _read_canonical(data: bytes) -> dict[str, Any] | None:
     return fields
 
 
-def _us(value: Any) -> int | None:
+def _us_or_none(value: Any) -> int | None:
     """Give the int if a US element can hold it; None for any other."""
     if type(value) is not int:
         if not issubclass(type(value), int):  # isinstance() would believe what only poses as one
@@ -236,13 +239,13 @@ def _us(value: Any) -> int | None:
     return value if 0 <= value <= MAX_US else None
 
 
-def _uid_element(number: int, kept: list[Any] | None) -> bytes | None:
-    """Encode a clean UID with its header, nothing for None; None for any other."""
-    if kept is None:
+def _uid_element(number: int, slot: list[Any] | None) -> bytes | None:
+    """Encode a conformant UID with its header, nothing for None; None for any other."""
+    if slot is None:
         return b""
     uid: str
-    uid, clean = kept
-    if not clean and not is_clean(uid):
+    uid, is_conformant = slot
+    if not is_conformant and not is_clean(uid):
         return None
     value = uid.encode("ascii")
     if len(value) % 2:
@@ -250,8 +253,8 @@ def _uid_element(number: int, kept: list[Any] | None) -> bytes | None:
     return _HEADER(0, number, len(value)) + value
 
 
-def _write_canonical(primitive: "Primitive") -> bytes | None:
-    """Encode what needs no thought; None for any other."""
+def _encode_canonical(primitive: "Primitive") -> bytes | None:
+    """Encode what is canonical; None where it is left to the slow path."""
     stream = primitive._dataset
     if (
         type(primitive) is not _registered
@@ -259,44 +262,66 @@ def _write_canonical(primitive: "Primitive") -> bytes | None:
         or (stream is None and primitive._dataset_path)
     ):
         return None
-    data_set_type = 0x0001 if stream is not None and stream.getvalue() else 0x0101
+    data_set_type = 0x0001 if stream is not None and stream.getvalue() else NO_DATA_SET
     if primitive._message_id_being_responded_to is None:
-        sop_class = _uid_element(0x0003, primitive._requested_sop_class_uid)
-        instance = _uid_element(0x1001, primitive._requested_sop_instance_uid)
-        message_id = _us(primitive._message_id)
-        if message_id is None or sop_class is None or instance is None:
-            return None
-        middle = _RQ(
-            *(0, 0x0100, 2, 0x0120),
-            *(0, 0x0110, 2, message_id),
-            *(0, 0x0800, 2, data_set_type),
+        return _encode_request(
+            _us_or_none(primitive._message_id),
+            data_set_type,
+            primitive._requested_sop_class_uid,
+            primitive._requested_sop_instance_uid,
         )
-    else:
-        sop_class = _uid_element(0x0002, primitive._affected_sop_class_uid)
-        instance = _uid_element(0x1000, primitive._affected_sop_instance_uid)
-        message_id = _us(primitive._message_id_being_responded_to)
-        status = _us(primitive._status)
-        optional = primitive.__dict__.get
-        if (
-            message_id is None
-            or status is None
-            or sop_class is None
-            or instance is None
-            or not (
-                optional("ErrorComment", 0)
-                is optional("ErrorID", 0)
-                is optional("AttributeIdentifierList", 0)
-                is optional("OffendingElement", 0)
-                is None
-            )
-        ):
-            return None
-        middle = _RSP(
-            *(0, 0x0100, 2, 0x8120),
-            *(0, 0x0120, 2, message_id),
-            *(0, 0x0800, 2, data_set_type),
-            *(0, 0x0900, 2, status),
-        )
+    optional = primitive.__dict__.get
+    if not (
+        optional("ErrorComment", 0)
+        is optional("ErrorID", 0)
+        is optional("AttributeIdentifierList", 0)
+        is optional("OffendingElement", 0)
+        is None
+    ):
+        return None
+    return _encode_response(
+        _us_or_none(primitive._message_id_being_responded_to),
+        data_set_type,
+        _us_or_none(primitive._status),
+        primitive._affected_sop_class_uid,
+        primitive._affected_sop_instance_uid,
+    )
+
+
+def _encode_request(
+    message_id: int | None,
+    data_set_type: int,
+    class_slot: list[Any] | None,
+    instance_slot: list[Any] | None,
+) -> bytes | None:
+    sop_class, instance = _uid_element(0x0003, class_slot), _uid_element(0x1001, instance_slot)
+    if message_id is None or sop_class is None or instance is None:
+        return None
+    middle = _RQ(
+        *(0, 0x0100, 2, N_SET_RQ),
+        *(0, 0x0110, 2, message_id),
+        *(0, 0x0800, 2, data_set_type),
+    )
+    length = len(sop_class) + len(middle) + len(instance)
+    return _GROUP_LENGTH(0, 0, 4, length) + sop_class + middle + instance
+
+
+def _encode_response(
+    message_id: int | None,
+    data_set_type: int,
+    status: int | None,
+    class_slot: list[Any] | None,
+    instance_slot: list[Any] | None,
+) -> bytes | None:
+    sop_class, instance = _uid_element(0x0002, class_slot), _uid_element(0x1000, instance_slot)
+    if message_id is None or status is None or sop_class is None or instance is None:
+        return None
+    middle = _RSP(
+        *(0, 0x0100, 2, N_SET_RSP),
+        *(0, 0x0120, 2, message_id),
+        *(0, 0x0800, 2, data_set_type),
+        *(0, 0x0900, 2, status),
+    )
     length = len(sop_class) + len(middle) + len(instance)
     return _GROUP_LENGTH(0, 0, 4, length) + sop_class + middle + instance
 
@@ -351,7 +376,7 @@ class Primitive:
     @MessageID.setter
     def MessageID(self, value: int | None) -> None:
         if type(value) is not int or not 0 <= value <= 0xFFFF:
-            _check_us(value, "Message ID")
+            _check_us(value, "MessageID")
         self._message_id = value
 
     @property
@@ -362,7 +387,7 @@ class Primitive:
     @MessageIDBeingRespondedTo.setter
     def MessageIDBeingRespondedTo(self, value: int | None) -> None:
         if type(value) is not int or not 0 <= value <= 0xFFFF:
-            _check_us(value, "Message ID Being Responded To")
+            _check_us(value, "MessageIDBeingRespondedTo")
         self._message_id_being_responded_to = value
 
     @property
@@ -379,54 +404,54 @@ class Primitive:
     @property
     def AffectedSOPClassUID(self) -> UID | None:
         """Affected SOP Class UID (0000,0002): UID of at most 64 characters, or None."""
-        kept = self._affected_sop_class_uid
-        if kept is None:
+        slot = self._affected_sop_class_uid
+        if slot is None:
             return None
-        uid = kept[0]
-        return uid if type(uid) is UID else _read_uid(kept)
+        uid = slot[0]
+        return uid if type(uid) is UID else _uid_in(slot)
 
     @AffectedSOPClassUID.setter
     def AffectedSOPClassUID(self, value: str | bytes | UID | None) -> None:
-        self._affected_sop_class_uid = _check_uid(value, "Affected SOP Class UID")
+        self._affected_sop_class_uid = _check_uid(value, "AffectedSOPClassUID")
 
     @property
     def AffectedSOPInstanceUID(self) -> UID | None:
         """Affected SOP Instance UID (0000,1000): UID of at most 64 characters, or None."""
-        kept = self._affected_sop_instance_uid
-        if kept is None:
+        slot = self._affected_sop_instance_uid
+        if slot is None:
             return None
-        uid = kept[0]
-        return uid if type(uid) is UID else _read_uid(kept)
+        uid = slot[0]
+        return uid if type(uid) is UID else _uid_in(slot)
 
     @AffectedSOPInstanceUID.setter
     def AffectedSOPInstanceUID(self, value: str | bytes | UID | None) -> None:
-        self._affected_sop_instance_uid = _check_uid(value, "Affected SOP Instance UID")
+        self._affected_sop_instance_uid = _check_uid(value, "AffectedSOPInstanceUID")
 
     @property
     def RequestedSOPClassUID(self) -> UID | None:
         """Requested SOP Class UID (0000,0003): UID of at most 64 characters, or None."""
-        kept = self._requested_sop_class_uid
-        if kept is None:
+        slot = self._requested_sop_class_uid
+        if slot is None:
             return None
-        uid = kept[0]
-        return uid if type(uid) is UID else _read_uid(kept)
+        uid = slot[0]
+        return uid if type(uid) is UID else _uid_in(slot)
 
     @RequestedSOPClassUID.setter
     def RequestedSOPClassUID(self, value: str | bytes | UID | None) -> None:
-        self._requested_sop_class_uid = _check_uid(value, "Requested SOP Class UID")
+        self._requested_sop_class_uid = _check_uid(value, "RequestedSOPClassUID")
 
     @property
     def RequestedSOPInstanceUID(self) -> UID | None:
         """Requested SOP Instance UID (0000,1001): UID of at most 64 characters, or None."""
-        kept = self._requested_sop_instance_uid
-        if kept is None:
+        slot = self._requested_sop_instance_uid
+        if slot is None:
             return None
-        uid = kept[0]
-        return uid if type(uid) is UID else _read_uid(kept)
+        uid = slot[0]
+        return uid if type(uid) is UID else _uid_in(slot)
 
     @RequestedSOPInstanceUID.setter
     def RequestedSOPInstanceUID(self, value: str | bytes | UID | None) -> None:
-        self._requested_sop_instance_uid = _check_uid(value, "Requested SOP Instance UID")
+        self._requested_sop_instance_uid = _check_uid(value, "RequestedSOPInstanceUID")
 
     _AffectedSOPInstanceUID = _alias(AffectedSOPInstanceUID, "AffectedSOPInstanceUID")
     _RequestedSOPClassUID = _alias(RequestedSOPClassUID, "RequestedSOPClassUID")
@@ -521,7 +546,7 @@ class Primitive:
         TypeError
             If a value is of a type that can't be sent; by the element's name.
         """
-        return _write_canonical(self) or _command_set.encode(self)
+        return _encode_canonical(self) or _command_set.encode(self)
 
     @classmethod
     def from_command_set(
@@ -552,7 +577,7 @@ class Primitive:
         """
         if type(data) is not bytes:
             data = bytes(memoryview(data))
-        fields = _read_canonical(data)
+        fields = _decode_canonical(data)
         if fields is not None:
             primitive = cls()
             primitive.__dict__.update(fields)
@@ -567,7 +592,7 @@ class Primitive:
         state = {}
         for name, value in self.__dict__.copy().items():  # whole: other threads may set and delete
             if name in _UIDS and value is not None:
-                value = value[0] if type(value[0]) is UID else _read_uid(value)
+                value = value[0] if type(value[0]) is UID else _uid_in(value)
             state[_rules.KEYWORDS.get(name, name)] = value
         return state
 
@@ -589,13 +614,13 @@ _UIDS: Final = frozenset(name for name in _rules.KEYWORDS if name.endswith("_uid
 
 def is_request(data: bytes) -> bool:
     """Whether the bytes are the command set of an N-SET-RQ that breaks no rule."""
-    fields = _read_canonical(data)
+    fields = _decode_canonical(data)
     return fields is not None and "_message_id" in fields
 
 
 def decode_request(cls: type[_Self], data: bytes, context_id: int) -> _Self | None:
     """Give a request of the class in that context; None for what `is_request` denies."""
-    fields = _read_canonical(data)
+    fields = _decode_canonical(data)
     if fields is None or "_message_id" not in fields:
         return None
     request = cls()
@@ -611,33 +636,24 @@ def attach(request: Primitive, data_set: BytesIO) -> None:
 
 def encode_response_command_set(request: Primitive, status: int) -> bytes | None:
     """Encode an N-SET-RSP without a data set; None where it is left to the slow path."""
-    number, message_id = _us(status), _us(request._message_id)
-    kept_class, kept_instance = (
+    if request._requested_sop_class_uid is None or request._requested_sop_instance_uid is None:
+        return None
+    return _encode_response(
+        _us_or_none(request._message_id),
+        NO_DATA_SET,
+        _us_or_none(status),
         request._requested_sop_class_uid,
         request._requested_sop_instance_uid,
     )
-    if number is None or message_id is None or kept_class is None or kept_instance is None:
-        return None
-    sop_class, instance = _uid_element(0x0002, kept_class), _uid_element(0x1000, kept_instance)
-    if sop_class is None or instance is None:
-        return None
-    middle = _RSP(
-        *(0, 0x0100, 2, 0x8120),
-        *(0, 0x0120, 2, message_id),
-        *(0, 0x0800, 2, _command_set.NO_DATA_SET),
-        *(0, 0x0900, 2, number),
-    )
-    elements = sop_class + middle + instance
-    return _GROUP_LENGTH(0, 0, 4, len(elements)) + elements
 
 
 def context_id_of(request: Primitive) -> int:
     """Give the ID of the presentation context that a request came in; -1 where that is no US."""
-    context_id = _us(request._context_id)
+    context_id = _us_or_none(request._context_id)
     return -1 if context_id is None else context_id
 
 
 def sop_class_of(request: Primitive) -> str | None:
-    """Give the Requested SOP Class UID of a request, as it is kept."""
-    kept = request._requested_sop_class_uid
-    return None if kept is None else kept[0]
+    """Return the Requested SOP Class UID of a request: a str or a UID, or None."""
+    slot = request._requested_sop_class_uid
+    return None if slot is None else slot[0]

@@ -23,8 +23,13 @@ MAX_COMMAND_SET_LENGTH = 0x10000
 MAX_TOLD = 16
 """Most violations of one message that the log lists; a peer chooses how many there are."""
 
-N_SET_FIELDS = (0x0120, 0x8120)
+N_SET_RQ = 0x0120
+N_SET_RSP = 0x8120
+N_SET_FIELDS = (N_SET_RQ, N_SET_RSP)
 """Command Fields of N-SET-RQ and N-SET-RSP (PS3.7 Tables 10.3-5 and 10.3-6)."""
+
+NO_DATA_SET = 0x0101
+"""The Command Data Set Type that announces no data set (PS3.7 Section E.1)."""
 
 # The SOP Classes whose instances an N-SET changes, as its Requested SOP Class. UPS is always UPS
 # Push, whichever of the UPS SOP Classes was negotiated (PS3.4 CC.3.1.1); print is never a Meta SOP
