@@ -4,7 +4,7 @@
 """
 
 from nset import config, status, wire
-from nset._command_set import CommandSetError
+from nset._errors import CommandSetError
 from nset._implementation import IMPLEMENTATION
 from nset.primitive import N_SET
 

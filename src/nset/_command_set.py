@@ -1,23 +1,25 @@
-"""The slow path for command sets: whatever the twins' quick codec leaves alone.
+"""The slow path for command sets: all that is not canonical.
 
 `decode` reads anything that a peer may send and names what is wrong with it, `encode` writes
 anything that a primitive may hold. Canonical command sets (PS3.7 Section 6.3.1, Tables 10.3-5 and
-10.3-6) never get here: the twins write and read those themselves.
+10.3-6) never get here: either implementation reads and writes those itself.
 """
 
 import logging
 import struct
 import traceback
 from contextlib import suppress
+from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from pydicom.datadict import dictionary_description, dictionary_has_tag, dictionary_VR
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from nset import _rules
-from nset._rules import MAX_US
+from nset._errors import CommandSetError, count_of_bytes, describe, tag_text
+from nset._rules import MAX_US, N_SET_RQ, N_SET_RSP, NO_DATA_SET
 from nset._uid import accept_uid, is_clean
 
 
@@ -39,10 +41,6 @@ def _escape(record: logging.LogRecord) -> bool:
 _LOGGER = logging.getLogger("nset")
 _LOGGER.addHandler(logging.NullHandler())
 _LOGGER.addFilter(_escape)
-
-N_SET_RQ: Final = 0x0120
-N_SET_RSP: Final = 0x8120
-NO_DATA_SET: Final = 0x0101
 
 
 class CommandElement(NamedTuple):
@@ -72,7 +70,6 @@ COMMAND_ELEMENTS: Final = {
     0x00001005: CommandElement("AttributeIdentifierList", "AT", False, True, False),
 }
 _TAGS: Final = {element.keyword: tag for tag, element in COMMAND_ELEMENTS.items()}
-_NO_UID: Final = "no UID by PS3.5 Section 9.1"
 _ITEM_LENGTHS: Final = {"US": 2, "UL": 4, "AT": 4}
 _US: Final = struct.Struct("<H")
 
@@ -81,53 +78,6 @@ _LONG_VRS: Final = (
     *(b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV"),
     *(b"UC", b"UN", b"UR", b"UT", b"UV"),
 )
-
-
-class CommandSetError(ValueError):
-    """Bytes that can't be an N-SET command set, or a message that breaks the rules of its PDVs.
-
-    Parameters
-    ----------
-    reason : str
-        What is wrong, in a sentence.
-    tag : int, optional
-        The element that is at fault.
-    offset : int, optional
-        Bytes from the start of the command set to that element's tag.
-    status : int
-        The Status (0000,0900) that a server should answer with.
-
-    Attributes
-    ----------
-    reason : str
-        As given.
-    tag : pydicom.tag.BaseTag or None
-        As given.
-    offset : int or None
-        As given.
-    status : int
-        As given.
-    message_id : int or None
-        The Message ID (0000,0110) of the request, where it could be read: what a server needs to
-        answer.
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        tag: int | None = None,
-        offset: int | None = None,
-        status: int = _rules.PROCESSING_FAILURE,
-    ) -> None:
-        super().__init__(reason, tag, offset, status)
-        self.reason = reason
-        self.tag = None if tag is None else BaseTag(tag)
-        self.offset = offset
-        self.status = status
-        self.message_id: int | None = None
-
-    def __str__(self) -> str:
-        return describe(self.reason, self.tag, self.offset)
 
 
 class Element(NamedTuple):
@@ -141,6 +91,15 @@ class Element(NamedTuple):
     value: bytes
 
 
+class Kind(Enum):
+    """What a violation concerns, where that makes a difference to who reports it."""
+
+    COMMAND_FIELD = "the message is not of N-SET"
+    ELEMENT = "the element is not of N-SET"
+    UID = "the UID does not conform"
+    OTHER = "anything else"
+
+
 class Violation(NamedTuple):
     """Something that PS3.7 does not allow."""
 
@@ -150,25 +109,7 @@ class Violation(NamedTuple):
     status: int
     is_error: bool
     """Whether even a lenient reader can't go on."""
-
-
-def describe(reason: str, tag: int | None, offset: int | None) -> str:
-    """Put a fault in the words of a field engineer: the element, the place, what is wrong.
-
-    Returns
-    -------
-    str
-        Such as ``Message ID (0000,0110) at byte 50: 1 byte long, not 2``.
-    """
-    if tag is None:
-        return reason
-    place = "" if offset is None else f" at byte {offset}"
-    return f"{_name(tag)}{place}: {reason}"
-
-
-def _name(tag: int) -> str:
-    number = f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
-    return f"{dictionary_description(tag)} {number}" if dictionary_has_tag(tag) else number
+    kind: Kind = Kind.OTHER
 
 
 # -- Decoding -------------------------------------------------------------------------------------
@@ -203,12 +144,12 @@ def decode(data: bytes, strict: bool) -> dict[str, Any]:
         known = COMMAND_ELEMENTS.get(element.tag)
         if known is not None:
             fields[known.keyword] = _value(known, element, elements)
-    # Of a bad UID accept_uid has said so, in pynetdicom's words.
-    told = [violation for violation in violations if violation.reason != _NO_UID]
-    for reason, tag, offset, *_ in told[: _rules.MAX_TOLD]:
+    # accept_uid() has logged UIDs that do not conform, in pynetdicom's words.
+    logged = [violation for violation in violations if violation.kind is not Kind.UID]
+    for reason, tag, offset, *_ in logged[: _rules.MAX_TOLD]:
         _LOGGER.warning("N-SET command set: %s", describe(reason, tag, offset))
-    if len(told) > _rules.MAX_TOLD:
-        _LOGGER.warning("N-SET command set: and %d more", len(told) - _rules.MAX_TOLD)
+    if len(logged) > _rules.MAX_TOLD:
+        _LOGGER.warning("N-SET command set: and %d more", len(logged) - _rules.MAX_TOLD)
     is_request = fields.pop("CommandField") == N_SET_RQ
     fields.pop("CommandGroupLength", None)
     fields.pop("CommandDataSetType", None)
@@ -238,24 +179,24 @@ def examine(data: bytes) -> tuple[list[Element], list[Violation]]:
     """
     elements, violations, padding = _split(data)
     seen: set[int] = set()
-    before = -1
+    previous_tag = -1
     for element in elements:
         if element.tag in seen:
             violations.append(
                 _violation("there again, the last one counts", element.tag, element.offset)
             )
-        elif element.tag < before:
+        elif element.tag < previous_tag:
             violations.append(_violation("out of order: tags ascend", element.tag, element.offset))
         violations += _element_violations(element)
         seen.add(element.tag)
-        before = element.tag
+        previous_tag = element.tag
     violations += _message_violations(elements, len(data), padding)
     violations.sort(key=lambda found: len(data) if found.offset is None else found.offset)
     return elements, violations
 
 
 def command_field(elements: list[Element]) -> int | None:
-    """Give the Command Field (0000,0100), the last where there are several.
+    """Return the Command Field (0000,0100), the last where there are several.
 
     Returns
     -------
@@ -266,12 +207,12 @@ def command_field(elements: list[Element]) -> int | None:
 
 
 def data_set_type(elements: list[Element]) -> int | None:
-    """Give the Command Data Set Type (0000,0800), as `command_field` does."""
+    """Return the Command Data Set Type (0000,0800), as `command_field` does."""
     return _us(elements, 0x00000800)
 
 
 def message_id(elements: list[Element]) -> int | None:
-    """Give the Message ID (0000,0110), as `command_field` does."""
+    """Return the Message ID (0000,0110), as `command_field` does."""
     return _us(elements, 0x00000110)
 
 
@@ -287,7 +228,7 @@ def announces_data_set(field: int, data_set_type: int | None) -> bool:
 
 
 def peek(data: bytes) -> tuple[int, int | None]:
-    """Give Command Field and Command Data Set Type of any message's command set.
+    """Return Command Field and Command Data Set Type of any message's command set.
 
     Parameters
     ----------
@@ -341,13 +282,15 @@ def _split(data: bytes) -> tuple[list[Element], list[Violation], int]:
         left = end - at - header
         if end - at < 8 or at >= content_end:
             padding = end - at
-            violations.append(_violation(f"{_bytes(padding)} of padding at byte {at}", None, at))
+            violations.append(
+                _violation(f"{count_of_bytes(padding)} of padding at byte {at}", None, at)
+            )
             break
         if left < 0:
             violations.append(
                 Violation(
-                    f"{_bytes(end - at)} at byte {at}, too few for the header of an element, "
-                    f"which takes {header}",
+                    f"{count_of_bytes(end - at)} at byte {at}, too few for the header of an "
+                    f"element, which takes {header}",
                     *(None, at, _rules.PROCESSING_FAILURE, True),
                 )
             )
@@ -374,7 +317,7 @@ def _is_vr(text: bytes) -> bool:
 
 
 def _header(data: bytes, at: int, explicit: bool) -> tuple[int, str | None, int]:
-    """Give the header's length, the VR if it has one, and the value's length."""
+    """Return the header's length, the VR if it has one, and the value's length."""
     vr = data[at + 4 : at + 6]
     # Elements with implicit VR may stand among those with explicit VR.
     if not explicit or not _is_vr(vr):
@@ -394,55 +337,51 @@ def _vr(tag: int) -> str:
 def _element_violations(element: Element) -> list[Violation]:
     """Judge one element by PS3.7 Section 6.3.1 and by its VR."""
     tag, offset, value = element.tag, element.offset, element.value
-    reasons: list[str] = []
+    reasons: dict[str, Kind] = {}
     known = COMMAND_ELEMENTS.get(tag)
     if known is None:
-        reasons.append("no element of an N-SET command set, skipped")
+        reasons["no element of an N-SET command set, skipped"] = Kind.ELEMENT
     if len(value) % 2:
-        reasons.append(f"{_bytes(len(value))} long, an odd number")
+        reasons[f"{count_of_bytes(len(value))} long, an odd number"] = Kind.OTHER
     if known is None:
-        return [_violation(reason, tag, offset) for reason in reasons]
+        return [_violation(reason, tag, offset, kind) for reason, kind in reasons.items()]
     if element.vr != known.vr:
-        reasons.append(f"VR {element.vr}, not {known.vr}")
+        reasons[f"VR {element.vr}, not {known.vr}"] = Kind.OTHER
     item = _ITEM_LENGTHS.get(known.vr)
     if item is not None:
         if len(value) % item or (not value and known.vr == "UL"):
             return [
                 Violation(
-                    f"{_bytes(len(value))} long, not {item}",
+                    f"{count_of_bytes(len(value))} long, not {item}",
                     *(tag, offset, _rules.MISTYPED_ARGUMENT, True),
                 )
             ]
         if not value and known.vr == "US":
-            reasons.append("without a value")
+            reasons["without a value"] = Kind.OTHER
         elif len(value) > item and known.vr != "AT":
-            reasons.append(f"{len(value) // item} values, the first is taken")
+            reasons[f"{len(value) // item} values, the first is taken"] = Kind.OTHER
     elif known.vr == "UI":
-        reasons += _uid_violations(value)
+        reasons |= _uid_violations(value)
     else:
-        reasons += _comment_violations(value)
-    return [_violation(reason, tag, offset) for reason in reasons]
+        reasons |= dict.fromkeys(_comment_violations(value), Kind.OTHER)
+    return [_violation(reason, tag, offset, kind) for reason, kind in reasons.items()]
 
 
-def _bytes(length: int) -> str:
-    return "1 byte" if length == 1 else f"{length} bytes"
-
-
-def _uid_violations(value: bytes) -> list[str]:
+def _uid_violations(value: bytes) -> dict[str, Kind]:
     """Judge a UID by PS3.5 Sections 6.2 and 9.1."""
     if b"\\" in value:
-        return [f"{value.count(92) + 1} values, the first is taken"]
+        return {f"{value.count(92) + 1} values, the first is taken": Kind.OTHER}
     text = value.decode("latin-1").rstrip("\0 ")
     uid = text.strip()
     if not uid:
-        return ["without a value"]
-    reasons = []
+        return {"without a value": Kind.OTHER}
+    reasons: dict[str, Kind] = {}
     if value[len(text) :] not in (b"", b"\0" if len(text) % 2 else b""):
-        reasons.append("padded otherwise than with one NUL to an even length")
+        reasons["padded otherwise than with one NUL to an even length"] = Kind.OTHER
     if uid != text:
-        reasons.append("blanks around the UID")
+        reasons["blanks around the UID"] = Kind.OTHER
     if not is_clean(uid):
-        reasons.append(_NO_UID)
+        reasons["no UID by PS3.5 Section 9.1"] = Kind.UID
     return reasons
 
 
@@ -467,24 +406,29 @@ def _message_violations(elements: list[Element], size: int, padding: int) -> lis
     violations = []
     length = present.get(0)
     if length is not None and len(length.value) == 4:
-        told = int.from_bytes(length.value, "little")
-        follow = size - length.offset - 12
-        if told not in (follow, follow - padding):
-            violations.append(_violation(f"tells {told} bytes, {follow} follow", 0, length.offset))
+        declared = int.from_bytes(length.value, "little")
+        actual = size - length.offset - 12
+        if declared not in (actual, actual - padding):
+            reason = f"tells {declared} bytes, {actual} follow"
+            violations.append(_violation(reason, 0, length.offset))
     field = command_field(elements)
     if field not in (N_SET_RQ, N_SET_RSP):
         offset = present[0x100].offset if 0x100 in present else None
-        reason = "missing" if field is None else f"{field:04X}H is no N-SET (0120H or 8120H)"
-        violations.append(Violation(reason, 0x100, offset, _rules.UNRECOGNIZED_OPERATION, True))
+        status = _rules.UNRECOGNIZED_OPERATION
+        if field is None:
+            violations.append(Violation("missing", 0x100, offset, status, True))
+        else:
+            reason = f"{field:04X}H is no N-SET (0120H or 8120H)"
+            violations.append(Violation(reason, 0x100, offset, status, True, Kind.COMMAND_FIELD))
         return violations
-    kind = "N-SET-RQ" if field == N_SET_RQ else "N-SET-RSP"
+    name = "N-SET-RQ" if field == N_SET_RQ else "N-SET-RSP"
     for tag, known in COMMAND_ELEMENTS.items():
         belongs = known.in_request if field == N_SET_RQ else known.in_response
         if tag in present and not belongs:
-            violations.append(_violation(f"no element of an {kind}", tag, present[tag].offset))
+            violations.append(_violation(f"no element of an {name}", tag, present[tag].offset))
         if tag not in present and belongs and known.required:
             violations.append(
-                Violation(f"missing in an {kind}", tag, None, missing_status(known.keyword), False)
+                Violation(f"missing in an {name}", tag, None, missing_status(known.keyword), False)
             )
     if field == N_SET_RQ and data_set_type(elements) == NO_DATA_SET:
         violations.append(
@@ -493,14 +437,16 @@ def _message_violations(elements: list[Element], size: int, padding: int) -> lis
     return violations
 
 
-def _violation(reason: str, tag: int | None = None, offset: int | None = None) -> Violation:
+def _violation(
+    reason: str, tag: int | None = None, offset: int | None = None, kind: Kind = Kind.OTHER
+) -> Violation:
     keyword = COMMAND_ELEMENTS[tag].keyword if tag in COMMAND_ELEMENTS else ""
     status = missing_status(keyword) if keyword.endswith("UID") else _rules.MISTYPED_ARGUMENT
-    return Violation(reason, tag, offset, status, False)
+    return Violation(reason, tag, offset, status, False, kind)
 
 
 def missing_status(keyword: str) -> int:
-    """Give the Status to answer with where an element is missing or no good.
+    """Return the Status to answer with where an element is missing or no good.
 
     Returns
     -------
@@ -597,7 +543,7 @@ def _has_data_set(primitive: Any, is_response: bool) -> bool:
 
 
 def _encode_field(primitive: Any, known: CommandElement) -> bytes | None:
-    """Give the value's bytes, padded; None where the element is not to be sent."""
+    """Return the value's bytes, padded; None where the element is not to be sent."""
     keyword = known.keyword
     optional = keyword in _rules.STATUS_OPTIONAL_KEYWORDS
     if optional and not hasattr(primitive, keyword):
@@ -618,7 +564,7 @@ def _encode_field(primitive: Any, known: CommandElement) -> bytes | None:
 
 
 def _encode_leniently(primitive: Any, known: CommandElement) -> bytes | None:
-    """Give the value's bytes or those of what can be sent of it; None where that is nothing."""
+    """Return the value's bytes or those of what can be sent of it; None where that is nothing."""
     try:
         return _encode_field(primitive, known)
     except Exception as exc:  # a value may be anything
@@ -642,8 +588,7 @@ def _mended(comment: str | bytes) -> str:
 
 
 def _named(keyword: str) -> str:
-    tag = _TAGS[keyword]
-    return f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+    return f"{keyword} {tag_text(_TAGS[keyword])}"
 
 
 def _encode_number(value: Any, keyword: str) -> bytes:

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from nset import _rules
-from nset._command_set import CommandSetError
+from nset._errors import CommandSetError
 
 _LOGGER = logging.getLogger("nset")
 
@@ -64,7 +64,7 @@ def data_before_command() -> CommandSetError:
     return CommandSetError("a fragment of a data set before the last of the command set")
 
 
-def context_change(context_id: int, expected: int) -> CommandSetError:
+def context_change(context_id: int | None, expected: int | None) -> CommandSetError:
     """For a PDV of another presentation context than the message that it is in."""
     return CommandSetError(
         f"presentation context {context_id} within a message of context {expected}"

@@ -10,7 +10,8 @@ from io import BytesIO
 from typing import Final, NamedTuple
 
 from nset import _pdu, _rules
-from nset._command_set import CommandSetError, announces_data_set
+from nset._command_set import announces_data_set
+from nset._errors import CommandSetError
 from nset._implementation import peek
 from nset._pdu import IS_COMMAND, IS_LAST
 from nset.primitive import N_SET

@@ -149,7 +149,7 @@ LAYERS = {
         {"_core", "_pure"},
         {"_pdu"},
         {"_command_set"},
-        {"_uid"},
+        {"_errors", "_uid"},
         {"config"},
         {"_rules"},
     ],

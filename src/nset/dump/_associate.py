@@ -4,7 +4,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from nset.dump._values import count_of_bytes, printable, uid_name
+from nset._errors import count_of_bytes
+from nset.dump._values import printable, uid_name
 
 Report = Callable[[int, str], None]
 """Takes an offset in the stream and a violation."""

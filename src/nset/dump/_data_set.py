@@ -27,9 +27,10 @@ from pydicom.uid import (
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 from pydicom.values import convert_value
 
+from nset._errors import count_of_bytes, tag_text
 from nset.dump import _limits
 from nset.dump._result import DataSetElement
-from nset.dump._values import count_of_bytes, keyword_of, tag_text, uid_name
+from nset.dump._values import keyword_of, uid_name
 
 UNDEFINED: Final = 0xFFFFFFFF
 _ITEM: Final = 0xFFFEE000

@@ -4,9 +4,9 @@ import re
 import struct
 from typing import Final
 
+from nset._errors import count_of_bytes
 from nset._pdu import IS_COMMAND, IS_LAST
 from nset.dump._capture import Undecodable
-from nset.dump._values import count_of_bytes
 
 COMMAND_SET: Final = "command set"
 FRAGMENT: Final = "message control header and fragment"

@@ -9,9 +9,9 @@ import re
 from io import BytesIO
 from typing import Final
 
+from nset._errors import count_of_bytes
 from nset.dump import _limits
 from nset.dump._capture import Undecodable, check_size
-from nset.dump._values import count_of_bytes
 
 _LINE: Final = re.compile(
     rb"(?P<indent>[ \t>]*)(?:0x)?(?P<offset>[0-9a-fA-F]{3,16})"

@@ -10,14 +10,21 @@ from pydicom.uid import UID
 
 from nset import _rules, status
 from nset._command_set import (
-    NO_DATA_SET,
     Element,
+    Kind,
     announces_data_set,
     command_field,
     data_set_type,
     examine,
 )
-from nset._pdu import IS_COMMAND, IS_LAST
+from nset._errors import count_of_bytes
+from nset._pdu import (
+    IS_COMMAND,
+    IS_LAST,
+    command_set_too_long,
+    context_change,
+    data_before_command,
+)
 from nset.dump import _limits
 from nset.dump._associate import PDUReader, accepted_contexts, proposed_contexts
 from nset.dump._capture import Stream
@@ -33,7 +40,7 @@ from nset.dump._forms import (
     find_pdu,
 )
 from nset.dump._result import Dump, DumpedElement, DumpedMessage, Fault, OtherPDU
-from nset.dump._values import count_of_bytes, keyword_of, message_name, tags, uid_name
+from nset.dump._values import keyword_of, message_name, tags, uid_name
 
 _BYTES_PER_ENTRY: Final = 64
 
@@ -356,11 +363,7 @@ class Reader:
             if is_start or message.shown.context_id != context_id:
                 self._close()
         elif message is not None and message.shown.context_id != context_id:
-            self._fault(
-                at,
-                f"presentation context {context_id} "
-                f"within a message of context {message.shown.context_id}",
-            )
+            self._fault(at, context_change(context_id, message.shown.context_id).reason)
             self._close()
         elif message is not None and is_command and message.is_command_set_complete:
             self._close()
@@ -378,7 +381,7 @@ class Reader:
     def _why_unexpected(self, message: _Message) -> str:
         """Return what is wrong with a data set fragment at this point."""
         if message.command_set.size:
-            return "a fragment of a data set before the last of the command set"
+            return data_before_command().reason
         before = self.result.messages[-2:-1]
         if before and before[0].data_set_announced is False:
             return "a fragment of a data set, which the command set before it does not announce"
@@ -412,8 +415,7 @@ class Reader:
         message.is_command_set_complete = True
         shown, data = message.shown, message.command_set.joined(self._data)
         if shown.command_set_bytes > _rules.MAX_COMMAND_SET_LENGTH:
-            limit = _rules.MAX_COMMAND_SET_LENGTH
-            self._fault(shown.input_offset, f"a command set of more than {limit} bytes")
+            self._fault(shown.input_offset, command_set_too_long().reason)
         if not data:
             return
         elements, violations = examine(data)
@@ -425,8 +427,8 @@ class Reader:
         shown.elements += _describe(message, elements, number)
         if message.has_gap:
             return
-        for reason, tag, offset, _, _ in violations:
-            if number in _rules.N_SET_FIELDS or not _is_only_of_n_set(reason, tag):
+        for reason, tag, offset, _, _, kind in violations:
+            if number in _rules.N_SET_FIELDS or not _is_only_of_n_set(kind, tag):
                 where = None if offset is None else message.command_set.stream_offset(offset)
                 shown.violations.append(Fault(reason, tag, offset, where))
         if number is not None and message_name(number) is None:
@@ -460,7 +462,7 @@ def _meaning(element: DumpedElement, number: int | None, sop_class: str | None) 
     if tag == 0x00000100:
         return message_name(value) or "no message"
     if tag == 0x00000800:
-        return "no data set" if value == NO_DATA_SET else "a data set follows"
+        return "no data set" if value == _rules.NO_DATA_SET else "a data set follows"
     if tag == 0x00000900:
         row = status.lookup(value, sop_class) if number in _rules.N_SET_FIELDS else None
         category = status.category(value)
@@ -468,8 +470,8 @@ def _meaning(element: DumpedElement, number: int | None, sop_class: str | None) 
     return ""
 
 
-def _is_only_of_n_set(reason: str, tag: int | None) -> bool:
+def _is_only_of_n_set(kind: Kind, tag: int | None) -> bool:
     """Return whether a violation concerns only N-SET: other messages have other elements."""
     if tag is None or tag >> 16 or not dictionary_has_tag(tag):
         return False
-    return reason == "no element of an N-SET command set, skipped" or "is no N-SET" in reason
+    return kind in (Kind.ELEMENT, Kind.COMMAND_FIELD)

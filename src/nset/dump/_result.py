@@ -3,16 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from pydicom.datadict import dictionary_description, dictionary_has_tag
-
+from nset._errors import element_text, tag_text
 from nset.dump import _limits
-from nset.dump._values import (
-    TEXT_VRS,
-    keyword_of,
-    numbers_or_tags,
-    printable,
-    tag_text,
-)
+from nset.dump._values import TEXT_VRS, keyword_of, numbers_or_tags, printable
 
 _IN_HEX: Final = (0x00000100, 0x00000800, 0x00000900, 0x00000903)
 
@@ -47,9 +40,7 @@ class Fault(NamedTuple):
                 place += f", {self.offset} of the command set"
             parts.append(place)
         if self.tag is not None:
-            known = dictionary_has_tag(self.tag)
-            name = f"{dictionary_description(self.tag)} " if known else ""
-            parts.append(name + tag_text(self.tag))
+            parts.append(element_text(self.tag))
         return ": ".join([*parts, self.reason])
 
     def as_json(self) -> dict[str, Any]:

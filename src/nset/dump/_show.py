@@ -7,10 +7,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nset._errors import tag_text
 from nset.dump._associate import as_lines
 from nset.dump._forms import COMMAND_SET
 from nset.dump._result import DataSetElement, Dump, DumpedMessage, Fault, OtherPDU
-from nset.dump._values import printable, tag_text, uid_name
+from nset.dump._values import printable, uid_name
 
 
 def show(dump: Dump) -> None:

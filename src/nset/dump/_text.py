@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from io import BytesIO
 from typing import Final
 
+from nset._errors import count_of_bytes
 from nset.dump import _limits
 from nset.dump._capture import Capture, Stream, Undecodable, check_size
 from nset.dump._hex_dump import read_hex_dump
-from nset.dump._values import count_of_bytes
 
 _CHUNK_BYTES: Final = 0x2000
 _HEX: Final = b"0123456789abcdefABCDEF"

@@ -7,6 +7,8 @@ from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_has_tag, dictionary_keyword
 from pydicom.uid import UID
 
+from nset._errors import tag_text
+
 _SERVICES: Final = {
     0x0001: "C-STORE",
     0x0010: "C-GET",
@@ -25,11 +27,6 @@ _SERVICES: Final = {
 TEXT_VRS: Final = ("AE", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UI")
 _NUMBERS: Final = {"US": struct.Struct("<H"), "UL": struct.Struct("<L")}
 _TAG: Final = struct.Struct("<HH")
-
-
-def tag_text(tag: int) -> str:
-    """Return a tag as the standard writes it, such as ``(0000,0110)``."""
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 def keyword_of(tag: int) -> str:
@@ -78,8 +75,3 @@ def _printable(character: str) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def count_of_bytes(count: int) -> str:
-    """Return a number of bytes as text."""
-    return "1 byte" if count == 1 else f"{count} bytes"

@@ -25,21 +25,20 @@ from pynetdicom.pdu_primitives import P_DATA
 
 from nset import _pdu, _rules
 from nset._command_set import (
-    N_SET_RQ,
-    NO_DATA_SET,
-    CommandSetError,
     announces_data_set,
     data_set_type,
     encode,
     examine,
     missing_status,
 )
+from nset._errors import CommandSetError
 from nset._implementation import peek
 from nset._pdu import IS_COMMAND, IS_LAST
+from nset._rules import N_SET_RQ, N_SET_RSP, NO_DATA_SET
 from nset.primitive import N_SET
 from nset.wire import split_into_pdvs
 
-_NAMES: Final = {0x0120: "N_SET_RQ", 0x8120: "N_SET_RSP"}
+_NAMES: Final = {N_SET_RQ: "N_SET_RQ", N_SET_RSP: "N_SET_RSP"}
 
 # Requests that must have a data set, and those that may (PS3.7 Sections 9.3 and 10.3).
 _WITH_DATA_SET: Final = frozenset(("C_STORE_RQ", "C_FIND_RQ", "C_GET_RQ", "C_MOVE_RQ", "N_SET_RQ"))

@@ -17,7 +17,7 @@ from pynetdicom import service_class_n as n
 from pynetdicom.pdu_primitives import P_DATA
 
 from nset import _pdu, _rules
-from nset._command_set import CommandSetError
+from nset._errors import CommandSetError
 from nset._implementation import peek
 from nset.primitive import N_SET, pynetdicom_class
 from nset.pynetdicom._messages import (

@@ -22,7 +22,7 @@ from typing import Any, Final
 from pynetdicom.transport import AssociationSocket
 
 from nset import _pdu, _rules
-from nset._command_set import CommandSetError
+from nset._errors import CommandSetError
 from nset.pynetdicom._exchange import Checkpoint, Messages
 from nset.pynetdicom._provider import _log_abort
 

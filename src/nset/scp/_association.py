@@ -24,7 +24,7 @@ from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
 from pynetdicom.transport import AddressInformation
 
 from nset import _pdu
-from nset._command_set import CommandSetError
+from nset._errors import CommandSetError
 from nset.primitive import N_SET
 from nset.pynetdicom import _provider
 from nset.pynetdicom._messages import remove_file

@@ -13,7 +13,7 @@ from typing import Any
 from pynetdicom import evt
 
 from nset import _pdu
-from nset._command_set import CommandSetError
+from nset._errors import CommandSetError
 from nset._pdu import PduError
 from nset.primitive import N_SET
 from nset.scp._handlers import messages_are_logged

@@ -28,7 +28,7 @@ from nset._core cimport (
 )
 
 from nset import _pdu
-from nset._command_set import CommandSetError
+from nset._errors import CommandSetError
 from nset.scp import _rules
 
 cdef object _BytesIO = BytesIO

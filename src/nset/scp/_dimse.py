@@ -16,9 +16,10 @@ from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import P_DATA
 
 from nset import _pdu, _rules, status
-from nset._command_set import N_SET_RQ as _N_SET_RQ
-from nset._command_set import CommandSetError, command_field, examine
+from nset._command_set import command_field, examine
 from nset._command_set import message_id as _message_id
+from nset._errors import CommandSetError
+from nset._rules import N_SET_RQ as _N_SET_RQ
 from nset.primitive import N_SET
 from nset.pynetdicom import _messages, _provider
 from nset.scp._queues import Responses

@@ -6,7 +6,7 @@ from time import monotonic, time
 from typing import Any, Final
 
 from nset import _pdu
-from nset._command_set import CommandSetError
+from nset._errors import CommandSetError
 from nset._pure import (
     Primitive,
     attach,

@@ -1,6 +1,6 @@
 """Limits and error texts of the PDU reader and the fast path, once for both implementations."""
 
-from nset._command_set import CommandSetError
+from nset._errors import CommandSetError
 from nset._pdu import INVALID_PDU_PARAMETER, P_DATA_TF, UNRECOGNIZED_PDU, PduError
 
 # How a handler is called.

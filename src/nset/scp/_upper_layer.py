@@ -15,7 +15,7 @@ from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ, A_RELEASE_RP, A_RELEASE_R
 from pynetdicom.pdu_primitives import A_ASSOCIATE, A_P_ABORT, P_DATA
 
 from nset import _pdu
-from nset._command_set import CommandSetError
+from nset._errors import CommandSetError
 from nset._pdu import PduError
 from nset.pynetdicom import _negotiation, _provider
 from nset.scp._queues import IdleTimer, Mailbox, Timer
