@@ -211,10 +211,15 @@ def measured(rows: list[Row], kinds: list[str], rounds: int) -> list[list[str]]:
                 os.sched_setaffinity(0, cores[-1:])
                 taken[row.name][kind].append(row.measure(server))
     os.sched_setaffinity(0, cores)
-    return [
-        [name, *(tables.short(median(figures)) if figures else "" for figures in of_row.values())]
-        for name, of_row in taken.items()
-    ]
+    return [[name, *_cells(of_row)] for name, of_row in taken.items()]
+
+
+def _cells(taken: dict[str, list[float]]) -> list[str]:
+    cells = [tables.short(median(figures)) if figures else "" for figures in taken.values()]
+    if DCMTK in taken:
+        pairs = zip(taken["async"], taken[DCMTK], strict=True)
+        cells.append(f"{median(ours / theirs for ours, theirs in pairs):.2f}x")
+    return cells
 
 
 def main() -> None:
@@ -227,6 +232,8 @@ def main() -> None:
 
     kinds = [kind for kind in SERVERS if kind != DCMTK or not options.without_dcmtk]
     names = [SERVERS[kind] for kind in kinds]
+    if DCMTK in kinds:
+        names.append("`nset.scp` to DCMTK")
     load.allow_open_files(max(ASSOCIATIONS))
     texts = []
     for head, rows in [("one report", reports), ("as it grows", growth)][: 1 + options.growth]:
@@ -234,8 +241,8 @@ def main() -> None:
         texts.append(tables.markdown([f"{head}: µs of the server's CPU", *names], cells))
     others = [f"uvloop {version('uvloop')}", *([dcmtk.version()] if DCMTK in kinds else [])]
     texts.append(
-        f"Medians of {options.rounds} rounds in turns, each with a new server. "
-        f"{tables.machine(others)}"
+        f"Medians of {options.rounds} rounds in turns, each with a new server; the ratio is of the "
+        f"same round.\n{tables.machine(others)}"
     )
     text = "\n\n".join(texts)
     print(text)
