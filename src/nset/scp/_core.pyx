@@ -62,22 +62,7 @@ cdef inline uint32_t _big_endian(const unsigned char* at) noexcept nogil:
 
 
 def encode_response(request, status, max_pdu_length):
-    """Encode the response to a request that has been decoded, as one P-DATA-TF PDU.
-
-    Parameters
-    ----------
-    request : N_SET
-        With Message ID, Requested UIDs and context ID.
-    status : int
-        The Status (0000,0900), 0 to 65535.
-    max_pdu_length : int
-        The peer's maximum length, in bytes; 0 is unlimited.
-
-    Returns
-    -------
-    bytes or None
-        The PDU of an N-SET-RSP without a data set; None where it takes more thought.
-    """
+    """See ``_pure.encode_response``."""
     cdef unsigned char buffer[PDU_PREFIX + MAX_COMMAND_SET]
     cdef long context_id = context_id_of(request)
     cdef uint32_t limit = max_pdu_length
@@ -123,10 +108,10 @@ cdef extern from *:
 
 # Where the reader is among the PDVs of messages.
 cdef enum:
-    BETWEEN = 0  # messages, or in the data set of one that it leaves to others
-    IN_COMMAND = 1  # of a message that it leaves to others, and that is cut
+    BETWEEN_MESSAGES = 0  # or in the data set of one that it leaves to the slow path
+    IN_COMMAND = 1  # of a message that it leaves to the slow path, and that is cut
     IN_DATA_SET = 2  # of an N-SET request
-    PASSING_OVER = 3  # what is left of a data set that was too long
+    SKIPPING_DATA_SET = 3  # the rest of one that was too long
 
 
 # What the slow path takes of a PDU in one go; and how much of a long PDU is a piece.
@@ -143,7 +128,7 @@ assert MAX_EMPTY_FRAGMENTS == _rules.MAX_EMPTY_FRAGMENTS
 
 
 cdef inline uint32_t _weight(unsigned char header) noexcept nogil:
-    """Give what a PDV counts in what the slow path takes of a PDU in one go."""
+    """Return what a PDV counts in what the slow path takes of a PDU in one go."""
     return COMMAND_WEIGHT if header & (IS_COMMAND | IS_LAST) == IS_COMMAND | IS_LAST else 1
 
 
@@ -171,40 +156,7 @@ cdef bint _weigh(const unsigned char* body, size_t length, size_t* weight) noexc
 
 
 cdef class PduReader:
-    """Cuts what an association receives into PDUs, and takes the N-SET requests out of them.
-
-    It takes only requests that break no rule, whose command set is one PDV. Whatever else there is
-    it gives as PDUs, in its place among the requests, for others to read or to refuse.
-
-    Parameters
-    ----------
-    max_pdu_length : int
-        Most bytes that may come behind the PDU-length field of a P-DATA-TF PDU.
-    max_other_length : int
-        The same for PDUs of other types.
-    max_data_set_length : int
-        Most bytes that the data set of an N-SET request may have.
-    cls : type
-        The class of the requests: ``nset.N_SET``.
-
-    Attributes
-    ----------
-    is_fast : bool
-        Whether to take requests out; False at first. Where False, all is given as PDUs.
-    bytes_received : int
-        How many have been fed.
-    requests_read : int
-        How many N-SET requests have been taken out.
-    context_id : int
-        ID of the presentation context of the last one that has begun.
-    contexts : dict
-        The accepted presentation contexts by ID; none at first.
-    pdvs_left : int
-        How many PDVs `next` may still look at before it gives None; negative (at first) is no
-        limit.
-    request_length : int
-        Bytes of the data set of the last request that has been taken out.
-    """
+    """See ``_pure.PduReader``."""
 
     cdef public bint is_fast
     cdef uint64_t _bytes_received
@@ -214,18 +166,18 @@ cdef class PduReader:
     cdef uint32_t _max_other_length
     cdef size_t _max_data_set_length
 
-    # What has come and is not read, from _at on. _data is never changed, so that pointers into it
-    # hold as long as a reference does.
+    # Received and not read, from _offset on. _data is never changed, so that pointers into it are
+    # valid as long as a reference is held.
     cdef bytes _data
-    cdef size_t _at
-    cdef bytearray _incomplete  # the beginning of a PDU of at least _wanted bytes
-    cdef size_t _wanted
+    cdef size_t _offset
+    cdef bytearray _incomplete  # the beginning of a PDU of at least _needed bytes
+    cdef size_t _needed
 
     # A P-DATA-TF PDU that is being taken apart: where in _pdu it begins, goes on and ends.
     cdef bytes _pdu
-    cdef size_t _begin
-    cdef size_t _next
-    cdef size_t _end
+    cdef size_t _pdu_start
+    cdef size_t _pdv_start
+    cdef size_t _pdu_end
 
     cdef bint _has_given_up
     cdef int _stage
@@ -234,7 +186,7 @@ cdef class PduReader:
     cdef public dict contexts
     cdef int _other_context  # in which fragments of its data set come, too; -1 if in none
     cdef object _stream
-    cdef size_t _length
+    cdef size_t _data_set_length
     cdef int _empty_fragments
     cdef readonly size_t request_length
     cdef public int pdvs_left
@@ -268,26 +220,20 @@ cdef class PduReader:
 
     @property
     def bytes_waiting(self):
-        """Bytes that have come and are of nothing that has been given."""
+        """Received bytes of PDUs and requests that are not complete."""
         with cython.critical_section(self):
             return self._bytes_waiting()
 
     cdef inline size_t _bytes_waiting(self):
-        cdef size_t waiting = self._length if self._stage == IN_DATA_SET else 0
+        cdef size_t waiting = self._data_set_length if self._stage == IN_DATA_SET else 0
         if self._incomplete is not None:
             waiting += <size_t>len(self._incomplete)
         if self._data is not None:
-            waiting += <size_t>PyBytes_GET_SIZE(self._data) - self._at
+            waiting += <size_t>PyBytes_GET_SIZE(self._data) - self._offset
         return waiting
 
     cpdef object feed(self, bytes data):
-        """Take what has been received.
-
-        Parameters
-        ----------
-        data : bytes
-            Any part of the stream, as it comes.
-        """
+        """See ``_pure.PduReader.feed``."""
         if data is None:
             raise TypeError("data must be bytes, not None")
         with cython.critical_section(self):
@@ -296,17 +242,17 @@ cdef class PduReader:
                 return
             if self._incomplete is not None:
                 self._incomplete += data
-                if <size_t>len(self._incomplete) < self._wanted:
+                if <size_t>len(self._incomplete) < self._needed:
                     return
-                self._data, self._at = bytes(self._incomplete), 0
+                self._data, self._offset = bytes(self._incomplete), 0
                 self._incomplete = None
             elif self._data is None:
-                self._data, self._at = data, 0
+                self._data, self._offset = data, 0
             else:
-                self._data, self._at = self._data[self._at:] + data, 0
+                self._data, self._offset = self._data[self._offset:] + data, 0
 
     def give_up(self):
-        """Drop what has come and whatever still comes: it is not to be understood."""
+        """Drop what has been received and all that will be: it can't be read any more."""
         with cython.critical_section(self):
             self._has_given_up = True
             self._data = self._pdu = self._incomplete = None
@@ -314,39 +260,16 @@ cdef class PduReader:
             self._end_request()
 
     def progress(self):
-        """Tell of a message that has not come to its end.
-
-        Returns
-        -------
-        tuple of (int or None, int) or None
-            The Message ID where that is known, and how many bytes have come of it or of the PDU
-            that it is in; None between messages.
-        """
+        """See ``_pure.PduReader.progress``."""
         cdef size_t waiting
         with cython.critical_section(self):
             waiting = 0 if self._incomplete is None else <size_t>len(self._incomplete)
             if self._stage == IN_DATA_SET:
-                return self._request.MessageID, self._length + waiting
-            return (None, waiting) if waiting or self._stage != BETWEEN else None
+                return self._request.MessageID, self._data_set_length + waiting
+            return (None, waiting) if waiting or self._stage != BETWEEN_MESSAGES else None
 
     cpdef object next(self):
-        """Give what comes next.
-
-        Returns
-        -------
-        N_SET or bytes or None
-            An N-SET request with its list and ``_context_id``; or a PDU; or None where more has to
-            come first.
-
-        Raises
-        ------
-        PduError
-            If the type of a PDU is unknown or its length over the limit. Nothing can be read any
-            more then.
-        CommandSetError
-            If a PDV has no place in a request that has begun, or the data set is too long. Where
-            the error has a ``message_id`` the association can go on.
-        """
+        """See ``_pure.PduReader.next``."""
         cdef object item
         with cython.critical_section(self):
             while True:
@@ -363,7 +286,7 @@ cdef class PduReader:
                     return item
 
     cdef object _next_pdu(self):
-        """Give a PDU, or None: there is none, or its PDVs are to be taken one by one."""
+        """Return a PDU; None where there is none, or its PDVs are to be taken one by one."""
         cdef bytes data = self._data
         cdef const unsigned char* at
         cdef size_t left, weight
@@ -374,41 +297,41 @@ cdef class PduReader:
             return None
         if self._long_left > 0:
             return self._next_piece(data)
-        at = <const unsigned char*>PyBytes_AS_STRING(data) + self._at
-        left = <size_t>PyBytes_GET_SIZE(data) - self._at
+        at = <const unsigned char*>PyBytes_AS_STRING(data) + self._offset
+        left = <size_t>PyBytes_GET_SIZE(data) - self._offset
         if left < PDU_HEADER:
-            return self._wait_for(PDU_HEADER)
+            return self._keep_partial_pdu(PDU_HEADER)
         kind, length = at[0], _big_endian(at + 2)
         if not 1 <= kind <= LAST_PDU_TYPE:
-            raise _rules.unknown_type(data[self._at:self._at + <size_t>_rules.BEGINNING])
+            raise _rules.unknown_type(data[self._offset:self._offset + <size_t>_rules.BEGINNING])
         limit = self._max_pdu_length if kind == P_DATA_TF else self._max_other_length
         if length > limit:
             raise _rules.too_long(kind, length, limit)
         if kind == P_DATA_TF and length > LONG_PDU:
-            self._at += PDU_HEADER
+            self._offset += PDU_HEADER
             self._long_left = length
             return self._next_piece(data)
         if left - PDU_HEADER < length:
-            return self._wait_for(PDU_HEADER + <size_t>length)
-        self._begin, self._end = self._at, self._at + PDU_HEADER + length
-        self._at = self._end
+            return self._keep_partial_pdu(PDU_HEADER + <size_t>length)
+        self._pdu_start, self._pdu_end = self._offset, self._offset + PDU_HEADER + length
+        self._offset = self._pdu_end
         if left == PDU_HEADER + <size_t>length:
             self._data = None
         if kind != P_DATA_TF:
-            return self._whole(data)
+            return self._current_pdu(data)
         is_well_formed = _weigh(at + PDU_HEADER, length, &weight)
         if weight > MAX_WEIGHT:
             if not is_well_formed:
                 raise _rules.malformed()
         elif not is_well_formed or not (self.is_fast or self._stage >= IN_DATA_SET):
-            return self._whole(data)
-        self._pdu, self._next = data, self._begin + PDU_HEADER
+            return self._current_pdu(data)
+        self._pdu, self._pdv_start = data, self._pdu_start + PDU_HEADER
         return None
 
     cdef object _next_piece(self, bytes data):
         """Take a piece of a PDV of a long PDU as a PDU of its own; None as `_next_pdu`."""
-        cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(data) + self._at
-        cdef size_t left = <size_t>PyBytes_GET_SIZE(data) - self._at
+        cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(data) + self._offset
+        cdef size_t left = <size_t>PyBytes_GET_SIZE(data) - self._offset
         cdef size_t size
         cdef uint32_t length
         cdef bytes pdu
@@ -416,20 +339,20 @@ cdef class PduReader:
             if self._long_left < PDV_HEADER:
                 raise _rules.malformed()
             if left < PDV_HEADER:
-                return self._wait_for(PDV_HEADER)
+                return self._keep_partial_pdu(PDV_HEADER)
             length = _big_endian(at)
             if length < 2 or length > self._long_left - 4:
                 raise _rules.malformed()
             self._is_in_pdv, self._pdv_left = True, length - 2
             self._pdv_context, self._pdv_header = at[4], at[5]
-            self._at += PDV_HEADER
+            self._offset += PDV_HEADER
             self._long_left -= PDV_HEADER
             at += PDV_HEADER
             left -= PDV_HEADER
         size = self._pdv_left if self._pdv_left < PIECE else PIECE
         if left < size:
-            return self._wait_for(size)
-        self._at += size
+            return self._keep_partial_pdu(size)
+        self._offset += size
         self._long_left -= size
         self._pdv_left -= size
         if left == size:
@@ -441,45 +364,45 @@ cdef class PduReader:
         )
         if not (self.is_fast or self._stage >= IN_DATA_SET):
             return pdu
-        self._pdu, self._begin, self._next = pdu, 0, PDU_HEADER
-        self._end = <size_t>PyBytes_GET_SIZE(pdu)
+        self._pdu, self._pdu_start, self._pdv_start = pdu, 0, PDU_HEADER
+        self._pdu_end = <size_t>PyBytes_GET_SIZE(pdu)
         return None
 
-    cdef object _wait_for(self, size_t wanted):
-        """Keep the beginning of a PDU."""
+    cdef object _keep_partial_pdu(self, size_t needed):
+        """Keep the beginning of a PDU until there are so many bytes of it."""
         cdef bytes data = self._data
         self._data = None
-        if self._at < <size_t>PyBytes_GET_SIZE(data):
-            self._incomplete, self._wanted = bytearray(data[self._at:]), wanted
+        if self._offset < <size_t>PyBytes_GET_SIZE(data):
+            self._incomplete, self._needed = bytearray(data[self._offset:]), needed
         return None
 
-    cdef bytes _whole(self, bytes data):
-        """Give the PDU that begins and ends at these places."""
-        if self._begin == 0 and self._end == <size_t>PyBytes_GET_SIZE(data):
+    cdef bytes _current_pdu(self, bytes data):
+        """Return the PDU that is being taken apart."""
+        if self._pdu_start == 0 and self._pdu_end == <size_t>PyBytes_GET_SIZE(data):
             return data
-        return data[self._begin:self._end]
+        return data[self._pdu_start:self._pdu_end]
 
     cdef object _next_pdv(self):
-        """Take the next PDV of the PDU; give what it completes, if anything."""
+        """Take the next PDV of the PDU; return what it completes, if anything."""
         cdef bytes data = self._pdu
-        cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(data) + self._next
-        cdef size_t begin = self._next
+        cdef size_t begin = self._pdv_start
+        cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(data) + begin
         cdef uint32_t length = _big_endian(at)
         cdef unsigned char context_id = at[4], header = at[5]
         cdef uint32_t weight
         self._step_over(length)
-        if self._stage == PASSING_OVER:
+        if self._stage == SKIPPING_DATA_SET:
             if context_id == self.context_id and not header & IS_COMMAND:
                 if header & IS_LAST:
-                    self._stage = BETWEEN
+                    self._stage = BETWEEN_MESSAGES
                 return None
-            self._stage = BETWEEN
+            self._stage = BETWEEN_MESSAGES
         if self._stage == IN_DATA_SET:
             return self._next_of_data_set(data, begin + PDV_HEADER, length - 2, context_id, header)
         if self._may_begin_request(header):
             self._request = decode_request(self._cls, at + PDV_HEADER, length - 2, context_id)
         if self._request is not None:
-            self.context_id, self._stream, self._length = context_id, None, 0
+            self.context_id, self._stream, self._data_set_length = context_id, None, 0
             self._empty_fragments = 0
             self._other_context = -1
             self._stage = IN_DATA_SET
@@ -488,7 +411,7 @@ cdef class PduReader:
         self._note_command(header)
         weight = _weight(header)
         while self._pdu is not None and weight < MAX_WEIGHT:
-            at = <const unsigned char*>PyBytes_AS_STRING(data) + self._next
+            at = <const unsigned char*>PyBytes_AS_STRING(data) + self._pdv_start
             if self._may_begin_request(at[5]) and is_request(
                 at + PDV_HEADER, _big_endian(at) - 2
             ):
@@ -496,25 +419,25 @@ cdef class PduReader:
             weight += _weight(at[5])
             self._note_command(at[5])
             self._step_over(_big_endian(at))
-        if begin == self._begin + PDU_HEADER and self._next == self._end:
-            return self._whole(data)
+        if begin == self._pdu_start + PDU_HEADER and self._pdv_start == self._pdu_end:
+            return self._current_pdu(data)
         return _pdu_of(
-            <const unsigned char*>PyBytes_AS_STRING(data) + begin, self._next - begin
+            <const unsigned char*>PyBytes_AS_STRING(data) + begin, self._pdv_start - begin
         )
 
     cdef void _step_over(self, uint32_t length) noexcept:
-        self._next += 4 + <size_t>length
-        if self._next == self._end:
+        self._pdv_start += 4 + <size_t>length
+        if self._pdv_start == self._pdu_end:
             self._pdu = None
 
     cdef void _note_command(self, unsigned char header) noexcept:
         if header & IS_COMMAND:
-            self._stage = BETWEEN if header & IS_LAST else IN_COMMAND
+            self._stage = BETWEEN_MESSAGES if header & IS_LAST else IN_COMMAND
 
     cdef bint _may_begin_request(self, unsigned char header) noexcept:
         """Whether a PDV can be the whole command set of a request that is to be decoded."""
         return (
-            self._stage == BETWEEN
+            self._stage == BETWEEN_MESSAGES
             and self.is_fast
             and header & (IS_COMMAND | IS_LAST) == IS_COMMAND | IS_LAST
         )
@@ -523,24 +446,24 @@ cdef class PduReader:
         self, bytes data, size_t begin, size_t length,
         unsigned char context_id, unsigned char header,
     ):
-        """Take a PDV while the data set of a request is due; give the request once complete."""
+        """Take a PDV while the data set of a request is due; return the request once complete."""
         cdef object request = self._request
         if header & IS_COMMAND or not self._is_of_request(context_id):
             self._end_request()
             if header & IS_COMMAND:
                 raise _pdu.command_among_data()
             raise _pdu.context_change(context_id, self.context_id)
-        if length > self._max_data_set_length - self._length:
+        if length > self._max_data_set_length - self._data_set_length:
             self._end_request()
             if not header & IS_LAST:
-                self._stage = PASSING_OVER
+                self._stage = SKIPPING_DATA_SET
             raise _pdu.data_set_too_long(self._max_data_set_length, request.MessageID)
         if length == 0 and not header & IS_LAST:
             self._empty_fragments += 1
             if self._empty_fragments > MAX_EMPTY_FRAGMENTS:
                 self._end_request()
                 raise _rules.too_many_empty_fragments()
-        self._length += length
+        self._data_set_length += length
         if header & IS_LAST and self._stream is None:
             attach(request, data[begin:begin + length])
         else:
@@ -551,7 +474,7 @@ cdef class PduReader:
                 attach(request, self._stream)
         if not header & IS_LAST:
             return None
-        self.request_length = self._length
+        self.request_length = self._data_set_length
         self._end_request()
         _add(&self._requests_read, 1)
         return request
@@ -569,7 +492,7 @@ cdef class PduReader:
     cdef void _end_request(self) noexcept:
         self._request = None
         self._stream = None
-        self._stage = BETWEEN
+        self._stage = BETWEEN_MESSAGES
 
 
 cdef bytes _pdu_of(const unsigned char* pdv, size_t length):
@@ -629,18 +552,7 @@ cdef extern from *:
 
 
 def step(coroutine):
-    """Run a coroutine up to where it next waits.
-
-    Parameters
-    ----------
-    coroutine : coroutine
-        What to run; what it raises is raised.
-
-    Returns
-    -------
-    tuple of (bool, object)
-        Whether it has ended, and what it has returned or else yielded.
-    """
+    """See ``_pure.step``."""
     return _step(coroutine)
 
 

@@ -25,10 +25,10 @@ _PDV_HEADER: Final = struct.Struct(">IBB")
 _RESPONSE_HEADER: Final = struct.Struct(">BxIIBB").pack
 
 # Where the reader is among the PDVs of messages.
-_BETWEEN: Final = 0  # messages, or in the data set of one that it leaves to others
-_IN_COMMAND: Final = 1  # of a message that it leaves to others, and that is cut
+_BETWEEN_MESSAGES: Final = 0  # or in the data set of one that it leaves to the slow path
+_IN_COMMAND: Final = 1  # of a message that it leaves to the slow path, and that is cut
 _IN_DATA_SET: Final = 2  # of an N-SET request
-_PASSING_OVER: Final = 3  # what is left of a data set that was too long
+_SKIPPING_DATA_SET: Final = 3  # the rest of one that was too long
 
 
 def encode_response(request: Primitive, status: int, max_pdu_length: int) -> bytes | None:
@@ -46,7 +46,7 @@ def encode_response(request: Primitive, status: int, max_pdu_length: int) -> byt
     Returns
     -------
     bytes or None
-        The PDU of an N-SET-RSP without a data set; None where it takes more thought.
+        The PDU of an N-SET-RSP without a data set; None where it is left to the slow path.
     """
     context_id = context_id_of(request)
     if not 0 < context_id <= 255:
@@ -68,8 +68,8 @@ def encode_response(request: Primitive, status: int, max_pdu_length: int) -> byt
 class PduReader:
     """Cuts what an association receives into PDUs, and takes the N-SET requests out of them.
 
-    It takes only requests that break no rule, whose command set is one PDV. Whatever else there is
-    it gives as PDUs, in its place among the requests, for others to read or to refuse.
+    It takes only requests that are canonical, with a command set of one PDV. All else it returns as
+    PDUs, in their place among the requests: the slow path reads or refuses them.
 
     Parameters
     ----------
@@ -116,19 +116,19 @@ class PduReader:
         self._max_other_length = max_other_length
         self._max_data_set_length = max_data_set_length
         self._data: bytes | None = None
-        self._at = 0
+        self._offset = 0
         self._incomplete: bytearray | None = None
-        self._wanted = 0
+        self._needed = 0
         self._pdu: bytes | None = None
-        self._begin = self._next = self._end = 0
+        self._pdu_start = self._pdv_start = self._pdu_end = 0
         self._has_given_up = False
-        self._stage = _BETWEEN
+        self._stage = _BETWEEN_MESSAGES
         self._request: Any = None
         self.context_id = 0
         self.contexts: dict[int, Any] = {}
         self._other_context = -1  # in which fragments of its data set come, too; -1 if in none
         self._stream: BytesIO | None = None
-        self._length = 0
+        self._data_set_length = 0
         self._empty_fragments = 0
         self.request_length = 0
         self.pdvs_left = -1
@@ -138,14 +138,14 @@ class PduReader:
 
     @property
     def bytes_waiting(self) -> int:
-        """Bytes that have come and are of nothing that has been given."""
-        waiting = self._length if self._stage == _IN_DATA_SET else 0
+        """Received bytes of PDUs and requests that are not complete."""
+        waiting = self._data_set_length if self._stage == _IN_DATA_SET else 0
         if self._incomplete is not None:
             waiting += len(self._incomplete)
-        return waiting if self._data is None else waiting + len(self._data) - self._at
+        return waiting if self._data is None else waiting + len(self._data) - self._offset
 
     def feed(self, data: bytes) -> None:
-        """Take what has been received.
+        """Take received bytes.
 
         Parameters
         ----------
@@ -157,24 +157,24 @@ class PduReader:
             return
         if self._incomplete is not None:
             self._incomplete += data
-            if len(self._incomplete) < self._wanted:
+            if len(self._incomplete) < self._needed:
                 return
-            self._data, self._at = bytes(self._incomplete), 0
+            self._data, self._offset = bytes(self._incomplete), 0
             self._incomplete = None
         elif self._data is None:
-            self._data, self._at = data, 0
+            self._data, self._offset = data, 0
         else:
-            self._data, self._at = self._data[self._at :] + data, 0
+            self._data, self._offset = self._data[self._offset :] + data, 0
 
     def give_up(self) -> None:
-        """Drop what has come and whatever still comes: it is not to be understood."""
+        """Drop what has been received and all that will be: it can't be read any more."""
         self._has_given_up = True
         self._data = self._pdu = self._incomplete = None
         self._long_left = 0
         self._end_request()
 
     def progress(self) -> tuple[int | None, int] | None:
-        """Tell of a message that has not come to its end.
+        """Return how much there is of a message that is not complete.
 
         Returns
         -------
@@ -184,11 +184,11 @@ class PduReader:
         """
         waiting = len(self._incomplete or b"")
         if self._stage == _IN_DATA_SET:
-            return self._request.MessageID, self._length + waiting
-        return (None, waiting) if waiting or self._stage != _BETWEEN else None
+            return self._request.MessageID, self._data_set_length + waiting
+        return (None, waiting) if waiting or self._stage != _BETWEEN_MESSAGES else None
 
     def next(self) -> Any:
-        """Give what comes next.
+        """Return what comes next.
 
         Returns
         -------
@@ -219,15 +219,15 @@ class PduReader:
                 return item
 
     def _next_pdu(self) -> bytes | None:
-        """Give a PDU, or None: there is none, or its PDVs are to be taken one by one."""
-        data, begin = self._data, self._at
+        """Return a PDU; None where there is none, or its PDVs are to be taken one by one."""
+        data, begin = self._data, self._offset
         if data is None:
             return None
         if self._long_left:
             return self._next_piece(data)
         left = len(data) - begin
         if left < _PDU_HEADER.size:
-            self._wait_for(data, _PDU_HEADER.size)
+            self._keep_partial_pdu(data, _PDU_HEADER.size)
             return None
         kind, length = _PDU_HEADER.unpack_from(data, begin)
         if not 1 <= kind <= _pdu.LAST_PDU_TYPE:
@@ -236,15 +236,15 @@ class PduReader:
         if length > limit:
             raise _rules.too_long(kind, length, limit)
         if kind == _pdu.P_DATA_TF and length > _rules.LONG_PDU:
-            self._at = begin + _PDU_HEADER.size
+            self._offset = begin + _PDU_HEADER.size
             self._long_left = length
             return self._next_piece(data)
         end = begin + _PDU_HEADER.size + length
         if end > len(data):
-            self._wait_for(data, _PDU_HEADER.size + length)
+            self._keep_partial_pdu(data, _PDU_HEADER.size + length)
             return None
-        self._begin, self._end = begin, end
-        self._at = end
+        self._pdu_start, self._pdu_end = begin, end
+        self._offset = end
         if end == len(data):
             self._data = None
         if kind != _pdu.P_DATA_TF:
@@ -255,7 +255,7 @@ class PduReader:
                 raise _rules.malformed()
         elif not is_well_formed or not (self.is_fast or self._stage >= _IN_DATA_SET):
             return data[begin:end]
-        self._pdu, self._next = data, begin + _PDU_HEADER.size
+        self._pdu, self._pdv_start = data, begin + _PDU_HEADER.size
         return None
 
     def _next_piece(self, data: bytes) -> bytes | None:
@@ -263,24 +263,26 @@ class PduReader:
         if not self._is_in_pdv:
             if self._long_left < _PDV_HEADER.size:
                 raise _rules.malformed()
-            if len(data) - self._at < _PDV_HEADER.size:
-                self._wait_for(data, _PDV_HEADER.size)
+            if len(data) - self._offset < _PDV_HEADER.size:
+                self._keep_partial_pdu(data, _PDV_HEADER.size)
                 return None
-            length, self._pdv_context, self._pdv_header = _PDV_HEADER.unpack_from(data, self._at)
+            length, self._pdv_context, self._pdv_header = _PDV_HEADER.unpack_from(
+                data, self._offset
+            )
             if length < 2 or length > self._long_left - 4:
                 raise _rules.malformed()
             self._is_in_pdv, self._pdv_left = True, length - 2
-            self._at += _PDV_HEADER.size
+            self._offset += _PDV_HEADER.size
             self._long_left -= _PDV_HEADER.size
         size = min(self._pdv_left, _rules.PIECE)
-        if len(data) - self._at < size:
-            self._wait_for(data, size)
+        if len(data) - self._offset < size:
+            self._keep_partial_pdu(data, size)
             return None
-        piece = data[self._at : self._at + size]
-        self._at += size
+        piece = data[self._offset : self._offset + size]
+        self._offset += size
         self._long_left -= size
         self._pdv_left -= size
-        if self._at == len(data):
+        if self._offset == len(data):
             self._data = None
         self._is_in_pdv = self._pdv_left > 0
         header = self._pdv_header & ~_pdu.IS_LAST if self._is_in_pdv else self._pdv_header
@@ -293,33 +295,38 @@ class PduReader:
         )
         if not (self.is_fast or self._stage >= _IN_DATA_SET):
             return pdu
-        self._pdu, self._begin, self._next, self._end = pdu, 0, _PDU_HEADER.size, len(pdu)
+        self._pdu, self._pdu_start, self._pdv_start, self._pdu_end = (
+            pdu,
+            0,
+            _PDU_HEADER.size,
+            len(pdu),
+        )
         return None
 
-    def _wait_for(self, data: bytes, wanted: int) -> None:
-        """Keep the beginning of a PDU."""
+    def _keep_partial_pdu(self, data: bytes, needed: int) -> None:
+        """Keep the beginning of a PDU until there are so many bytes of it."""
         self._data = None
-        if self._at < len(data):
-            self._incomplete, self._wanted = bytearray(data[self._at :]), wanted
+        if self._offset < len(data):
+            self._incomplete, self._needed = bytearray(data[self._offset :]), needed
 
     def _next_pdv(self, data: bytes) -> Any:
-        """Take the next PDV of the PDU; give what it completes, if anything."""
-        begin = self._next
+        """Take the next PDV of the PDU; return what it completes, if anything."""
+        begin = self._pdv_start
         length, context_id, header = _PDV_HEADER.unpack_from(data, begin)
         fragment, end = begin + _PDV_HEADER.size, begin + 4 + length
         self._step_over(length)
-        if self._stage == _PASSING_OVER:
+        if self._stage == _SKIPPING_DATA_SET:
             if context_id == self.context_id and not header & _pdu.IS_COMMAND:
                 if header & _pdu.IS_LAST:
-                    self._stage = _BETWEEN
+                    self._stage = _BETWEEN_MESSAGES
                 return None
-            self._stage = _BETWEEN
+            self._stage = _BETWEEN_MESSAGES
         if self._stage == _IN_DATA_SET:
             return self._next_of_data_set(data, fragment, end, context_id, header)
         if self._may_begin_request(header):
             self._request = decode_request(self._cls, data[fragment:end], context_id)
         if self._request is not None:
-            self.context_id, self._stream, self._length = context_id, None, 0
+            self.context_id, self._stream, self._data_set_length = context_id, None, 0
             self._empty_fragments = 0
             self._other_context = -1
             self._stage = _IN_DATA_SET
@@ -328,33 +335,33 @@ class PduReader:
         self._note_command(header)
         weight = _weight(header)
         while self._pdu is not None and weight < _rules.MAX_WEIGHT:
-            length, _, header = _PDV_HEADER.unpack_from(data, self._next)
-            fragment = self._next + _PDV_HEADER.size
+            length, _, header = _PDV_HEADER.unpack_from(data, self._pdv_start)
+            fragment = self._pdv_start + _PDV_HEADER.size
             if self._may_begin_request(header) and is_request(
-                data[fragment : self._next + 4 + length]
+                data[fragment : self._pdv_start + 4 + length]
             ):
                 break
             weight += _weight(header)
             self._note_command(header)
             self._step_over(length)
-        end = self._next
-        if begin == self._begin + _PDU_HEADER.size and end == self._end:
-            return data[self._begin : end]
+        end = self._pdv_start
+        if begin == self._pdu_start + _PDU_HEADER.size and end == self._pdu_end:
+            return data[self._pdu_start : end]
         return _PDU_HEADER.pack(_pdu.P_DATA_TF, end - begin) + data[begin:end]
 
     def _step_over(self, length: int) -> None:
-        self._next += 4 + length
-        if self._next == self._end:
+        self._pdv_start += 4 + length
+        if self._pdv_start == self._pdu_end:
             self._pdu = None
 
     def _note_command(self, header: int) -> None:
         if header & _pdu.IS_COMMAND:
-            self._stage = _BETWEEN if header & _pdu.IS_LAST else _IN_COMMAND
+            self._stage = _BETWEEN_MESSAGES if header & _pdu.IS_LAST else _IN_COMMAND
 
     def _may_begin_request(self, header: int) -> bool:
         """Whether a PDV can be the whole command set of a request that is to be decoded."""
         return (
-            self._stage == _BETWEEN
+            self._stage == _BETWEEN_MESSAGES
             and self.is_fast
             and header & (_pdu.IS_COMMAND | _pdu.IS_LAST) == _pdu.IS_COMMAND | _pdu.IS_LAST
         )
@@ -362,31 +369,31 @@ class PduReader:
     def _next_of_data_set(
         self, data: bytes, begin: int, end: int, context_id: int, header: int
     ) -> Any:
-        """Take a PDV while the data set of a request is due; give the request once complete."""
+        """Take a PDV while the data set of a request is due; return the request once complete."""
         request = self._request
         if header & _pdu.IS_COMMAND or not self._is_of_request(context_id):
             self._end_request()
             if header & _pdu.IS_COMMAND:
                 raise _pdu.command_among_data()
             raise _pdu.context_change(context_id, self.context_id)
-        if end - begin > self._max_data_set_length - self._length:
+        if end - begin > self._max_data_set_length - self._data_set_length:
             self._end_request()
             if not header & _pdu.IS_LAST:
-                self._stage = _PASSING_OVER
+                self._stage = _SKIPPING_DATA_SET
             raise _pdu.data_set_too_long(self._max_data_set_length, request.MessageID)
         if begin == end and not header & _pdu.IS_LAST:
             self._empty_fragments += 1
             if self._empty_fragments > _rules.MAX_EMPTY_FRAGMENTS:
                 self._end_request()
                 raise _rules.too_many_empty_fragments()
-        self._length += end - begin
+        self._data_set_length += end - begin
         if self._stream is None:
             self._stream = BytesIO()
         self._stream.write(memoryview(data)[begin:end])
         if not header & _pdu.IS_LAST:
             return None
         attach(request, self._stream)
-        self.request_length = self._length
+        self.request_length = self._data_set_length
         self._end_request()
         self.requests_read += 1
         return request
@@ -403,7 +410,7 @@ class PduReader:
 
     def _end_request(self) -> None:
         self._request = self._stream = None
-        self._stage = _BETWEEN
+        self._stage = _BETWEEN_MESSAGES
 
 
 def step(coroutine: Any) -> tuple[bool, Any]:
