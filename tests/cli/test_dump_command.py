@@ -131,7 +131,7 @@ def test_files_that_cannot_be_read(nset, run, tmp_path, monkeypatch):
 def test_usage(run):
     assert run().exit_code == 2
     assert run("--yaml", "00").exit_code == 2
-    assert "Exits with 0 where there is no violation" in run("--help").stdout
+    assert "The exit status is 0 without violations" in run("--help").stdout
 
 
 def test_json(run):

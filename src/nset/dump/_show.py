@@ -1,6 +1,7 @@
 """Prints a `Dump` as tables, with rich."""
 
 import sys
+from contextlib import nullcontext
 from io import StringIO
 
 from rich.console import Console
@@ -28,7 +29,9 @@ def show(dump: Dump) -> None:
     page = StringIO()
     # FORCE_COLOR and TERM=dumb would otherwise limit it to 80 columns.
     plain = Console(file=page, width=1000, color_system=None, highlight=False, force_terminal=False)
-    _print(dump, plain)
+    console = Console(stderr=True)
+    with console.status("listing") if sys.stderr.isatty() else nullcontext():
+        _print(dump, plain)
     for line in page.getvalue().split("\n")[:-1]:
         print(line.rstrip())
 
