@@ -106,14 +106,15 @@ class Workers:
         is what jobs wait for, more threads would make it worse.
         """
         with self._lock:
+            if self._is_closed:  # another thread would not be told to end
+                return
             busy = self._started - self._ended
             waiting = submitted - self._started - (self._threads - busy)
             for _ in range(min(waiting, self.limit - self._threads)):
                 self._add_thread()
                 if self._is_short:
                     break
-            self._is_watched = self._submitted > self._started and not self._is_closed
-            again = self._is_watched
+            self._is_watched = again = self._submitted > self._started
         if again:
             self._watch_from_now()
 

@@ -1,0 +1,154 @@
+"""What a server counts, of connections and by itself, and how an association is summed up."""
+
+import importlib
+import sys
+from collections import Counter
+
+import pytest
+from together import run_together
+
+
+@pytest.fixture
+def module(nset):
+    return importlib.import_module("nset.scp._counters")
+
+
+class Connection:
+    """What a connection counts, on the fast path."""
+
+    def __init__(self, requests=0, received=0, sent=0, **statuses):
+        self.requests_read, self.bytes_received, self.bytes_sent = requests, received, sent
+        self.sent = {int(code[1:], 16): number for code, number in statuses.items()}
+
+
+@pytest.fixture
+def counters(module):
+    return module.Counters()
+
+
+def test_nothing_has_been_counted(counters, module):
+    assert counters.counts(0, 0) == module.Counts(0, 0, 0, 0, 0, 0, 0, {}, 0, 0, {}, 0, 0)
+
+
+EVENTS = ("connections", "refused_connections", "associations", "rejected", "released")
+
+
+@pytest.mark.parametrize("what", EVENTS)
+def test_events(counters, what):
+    counters.count(what)
+    counters.count(what, 2)
+    counts = counters.counts(4, 5)
+    assert {name: getattr(counts, name) for name in EVENTS} == {**dict.fromkeys(EVENTS, 0), what: 3}
+    assert (counts.open_connections, counts.open_associations) == (4, 5)
+
+
+def test_aborts_by_reason(counters):
+    for reason in ("peer", "idle", "peer"):
+        counters.count_abort(reason)
+    assert counters.counts(0, 0).aborted == {"peer": 2, "idle": 1}
+
+
+def test_requests_and_responses_of_the_slow_path(counters, module):
+    tally, other = module.Tally(), module.Tally()
+    for one, service in ((tally, "N-SET"), (tally, "C-ECHO"), (other, "C-ECHO")):
+        counters.count_request(one, service)
+        counters.count_response(one, service, 0x0000)
+    counters.count_response(tally, "N-SET", 0x0110)
+    counts = counters.counts(0, 0)
+    assert (counts.requests, counts.n_set_requests) == (3, 1)
+    assert counts.responses == {"Success": 3, "Failure": 1}
+    assert tally.requests == {"N-SET": 1, "C-ECHO": 1}
+    assert tally.responses == {("N-SET", 0): 1, ("N-SET", 0x0110): 1, ("C-ECHO", 0): 1}
+    assert other.requests == {"C-ECHO": 1}
+
+
+def test_a_connection_counts_while_it_is_open_and_afterwards(counters):
+    one, other = Connection(2, 300, 40, s0000=1, s0107=1), Connection(1, 100, 10, s0000=1)
+    counters.open(one)
+    counters.open(other)
+
+    def counted():
+        counts = counters.counts(0, 0)
+        numbers = counts.requests, counts.n_set_requests, counts.bytes_received, counts.bytes_sent
+        return *numbers, counts.responses
+
+    assert counted() == (3, 3, 400, 50, {"Success": 2, "Warning": 1})
+    assert counted() == (3, 3, 400, 50, {"Success": 2, "Warning": 1})
+    one.requests_read, one.bytes_received, one.sent[0x0000] = 3, 400, 2
+    assert counted() == (4, 4, 500, 50, {"Success": 3, "Warning": 1})
+    counters.close(one)
+    assert counted() == (4, 4, 500, 50, {"Success": 3, "Warning": 1})
+    counters.close(other)
+    assert counted() == (4, 4, 500, 50, {"Success": 3, "Warning": 1})
+
+
+def test_a_forked_process_has_no_connections_and_a_free_lock(counters):
+    counters.count("associations")
+    counters.open(Connection(5, 5, 5, s0000=5))
+    counters._lock.acquire()  # by a thread that the fork has not taken along
+    counters.renew()
+    counts = counters.counts(0, 0)
+    assert (counts.associations, counts.requests, counts.responses) == (1, 0, {})
+
+
+def test_nothing_is_lost_that_threads_count_together(counters, module):
+    tally = module.Tally()
+
+    def count():
+        for _ in range(2000):
+            counters.count("associations")
+            counters.count_abort("peer")
+            counters.count_request(tally, "N-SET")
+            counters.count_response(tally, "N-SET", 0)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        run_together(*[count] * 4)
+    finally:
+        sys.setswitchinterval(interval)
+    counts = counters.counts(0, 0)
+    assert (counts.associations, counts.aborted, counts.requests) == (8000, {"peer": 8000}, 8000)
+    assert (tally.requests, tally.responses) == ({"N-SET": 8000}, {("N-SET", 0): 8000})
+
+
+@pytest.mark.parametrize(
+    ("statuses", "numbers"),
+    [
+        ({}, {}),
+        ({0x0000: 2}, {"Success": 2}),
+        ({0x0107: 1, 0xB000: 2, 0x0001: 3}, {"Warning": 6}),
+        ({0x0110: 1, 0xA700: 1, 0xC123: 1}, {"Failure": 3}),
+        ({0xFE00: 1, 0xFF00: 2, 0xFF01: 3}, {"Cancel": 1, "Pending": 5}),
+        ({0xFFF0: 1, 0x0000: 0}, {"Unknown": 1}),
+    ],
+    ids=str,
+)
+def test_statuses_by_category(module, statuses, numbers):
+    assert module.by_category(Counter(statuses)) == numbers
+
+
+@pytest.mark.parametrize(
+    ("requests", "responses", "n_sets", "statuses", "summary"),
+    [
+        ({}, {}, 0, {}, "no requests"),
+        ({}, {}, 2, {}, "N-SET 2 (no response)"),
+        ({}, {}, 3, {0x0107: 1, 0x0000: 2}, "N-SET 3 (2 Success, 1 Warning)"),
+        ({"C-ECHO": 1}, {("C-ECHO", 0): 1}, 0, {}, "C-ECHO 1 (1 Success)"),
+        (
+            {"N-SET": 1, "C-FIND": 2},
+            {("N-SET", 0x0110): 1, ("C-FIND", 0xFF00): 3, ("C-FIND", 0): 2},
+            2,
+            {0x0000: 2},
+            "N-SET 3 (2 Success, 1 Failure), C-FIND 2 (2 Success, 3 Pending)",
+        ),
+    ],
+    ids=["nothing", "not answered", "fast path", "slow path", "both"],
+)
+def test_summary_of_an_association(module, requests, responses, n_sets, statuses, summary):
+    tally = module.Tally()
+    tally.requests.update(requests)
+    tally.responses.update(responses)
+    assert tally.summary(n_sets, statuses) == summary
+    assert tally.requests == requests  # the next summary says the same
+    assert tally.summary(n_sets, statuses) == summary
