@@ -15,8 +15,8 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 IMPLEMENTATION := $(patsubst auto,compiled,$(or $(NSET_IMPLEMENTATION),compiled))
 BUILT := $(VENV)/built-$(IMPLEMENTATION)
 TOOLS := $(VENV)/tools
-CORES := src/nset/_core.pyx src/nset/_core.pxd src/nset/scp/_core.pyx
-EXTENSIONS := src/nset/_core.*.so src/nset/scp/_core.*.so
+CORES := src/nset/_core.pyx src/nset/_core.pxd src/nset/dataset/_core.pyx src/nset/scp/_core.pyx
+EXTENSIONS := src/nset/_core.*.so src/nset/dataset/_core.*.so src/nset/scp/_core.*.so
 
 .PHONY: help demo test test-all test-peers test-free-threaded bench bench-servers bench-scp \
 	bench-report soak lint types annotate clean

@@ -1,7 +1,7 @@
-"""The extensions ``nset._core`` and ``nset.scp._core``, and the switch that has them built or not.
+"""The extensions, and the switch that has them built or not.
 
-``NSET_IMPLEMENTATION`` means here what it means at run time: ``compiled`` builds both or fails,
-``python`` builds neither, ``auto`` (the default) builds both where that works, else neither.
+``NSET_IMPLEMENTATION`` means here what it means at run time: ``compiled`` builds all or fails,
+``python`` builds none, ``auto`` (the default) builds all where that works, else none.
 Everything else about the package is in pyproject.toml; the compiler directives are in the heads of
 the .pyx files.
 """
@@ -24,7 +24,7 @@ LINK_ARGS = {"linux": ["-s"], "darwin": ["-Wl,-x"]}.get(sys.platform, [])
 
 
 class BuildCores(build_ext):
-    """Builds both; under ``auto`` a failure leaves the package on its pure-Python fallback."""
+    """Builds all; under ``auto`` a failure leaves the package on its pure-Python fallback."""
 
     def run(self):
         """Build, and under ``auto`` report a failure instead of raising it."""
@@ -41,14 +41,14 @@ class BuildCores(build_ext):
                 "this an error, NSET_IMPLEMENTATION=python does not try.\n",
                 file=sys.stderr,
             )
-            self.remove_outputs()  # of what could be built: both or none
+            self.remove_outputs()  # of what could be built: all or none
             self.extensions = self.distribution.ext_modules = []
             wheel = self.distribution.get_command_obj("bdist_wheel", create=False)
             if wheel is not None:
                 wheel.root_is_pure = True
 
     def remove_outputs(self):
-        """Remove both extensions wherever they are built to."""
+        """Remove the extensions wherever they are built to."""
         for output in {*self.get_outputs(), *self.get_output_mapping().values()}:
             Path(output).unlink(missing_ok=True)
 
@@ -61,7 +61,7 @@ cores = [
         extra_compile_args=COMPILE_ARGS,
         extra_link_args=LINK_ARGS,
     )
-    for name in ("nset._core", "nset.scp._core")
+    for name in ("nset._core", "nset.dataset._core", "nset.scp._core")
 ]
 for core in cores:
     core.cython_c_in_temp = True  # the generated C goes to the build directory

@@ -1,0 +1,1170 @@
+# cython: language_level=3, freethreading_compatible=True, embedsignature=False
+# cython: binding=True, auto_pickle=False, autotestdict=False
+# cython: warn.unused=True, warn.maybe_uninitialized=True
+"""Ordinary data sets in Implicit and Explicit VR Little Endian, as pydicom reads and writes them.
+
+What is not ordinary is left to pydicom: `decode` and `encode` then return None, and an element
+stays the `RawDataElement` that pydicom converts when it is looked at.
+"""
+
+import sys
+from io import BytesIO
+
+from pydicom import charset, config, datadict, dataelem, hooks as _hooks, multival, tag as _tags
+from pydicom import sequence, uid, valuerep
+from pydicom.dataset import Dataset as _PydicomDataset, FileDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Size
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.object cimport PyObject, PyObject_GenericGetAttr, PyObject_GenericSetAttr
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memchr, memcpy
+
+from nset.dataset._bounds import MAX_DEPTH, MAX_ELEMENTS
+
+cdef extern from "Python.h":
+    ctypedef struct Type "PyTypeObject":
+        object (*tp_new)(Type* cls, PyObject* args, PyObject* keywords)
+        object (*tp_alloc)(Type* cls, Py_ssize_t count)
+
+    object PyUnicode_DecodeLatin1(const char* text, Py_ssize_t size, const char* errors)
+    object PyUnicode_DecodeUTF8(const char* text, Py_ssize_t size, const char* errors)
+    bint PyUnicode_Check(object value)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    uint32_t PyUnicode_READ_CHAR(object text, Py_ssize_t index)
+    int PyUnicode_KIND(object text)
+    const char* PyUnicode_1BYTE_DATA "(const char *)PyUnicode_1BYTE_DATA"(object text)
+    const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
+    void PyTuple_SET_ITEM(object where, Py_ssize_t index, object value)
+
+cdef extern from *:
+    """
+    /* dict.get() with a reference of our own, which builds without the GIL need. */
+    static inline PyObject *nset_dict_get(PyObject *dict, PyObject *key) {
+        PyObject *value;
+    #if PY_VERSION_HEX >= 0x030D0000
+        if (PyDict_GetItemRef(dict, key, &value) < 0) return NULL;
+    #else
+        value = PyDict_GetItemWithError(dict, key);
+        if (value == NULL && PyErr_Occurred()) return NULL;
+        Py_XINCREF(value);
+    #endif
+        return value != NULL ? value : Py_NewRef(Py_None);
+    }
+    """
+    object _get "nset_dict_get"(dict mapping, object key)
+
+cdef enum:
+    DEPTH = 64
+    ELEMENTS = 1_000_000
+    SLOTS = 1 << 14  # of the table of tags, a third of them taken
+
+cdef uint32_t UNDEFINED = 0xFFFFFFFFU
+cdef uint32_t ITEM = 0xFFFEE000U
+cdef uint32_t ITEM_END = 0xFFFEE00DU
+cdef uint32_t SEQUENCE_END = 0xFFFEE0DDU
+cdef uint32_t CHARACTER_SET = 0x00080005
+
+assert (DEPTH, ELEMENTS) == (MAX_DEPTH, MAX_ELEMENTS)
+
+
+# ---- A cursor, which all reading of the peer's bytes goes through ----
+
+cdef struct Cursor:
+    const uint8_t* data
+    size_t at
+    size_t end
+
+cdef struct Header:
+    uint32_t tag
+    uint32_t length
+    int vr  # 256 * its first letter + its second; 0 where the encoding does not say
+    size_t value  # where the value begins
+
+cdef uint8_t _kinds[26 * 26]  # by VR: 0 is no VR, 1 has a length of 16 bits, 2 one of 32
+
+cdef inline uint32_t _u16(const uint8_t* p) noexcept nogil:
+    return p[0] | <uint32_t>p[1] << 8
+
+cdef inline uint32_t _u32(const uint8_t* p) noexcept nogil:
+    return _u16(p) | _u16(p + 2) << 16
+
+cdef inline bint _is_upper(uint8_t char) noexcept nogil:
+    return 65 <= char <= 90
+
+cdef inline bint _next(Cursor* cursor, bint implicit, Header* header) noexcept nogil:
+    """Read a header; False where it, or the value that it announces, is not within the bounds."""
+    cdef const uint8_t* p = cursor.data + cursor.at
+    cdef size_t left = cursor.end - cursor.at
+    cdef size_t size = 8
+    if left < 8:
+        return False
+    header.tag = _u16(p) << 16 | _u16(p + 2)
+    header.vr = 0
+    if implicit or header.tag >> 16 == 0xFFFE:
+        header.length = _u32(p + 4)
+    elif not (_is_upper(p[4]) and _is_upper(p[5])):
+        return False
+    else:
+        header.vr = p[4] << 8 | p[5]
+        if _kinds[(p[4] - 65) * 26 + p[5] - 65] == 1:
+            header.length = _u16(p + 6)
+        elif _kinds[(p[4] - 65) * 26 + p[5] - 65] == 2 and left >= 12:
+            header.length = _u32(p + 8)
+            size = 12
+        else:
+            return False
+    if header.length != UNDEFINED and header.length > left - size:
+        return False
+    cursor.at += size
+    header.value = cursor.at
+    return True
+
+
+# ---- What is ordinary ----
+
+cdef enum:  # VRs, as in a header
+    AE = 0x4145
+    AS = 0x4153
+    AT = 0x4154
+    CS = 0x4353
+    DA = 0x4441
+    DS = 0x4453
+    DT = 0x4454
+    FD = 0x4644
+    FL = 0x464C
+    IS = 0x4953
+    LO = 0x4C4F
+    LT = 0x4C54
+    OB = 0x4F42
+    OD = 0x4F44
+    OF = 0x4F46
+    OL = 0x4F4C
+    OV = 0x4F56
+    OW = 0x4F57
+    PN = 0x504E
+    SH = 0x5348
+    SL = 0x534C
+    SQ = 0x5351
+    SS = 0x5353
+    ST = 0x5354
+    SV = 0x5356
+    TM = 0x544D
+    UC = 0x5543
+    UI = 0x5549
+    UL = 0x554C
+    UR = 0x5552
+    UN = 0x554E
+    US = 0x5553
+    UT = 0x5554
+    UV = 0x5556
+
+cdef struct Slot:
+    uint32_t tag
+    int vr
+
+cdef Slot _slots[SLOTS]  # the VR of each tag in pydicom's dictionary; 0 where there is none
+cdef Py_ssize_t _entries = len(datadict.DicomDictionary)
+assert _entries < SLOTS // 2
+
+cdef inline int _code(object vr):
+    """Give a VR as a header has it; 1 where there is no such VR, as of "US or SS"."""
+    if not PyUnicode_Check(vr) or PyUnicode_GET_LENGTH(vr) != 2:
+        return 1
+    return PyUnicode_READ_CHAR(vr, 0) << 8 | PyUnicode_READ_CHAR(vr, 1)
+
+cdef inline bint _is_known(int vr) noexcept nogil:
+    return (
+        _is_upper(vr >> 8) and _is_upper(vr & 0xFF) and vr >> 16 == 0
+        and _kinds[((vr >> 8) - 65) * 26 + (vr & 0xFF) - 65]
+    )
+
+cdef inline bint _is_text(int vr) noexcept nogil:
+    return (
+        vr == UI or vr == CS or vr == LO or vr == SH or vr == PN or vr == DA or vr == TM or vr == AE
+        or vr == AS or vr == DT or vr == LT or vr == ST or vr == UT or vr == UC or vr == UR
+    )
+
+cdef inline Slot* _slot(uint32_t tag) noexcept nogil:
+    cdef uint32_t i = (tag * <uint32_t>0x9E3779B1) >> 18
+    while _slots[i].vr and _slots[i].tag != tag:
+        i = (i + 1) & (SLOTS - 1)
+    return &_slots[i]
+
+for _tag_number, _entry in datadict.DicomDictionary.items():
+    _slot(_tag_number)[0] = Slot(_tag_number, _code(_entry[0]))
+
+cdef struct Frame:
+    size_t end
+    bint is_undefined
+    bint has_items
+
+cdef bint _is_ordinary(Cursor cursor, bint implicit, bint has_items) noexcept nogil:
+    """Whether all is as the standard has it, and within bounds; as pydicom then reads it, too."""
+    cdef Frame frames[2 * DEPTH + 2]
+    cdef Frame* frame = frames
+    cdef Header header
+    cdef size_t elements = 0
+    cdef int depth = 0
+    cdef int vr
+    frame[0] = Frame(cursor.end, False, has_items)
+    while True:
+        if cursor.at == frame.end and not frame.is_undefined:
+            if depth == 0:
+                return True
+            depth -= 1
+            frame -= 1
+            continue
+        cursor.end = frame.end
+        if not _next(&cursor, implicit, &header):
+            return False
+        if header.tag == (SEQUENCE_END if frame.has_items else ITEM_END):
+            if not frame.is_undefined or header.length:
+                return False
+            depth -= 1
+            frame -= 1
+            continue
+        if frame.has_items:
+            if header.tag != ITEM:
+                return False
+        else:
+            elements += 1
+            vr = header.vr if header.vr else _slot(header.tag).vr
+            if header.tag >> 16 == 0xFFFE:
+                return False
+            if vr != SQ or header.length == 0:
+                if header.length == UNDEFINED:
+                    return False
+                if (implicit and (header.tag & 0x10000 or vr == 0)) or vr == UN:
+                    # pydicom may find a sequence here: as deep and long as there is room for
+                    if depth // 2 + header.length // 16 >= DEPTH:
+                        return False
+                    elements += header.length // 8
+                if elements > ELEMENTS:
+                    return False
+                cursor.at += header.length
+                continue
+            if depth >= 2 * DEPTH - 1:
+                return False
+        if elements > ELEMENTS:
+            return False
+        depth += 1
+        frame += 1
+        frame.has_items = not (frame - 1).has_items
+        frame.is_undefined = header.length == UNDEFINED
+        frame.end = (frame - 1).end if frame.is_undefined else cursor.at + header.length
+
+
+# ---- pydicom's settings and classes ----
+
+cdef dict _config = vars(config)
+cdef dict _settings = vars(config.settings)
+cdef dict _hooks_set = vars(_hooks.hooks)
+cdef dict _dictionary = datadict.DicomDictionary
+cdef dict _keywords = datadict.keyword_dict
+cdef object _default_vr_hook = _hooks.raw_element_vr
+cdef object _default_value_hook = _hooks.raw_element_value
+cdef object _registered_uids = uid.UID_dictionary
+
+cdef object _BaseTag = _tags.BaseTag
+cdef object _RawDataElement = dataelem.RawDataElement
+cdef object _DataElement = dataelem.DataElement
+cdef object _Sequence = sequence.Sequence
+cdef object _MultiValue = multival.MultiValue
+cdef object _PersonName = valuerep.PersonName
+cdef object _IS = valuerep.IS
+cdef object _DSfloat = valuerep.DSfloat
+cdef object _UID = uid.UID
+cdef str _DEFAULT_ENCODING = charset.default_encoding
+
+cdef inline object _new(object base, object cls, tuple args=()):
+    """Call the ``__new__`` of a builtin type for a class that is based on it."""
+    return (<Type*>base).tp_new(<Type*>cls, <PyObject*>args, NULL)
+
+cdef inline int _set(object instance, str name, object value) except -1:
+    return PyObject_GenericSetAttr(instance, name, value)
+
+cdef bint _reads_by_default():
+    """Whether pydicom's settings for all of reading are those that it begins with."""
+    cdef object mode = _get(_settings, "_reading_validation_mode")
+    return (
+        (mode is None or mode is _WARN)
+        and _get(_config, "enforce_valid_values") is False
+        and _get(_config, "data_element_callback") is None
+        and _get(_hooks_set, "raw_element_vr") is _default_vr_hook
+        and _get(_hooks_set, "raw_element_value") is _default_value_hook
+        and not _get(_hooks_set, "raw_element_kwargs")
+        and _get(_config, "use_none_as_empty_text_VR_value") is False
+        and PyDict_Size(_dictionary) == _entries
+    )
+
+cdef bint _is_off(str setting):
+    return _get(_config, setting) is False
+
+cdef object _WARN = config.WARN
+
+
+# ---- Data sets of raw elements ----
+
+cdef dict _known_tags = {}  # of pydicom's dictionary, so that one object stands for each
+cdef object _PIXEL_REPRESENTATION = _BaseTag(0x00280103)
+cdef list _vrs = [None] * (26 * 26)
+
+for _vr in valuerep.STANDARD_VR:
+    _vrs[(ord(_vr[0]) - 65) * 26 + ord(_vr[1]) - 65] = _vr.value
+    _kinds[(ord(_vr[0]) - 65) * 26 + ord(_vr[1]) - 65] = 1 + (_vr in valuerep.EXPLICIT_VR_LENGTH_32)
+
+cdef object _tag(uint32_t number):
+    found = _get(_known_tags, number)
+    if found is None:
+        found = _new(int, _BaseTag, (number,))
+        if _slot(number).vr:
+            _known_tags[number] = found
+    return found
+
+cdef inline void _put(object new, Py_ssize_t index, object field):
+    Py_INCREF(field)
+    PyTuple_SET_ITEM(new, index, field)
+
+cdef object _raw(object tag, object vr, object length, object value, object tell, bint implicit):
+    cdef object raw = (<Type*>_RawDataElement).tp_alloc(<Type*>_RawDataElement, 9)
+    _put(raw, 0, tag)
+    _put(raw, 1, vr)
+    _put(raw, 2, length)
+    _put(raw, 3, value)
+    _put(raw, 4, tell)
+    _put(raw, 5, implicit)
+    _put(raw, 6, True)
+    _put(raw, 7, True)
+    _put(raw, 8, False)
+    return raw
+
+cdef object _element(object tag, object vr, object value, object tell, bint is_undefined):
+    cdef object element = _new(object, _DataElement)
+    _set(element, "tag", tag)
+    _set(element, "VR", vr)
+    _set(element, "validation_mode", _WARN)
+    _set(element, "_value", value)
+    _set(element, "file_tell", tell)
+    _set(element, "is_undefined_length", is_undefined)
+    _set(element, "private_creator", None)
+    return element
+
+cdef dict _read_character_sets = {}
+
+cdef list _encodings(bytes value):
+    """Give Python's names for a Specific Character Set, if pydicom has nothing to say of it."""
+    found = _get(_read_character_sets, value)
+    if found is None:
+        text = value.decode("iso8859").rstrip(" \0")
+        names = text.split("\\")
+        if not charset.python_encoding.keys() >= set(names) or (
+            len(names) > 1 and not set(names).isdisjoint(charset.STAND_ALONE_ENCODINGS)
+        ):
+            return None
+        found = charset.convert_encodings(names)
+        if len(_read_character_sets) < 64:
+            _read_character_sets[value] = found
+    return list(found)
+
+cdef object _data_set(
+    bytes buffer, Cursor* cursor, bint is_undefined, bint implicit, object encoding
+):
+    """Make a data set of what the cursor is at; the bytes have been found to be ordinary."""
+    cdef Header header
+    cdef dict elements = {}
+    cdef const uint8_t* p = cursor.data + cursor.at
+    cdef object parent_encoding = encoding
+    cdef object tag, vr, value, data_set
+    if PyBytes_GET_SIZE(buffer) - <Py_ssize_t>cursor.at >= 6:  # pydicom looks behind an empty item
+        implicit = implicit or not (_is_upper(p[4]) and _is_upper(p[5]))
+    while is_undefined or cursor.at < cursor.end:
+        if not _next(cursor, implicit, &header):
+            raise AssertionError("what is not ordinary was taken for it")
+        if header.tag == ITEM_END:
+            break
+        tag = _tag(header.tag)
+        vr = None
+        if header.vr:
+            vr = _vrs[((header.vr >> 8) - 65) * 26 + (header.vr & 0xFF) - 65]
+        tell = <object>header.value
+        if header.length == UNDEFINED:
+            if vr is None:
+                vr = _dictionary[header.tag][0]
+            value = _sequence(buffer, cursor, True, implicit, encoding, 0)
+            elements[tag] = _element(tag, vr, value, tell, True)
+            continue
+        if header.length == 0:
+            value = b"" if header.vr == SQ or _is_text(header.vr) else None
+        else:
+            value = PyBytes_FromStringAndSize(
+                <const char*>cursor.data + header.value, header.length
+            )
+            cursor.at += header.length
+        if header.tag == CHARACTER_SET:
+            encoding = _encodings(value or b"")
+            if encoding is None:
+                raise NotOrdinary
+        elements[tag] = _raw(tag, vr, header.length, value, tell, implicit)
+    data_set = _new(object, Dataset)
+    _set(data_set, "_parent_encoding", parent_encoding)
+    _set(data_set, "_dict", elements)
+    _set(data_set, "is_decompressed", False)
+    _set(data_set, "_read_little", True)
+    _set(data_set, "_read_implicit", implicit)
+    _set(data_set, "_read_charset", encoding)
+    _set(data_set, "_is_little_endian", None)
+    _set(data_set, "_is_implicit_VR", None)
+    _set(data_set, "is_undefined_length_sequence_item", is_undefined)
+    _set(data_set, "_private_blocks", {})
+    _set(data_set, "_pixel_array", None)
+    _set(data_set, "_pixel_array_opts", {"use_pdh": False})
+    _set(data_set, "_pixel_id", {})
+    return data_set
+
+cdef object _sequence(
+    bytes buffer, Cursor* cursor, bint is_undefined, bint implicit, object encoding, Py_ssize_t offset
+):
+    cdef Header header
+    cdef size_t end = cursor.end
+    cdef list items = []
+    cdef object item, found
+    while is_undefined or cursor.at < end:
+        tell = <object>(<Py_ssize_t>cursor.at + offset)
+        if not _next(cursor, implicit, &header):
+            raise AssertionError("what is not ordinary was taken for it")
+        if header.tag == SEQUENCE_END:
+            break
+        if header.length != UNDEFINED:
+            cursor.end = cursor.at + header.length
+        item = _data_set(buffer, cursor, header.length == UNDEFINED, implicit, encoding)
+        cursor.end = end
+        _set(item, "seq_item_tell", tell)
+        _set(item, "file_tell", tell)
+        items.append(item)
+    found = _new(object, _Sequence)
+    _set(found, "_list", items)
+    _set(found, "is_undefined_length", is_undefined)
+    return found
+
+class NotOrdinary(Exception):
+    """What pydicom does instead."""
+
+def decode(bytes data not None, bint implicit):
+    """Return the data set; None where pydicom is to read it."""
+    cdef Cursor cursor = Cursor(
+        <const uint8_t*>PyBytes_AS_STRING(data), 0, <size_t>PyBytes_GET_SIZE(data)
+    )
+    if not is_usable or not _reads_by_default() or not _is_ordinary(cursor, implicit, False):
+        return None
+    if implicit and cursor.end and _is_upper(cursor.data[4]) and _is_upper(cursor.data[5]):
+        return None
+    if not (_is_off("debugging") and _is_off("_use_future")):
+        return None
+    try:
+        return _data_set(data, &cursor, False, implicit, _DEFAULT_ENCODING)
+    except NotOrdinary:
+        return None
+
+
+# ---- Values ----
+
+cdef inline const char* _stripped(const char* text, Py_ssize_t* size) noexcept nogil:
+    """Leave out what pads the end: blanks and NULs."""
+    while size[0] and (text[size[0] - 1] == c' ' or text[size[0] - 1] == 0):
+        size[0] -= 1
+    return text
+
+cdef bint _is_uid(const char* text, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef bint begins = True
+    if not 1 <= size <= 64 or text[size - 1] == c'.':
+        return False
+    for i in range(size):
+        if text[i] == c'.':
+            if begins:
+                return False
+            begins = True
+        elif not c'0' <= text[i] <= c'9':
+            return False
+        else:
+            if begins and text[i] == c'0' and i + 1 < size and text[i + 1] != c'.':
+                return False
+            begins = False
+    return True
+
+cdef bint _is_number(const char* text, Py_ssize_t size, bint is_decimal) noexcept nogil:
+    """Whether a text is a conformant IS or DS, with no blanks."""
+    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t digits = 0
+    if not 1 <= size <= (16 if is_decimal else 12):
+        return False
+    if text[0] == c'+' or text[0] == c'-':
+        i = 1
+    while i < size and c'0' <= text[i] <= c'9':
+        i += 1
+        digits += 1
+    if is_decimal:
+        if i < size and text[i] == c'.':
+            i += 1
+            while i < size and c'0' <= text[i] <= c'9':
+                i += 1
+                digits += 1
+        if digits and i < size and (text[i] == c'e' or text[i] == c'E'):
+            i += 1
+            if i < size and (text[i] == c'+' or text[i] == c'-'):
+                i += 1
+            digits = 0
+            while i < size and c'0' <= text[i] <= c'9':
+                i += 1
+                digits += 1
+    return digits > 0 and i == size
+
+cdef dict _uids = {}  # of the registered ones, so that one object stands for each
+
+cdef object _uid(const char* text, Py_ssize_t size):
+    if not _is_uid(text, size):
+        return None
+    cdef str name = PyUnicode_DecodeLatin1(text, size, NULL)
+    found = _get(_uids, name)
+    if found is None:
+        found = _new(str, _UID, (name,))
+        if name in _registered_uids:
+            _uids[name] = found
+    return found
+
+cdef object _number(const char* text, Py_ssize_t size, bint is_decimal):
+    if not _is_number(text, size, is_decimal):
+        return None
+    cdef str original = PyUnicode_DecodeLatin1(text, size, NULL)
+    cdef object number
+    if is_decimal:
+        number = _new(float, _DSfloat, (original,))
+        _set(number, "original_string", original)
+        _set(number, "auto_format", False)
+    else:
+        number = _new(int, _IS, (original,))
+        _set(number, "original_string", original)
+    return number
+
+cdef object _text(const char* text, Py_ssize_t size, object encodings):
+    """Decode text; None where a code extension or an unusual character set has its say."""
+    cdef object name = encodings[0] if type(encodings) is list else encodings
+    if memchr(text, 0x1B, size) != NULL:
+        return None
+    if name == _DEFAULT_ENCODING or name == "latin_1":
+        return PyUnicode_DecodeLatin1(text, size, NULL)
+    if name == "UTF8":
+        try:
+            return PyUnicode_DecodeUTF8(text, size, NULL)
+        except UnicodeDecodeError:
+            return None
+    return None
+
+cdef object _name(const char* text, Py_ssize_t size, object encodings):
+    cdef str name = _text(text, size, encodings)
+    cdef object person
+    if name is None or not 0 < len(name) <= 64 or memchr(text, c'=', size) != NULL:
+        return None
+    person = _new(object, _PersonName)
+    _set(person, "_components", (name,))
+    _set(person, "validation_mode", _WARN)
+    _set(person, "original_string", PyBytes_FromStringAndSize(text, size))
+    _set(person, "encodings", tuple(encodings) if type(encodings) is list else (encodings,))
+    return person
+
+cdef object _single(int vr, const char* text, Py_ssize_t size, object encodings):
+    """Convert one of the values of a text; None where pydicom is to do it."""
+    cdef str value
+    if vr == UI:
+        return _uid(text, size)
+    if vr == IS:
+        return _number(text, size, False) if _is_off("use_IS_numpy") else None
+    if vr == DS:
+        if _is_off("use_DS_numpy") and _is_off("use_DS_decimal"):
+            return _number(text, size, True)
+        return None
+    if vr == DA or vr == TM or vr == DT:
+        if not _is_off("datetime_conversion"):
+            return None
+        return PyUnicode_DecodeLatin1(text, size, NULL)
+    if vr == CS or vr == AS:
+        return PyUnicode_DecodeLatin1(text, size, NULL)
+    if vr == PN:
+        return _name(text, size, encodings)
+    if vr == AE:
+        while size and text[0] == c' ':
+            text += 1
+            size -= 1
+        while size and text[size - 1] == c' ':
+            size -= 1
+        if size and not (0x20 < text[0] < 0x7F and 0x20 < text[size - 1] < 0x7F):
+            return None
+        return PyUnicode_DecodeLatin1(text, size, NULL)
+    value = _text(text, size, encodings)  # LO, SH, UC: its blanks count for its length
+    if value is None or (vr != UC and len(value) > (64 if vr == LO else 16)):
+        return None
+    return value.rstrip("\0 ")
+
+cdef object _texts(int vr, const char* text, Py_ssize_t size, object encodings):
+    """Convert a text of one or more values; None where pydicom is to do it."""
+    cdef const char* end
+    cdef Py_ssize_t length
+    cdef object value, many, constructor
+    if vr != LO and vr != SH and vr != UC and vr != AE:
+        text = _stripped(text, &size)
+    end = <const char*>memchr(text, c'\\', size)
+    if end == NULL:
+        return _single(vr, text, size, encodings)
+    if vr == PN:
+        return None
+    many = []
+    while True:
+        length = end - text if end != NULL else size
+        value = _single(vr, text, length, encodings)
+        if value is None:
+            return None
+        many.append(value)
+        if end == NULL:
+            break
+        text += length + 1
+        size -= length + 1
+        end = <const char*>memchr(text, c'\\', size)
+    value = _new(object, _MultiValue)
+    constructor = _UID if vr == UI else _IS if vr == IS else _DSfloat if vr == DS else str
+    _set(value, "_constructor", constructor)
+    _set(value, "_list", many)
+    return value
+
+cdef object _one_number(int vr, const char* p):
+    cdef uint16_t u16
+    cdef uint32_t u32
+    cdef uint64_t u64
+    cdef float f32
+    cdef double f64
+    if vr == US or vr == SS:
+        memcpy(&u16, p, 2)
+        return <int16_t>u16 if vr == SS else u16
+    if vr == UL or vr == SL:
+        memcpy(&u32, p, 4)
+        return <int32_t>u32 if vr == SL else u32
+    if vr == UV or vr == SV:
+        memcpy(&u64, p, 8)
+        if vr == SV:
+            return <int64_t>u64
+        return u64
+    if vr == FL:
+        memcpy(&f32, p, 4)
+        return <double>f32
+    memcpy(&f64, p, 8)
+    return f64
+
+cdef object _value(int vr, bytes raw, object encodings):
+    """Convert a value that is not empty and no sequence; None where pydicom is to do it."""
+    cdef const char* text = PyBytes_AS_STRING(raw)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(raw)
+    cdef Py_ssize_t width
+    cdef str value
+    if vr == LT or vr == ST or vr == UT:
+        value = _text(text, size, encodings)
+        if value is None or (vr != UT and len(value) > (10240 if vr == LT else 1024)):
+            return None
+        return value.rstrip("\0 ")
+    if vr == UR:
+        return None
+    if vr == IS or vr == DS or _is_text(vr):
+        return _texts(vr, text, size, encodings)
+    if vr == OB or vr == OW or vr == OF or vr == OD or vr == OL or vr == OV:
+        return raw
+    if vr == AT:
+        if size != 4:
+            return None
+        return _tag(_u16(<const uint8_t*>text) << 16 | _u16(<const uint8_t*>text + 2))
+    if vr == US or vr == SS:
+        width = 2
+    elif vr == UL or vr == SL or vr == FL:
+        width = 4
+    elif vr == UV or vr == SV or vr == FD:
+        width = 8
+    else:
+        return None
+    if size % width:
+        return None
+    if size == width:
+        return _one_number(vr, text)
+    return [_one_number(vr, text + i) for i in range(0, size, width)]
+
+cdef object _empty(int vr):
+    if vr == SQ:
+        found = _new(object, _Sequence)
+        _set(found, "_list", [])
+        return found
+    if _is_text(vr):
+        return ""
+    return None
+
+cdef object _convert(object data_set, dict elements, object tag, tuple raw):
+    """Make the element of a raw one; None where pydicom is to do it."""
+    cdef uint32_t number = tag
+    cdef object vr = raw[1]
+    cdef object entry, value, encodings
+    cdef Cursor cursor
+    cdef int code
+    if (
+        number & 0x10000  # may be in a private block
+        or number >> 16 == 0x7FE0  # pixels
+        or number & 0xFFFFFFFC == 0x00281100 or number == 0x00283002  # LUT descriptors
+        or not raw[6]
+        or not _reads_by_default()
+    ):
+        return None
+    if vr is None:
+        entry = _get(_dictionary, number)  # as an int, which compares in C
+        if entry is None:
+            return None
+        vr = entry[0]
+    code = _code(vr)
+    if code == UN or not _is_known(code):
+        return None
+    if raw[2] == 0:
+        if code == PN:
+            return None
+        return _element(tag, vr, _empty(code), raw[4], False)
+    if type(raw[3]) is not bytes or raw[2] == UNDEFINED:
+        return None
+    encodings = PyObject_GenericGetAttr(data_set, "_read_charset")
+    if not encodings:
+        return None
+    if code != SQ:
+        if number == CHARACTER_SET:
+            encodings = _DEFAULT_ENCODING
+        value = _value(code, raw[3], encodings)
+        return None if value is None else _element(tag, vr, value, raw[4], False)
+    cursor = Cursor(
+        <const uint8_t*>PyBytes_AS_STRING(raw[3]), 0, <size_t>PyBytes_GET_SIZE(raw[3])
+    )
+    if not _is_ordinary(cursor, raw[5], True):
+        return None
+    if not (_is_off("debugging") and _is_off("_use_future")):
+        return None
+    try:
+        value = _sequence(
+            raw[3], &cursor, False, raw[5],
+            [encodings] if type(encodings) is str else encodings, raw[4],
+        )
+    except NotOrdinary:
+        return None
+    return _element(tag, vr, value, raw[4], False)
+
+cdef int _spread_pixel_representation(object data_set, dict elements, object element) except -1:
+    """Do what pydicom does for US or SS elements of items, if there is something to do."""
+    cdef object item
+    if not (_PIXEL_REPRESENTATION in elements or "_pixel_rep" in data_set.__dict__):
+        for item in PyObject_GenericGetAttr(PyObject_GenericGetAttr(element, "_value"), "_list"):
+            if _PIXEL_REPRESENTATION in <dict>PyObject_GenericGetAttr(item, "_dict"):
+                break
+        else:
+            return 0
+    data_set._set_pixel_representation(element)
+    return 0
+
+
+# ---- The data set ----
+
+cdef object _look(object data_set, object tag):
+    """Give the element, made if it was raw; None where pydicom is to do it."""
+    cdef object elements = PyObject_GenericGetAttr(data_set, "_dict")
+    cdef object element, now
+    if type(elements) is not dict:
+        return None
+    element = _get(<dict>elements, tag)
+    if type(element) is not _RawDataElement:
+        return element
+    element = _convert(data_set, <dict>elements, tag, <tuple>element)
+    if element is None:
+        return None
+    with cython.critical_section(elements):  # another thread may have made it meanwhile
+        now = _get(<dict>elements, tag)
+        if type(now) is not _RawDataElement:
+            return now
+        (<dict>elements)[tag] = element
+    if type(PyObject_GenericGetAttr(element, "_value")) is _Sequence:
+        _spread_pixel_representation(data_set, <dict>elements, element)
+    return element
+
+class Dataset(_PydicomDataset):
+    """pydicom's `Dataset`, with elements that are made in C; copies and pickles are pydicom's."""
+
+    def __getitem__(self, key):
+        if type(key) is _BaseTag:
+            element = _look(self, key)
+            if element is not None:
+                return element
+        return _PydicomDataset.__getitem__(self, key)
+
+    def __getattr__(self, name):
+        number = _get(_keywords, name)
+        if number is not None:
+            element = _look(self, _tag(number))
+            if type(element) is _DataElement:
+                return PyObject_GenericGetAttr(element, "_value")
+        return _PydicomDataset.__getattr__(self, name)
+
+    def __iter__(self):
+        for tag in _sorted(self._dict):
+            element = _look(self, tag)
+            yield _PydicomDataset.__getitem__(self, tag) if element is None else element
+
+    def __reduce_ex__(self, protocol):
+        plain = _PydicomDataset.__new__(_PydicomDataset)
+        plain.__dict__.update(self.__dict__)
+        return plain.__reduce_ex__(0)  # the later protocols want the class of what is pickled
+
+cdef list _sorted(object elements):
+    """Give the tags in ascending order, in which they mostly are."""
+    cdef list tags = list(elements)
+    cdef uint32_t number, before = 0
+    for tag in tags:
+        number = tag
+        if number < before:
+            return sorted(tags, key=int)
+        before = number
+    return tags
+
+
+# ---- Encoding ----
+
+@cython.final
+cdef class Writer:
+    """Bytes that grow."""
+
+    cdef uint8_t* data
+    cdef size_t size
+    cdef size_t room
+    cdef bint implicit
+    cdef list names  # that remember what they are encoded as, once all has been written
+
+    def __dealloc__(self):
+        PyMem_Free(self.data)
+
+    cdef uint8_t* more(self, size_t count) except NULL:
+        """Give where the next bytes go."""
+        cdef void* data
+        if count > self.room - self.size:
+            data = PyMem_Realloc(self.data, 2 * self.room + count + 1024)
+            if data == NULL:
+                raise MemoryError
+            self.data = <uint8_t*>data
+            self.room = 2 * self.room + count + 1024
+        self.size += count
+        return self.data + self.size - count
+
+    cdef int put(self, const void* source, size_t count) except -1:
+        if count:
+            memcpy(self.more(count), source, count)
+        return 0
+
+    cdef int put_header(self, uint32_t tag, uint32_t length) except -1:
+        _store(self.more(4), tag >> 16 | tag << 16)
+        _store(self.more(4), length)
+        return 0
+
+cdef inline void _store(uint8_t* p, uint32_t value) noexcept nogil:
+    p[0] = value & 0xFF
+    p[1] = value >> 8 & 0xFF
+    p[2] = value >> 16 & 0xFF
+    p[3] = value >> 24
+
+def encode(object data_set, bint implicit):
+    """Return the bytes; None where pydicom is to write the data set."""
+    cdef Writer writer = Writer()
+    writer.implicit = implicit
+    writer.names = []
+    try:
+        _write_data_set(writer, data_set, [_DEFAULT_ENCODING], 0)
+    except Exception:  # then pydicom says what is wrong, if something is
+        return None
+    for name, original in writer.names:
+        _set(name, "original_string", original)
+    return PyBytes_FromStringAndSize(<const char*>writer.data, writer.size)
+
+cdef int _write_data_set(Writer writer, object data_set, list encodings, int depth) except -1:
+    cdef dict elements
+    cdef object element
+    cdef uint32_t number
+    cdef bint is_changed
+    if type(data_set) not in _WRITTEN or depth > DEPTH or not is_usable:
+        raise NotOrdinary
+    elements = PyObject_GenericGetAttr(data_set, "_dict")
+    is_changed = (
+        PyObject_GenericGetAttr(data_set, "_read_implicit") is not <bint>writer.implicit
+        or PyObject_GenericGetAttr(data_set, "_read_little") is not True
+    )
+    element = _get(elements, _CHARACTER_SET)
+    if element is not None:
+        if is_changed and type(element) is _RawDataElement:
+            raise NotOrdinary
+        value = data_set[_CHARACTER_SET].value or _DEFAULT_ENCODING
+        encodings = [charset.python_encoding.get(value, value)]
+        if encodings[0] != _DEFAULT_ENCODING and value not in charset.python_encoding:
+            raise NotOrdinary
+        is_changed = is_changed or data_set._read_charset != data_set._character_set
+    elif not is_changed:
+        is_changed = PyObject_GenericGetAttr(data_set, "_read_charset") != (
+            PyObject_GenericGetAttr(data_set, "_parent_encoding")
+        )
+    for tag in _sorted(elements):
+        number = tag
+        element = _get(elements, tag)
+        if is_changed and type(element) is _RawDataElement:
+            raise NotOrdinary  # pydicom converts it first, and may have something to say
+        if number & 0xFFFF == 0 and number >> 16 > 6:  # pydicom writes no group lengths
+            continue
+        if type(element) is _RawDataElement:
+            if (<tuple>element)[3] is not None:
+                _write_raw(writer, number, <tuple>element)
+                continue
+            element = _look(data_set, tag)
+        if type(element) is not _DataElement:
+            raise NotOrdinary
+        _write_element(writer, number, element, encodings, depth)
+    return 0
+
+cdef size_t _open(Writer writer, uint32_t number, int vr) except 0:
+    """Write a header, the length of which is still to come; give where the value begins."""
+    if writer.implicit:
+        writer.put_header(number, 0)
+        return writer.size
+    if not _is_known(vr):
+        raise NotOrdinary
+    writer.put_header(number, vr >> 8 | (vr & 0xFF) << 8)
+    if _kinds[((vr >> 8) - 65) * 26 + (vr & 0xFF) - 65] == 2:
+        _store(writer.more(4), 0)
+    return writer.size
+
+cdef int _close(Writer writer, size_t begin, int vr, bint is_undefined) except -1:
+    """Fill in the length of what has been written since."""
+    cdef size_t length = writer.size - begin
+    if is_undefined:
+        _store(writer.data + begin - 4, UNDEFINED)
+        writer.put_header(SEQUENCE_END, 0)
+    elif writer.implicit or _kinds[((vr >> 8) - 65) * 26 + (vr & 0xFF) - 65] == 2:
+        if length >= UNDEFINED:
+            raise NotOrdinary
+        _store(writer.data + begin - 4, length)
+    elif length > 0xFFFF:
+        raise NotOrdinary
+    else:
+        writer.data[begin - 2] = length & 0xFF
+        writer.data[begin - 1] = length >> 8
+    return 0
+
+cdef int _write_raw(Writer writer, uint32_t number, tuple raw) except -1:
+    cdef int vr = _code(raw[1])
+    cdef bytes value = raw[3]
+    cdef size_t begin = _open(writer, number, vr)
+    if raw[2] == UNDEFINED:
+        raise NotOrdinary
+    writer.put(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+    return _close(writer, begin, vr, False)
+
+cdef int _write_element(
+    Writer writer, uint32_t number, object element, list encodings, int depth
+) except -1:
+    cdef int vr = _code(PyObject_GenericGetAttr(element, "VR"))
+    cdef object value = PyObject_GenericGetAttr(element, "_value")
+    cdef bint is_undefined = PyObject_GenericGetAttr(element, "is_undefined_length")
+    cdef size_t begin = _open(writer, number, vr)
+    if not _is_known(vr) or (is_undefined and vr != SQ):
+        raise NotOrdinary
+    if vr == SQ:
+        _write_items(writer, value, encodings, depth + 1)
+    elif type(value) is _MultiValue or type(value) is list:
+        if type(value) is _MultiValue:
+            value = PyObject_GenericGetAttr(value, "_list")
+        if number & 0xFFFFFFFC == 0x00281100 or number == 0x00283002:  # LUT descriptors
+            raise NotOrdinary
+        _write_values(writer, vr, <list>value, encodings)
+    elif value is not None:
+        _write_value(writer, vr, value, encodings)
+    if (writer.size - begin) & 1 and vr != UN and vr != SQ:
+        writer.more(1)[0] = c' ' if vr != UI and (_is_text(vr) or vr == IS or vr == DS) else 0
+    return _close(writer, begin, vr, is_undefined)
+
+cdef int _write_items(Writer writer, object value, list encodings, int depth) except -1:
+    cdef size_t begin
+    if type(value) is not _Sequence:
+        raise NotOrdinary
+    for item in <list>PyObject_GenericGetAttr(value, "_list"):
+        writer.put_header(ITEM, UNDEFINED)
+        begin = writer.size
+        _write_data_set(writer, item, encodings, depth)
+        if PyObject_GenericGetAttr(item, "is_undefined_length_sequence_item"):
+            writer.put_header(ITEM_END, 0)
+        elif writer.size - begin >= UNDEFINED:
+            raise NotOrdinary
+        else:
+            _store(writer.data + begin - 4, writer.size - begin)
+    return 0
+
+cdef int _write_values(Writer writer, int vr, list values, list encodings) except -1:
+    cdef bint is_first = True
+    for value in values:
+        if _is_text(vr) or vr == IS or vr == DS:
+            if not is_first:
+                writer.more(1)[0] = c'\\'
+            is_first = False
+        elif vr == OB or vr == OW or vr == OF or vr == OD or vr == OL or vr == OV or vr == UN:
+            raise NotOrdinary
+        _write_value(writer, vr, value, encodings)
+    return 0
+
+cdef int _write_value(Writer writer, int vr, object value, list encodings) except -1:
+    cdef uint64_t bits
+    cdef int64_t signed
+    cdef float f32
+    cdef double f64
+    if vr == PN:
+        if type(value) is _PersonName:
+            _write_name(writer, value, encodings)
+            return 0
+    elif vr == IS or vr == DS:
+        if type(value) is _IS or type(value) is _DSfloat:
+            original = getattr(value, "original_string", None)
+            if original is None:
+                original = str(int(value)) if type(value) is _IS else str(value)
+            return _write_text(writer, original, _DEFAULT_ENCODING)
+        if type(value) is str and not value:
+            return 0
+    elif _is_text(vr):
+        if type(value) is str or type(value) is _UID:
+            name = encodings[0] if (
+                vr == LO or vr == SH or vr == LT or vr == ST or vr == UT or vr == UC
+            ) else _DEFAULT_ENCODING
+            return _write_text(writer, value, name)
+    elif type(value) is bytes:
+        if vr == OB or vr == OW or vr == OF or vr == OD or vr == OL or vr == OV or vr == UN:
+            return writer.put(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+    elif vr == AT:
+        if type(value) is int or type(value) is _BaseTag:
+            bits = <uint32_t>value
+            _store(writer.more(4), bits >> 16 | (bits & 0xFFFF) << 16)
+            return 0
+    elif vr == FD or vr == FL:
+        if type(value) is float or type(value) is int:
+            f64 = value
+            f32 = <float>f64
+            if vr == FD:
+                return writer.put(&f64, 8)
+            if <double>f32 - <double>f32 == 0 or f64 - f64 != 0:  # it is finite, or was not
+                return writer.put(&f32, 4)
+    elif type(value) is int:
+        if vr == UV:
+            bits = value
+            return writer.put(&bits, 8)
+        signed = value
+        if vr == SV:
+            return writer.put(&signed, 8)
+        if (vr == UL and 0 <= signed <= 0xFFFFFFFF) or (
+            vr == SL and -0x80000000 <= signed <= 0x7FFFFFFF
+        ):
+            return writer.put(&signed, 4)
+        if (vr == US and 0 <= signed <= 0xFFFF) or (vr == SS and -0x8000 <= signed <= 0x7FFF):
+            return writer.put(&signed, 2)
+    elif type(value) is str and not value:
+        return 0
+    raise NotOrdinary
+
+cdef int _write_text(Writer writer, object text, object encoding) except -1:
+    cdef Py_ssize_t size = 0
+    cdef const char* encoded
+    if not PyUnicode_Check(text):
+        raise NotOrdinary
+    if encoding == "UTF8":
+        encoded = PyUnicode_AsUTF8AndSize(text, &size)
+        return writer.put(encoded, size)
+    if PyUnicode_KIND(text) != 1 or not (encoding == _DEFAULT_ENCODING or encoding == "latin_1"):
+        raise NotOrdinary
+    return writer.put(PyUnicode_1BYTE_DATA(text), PyUnicode_GET_LENGTH(text))
+
+cdef int _write_name(Writer writer, object name, list encodings) except -1:
+    cdef bytes original = PyObject_GenericGetAttr(name, "original_string")
+    cdef object own = PyObject_GenericGetAttr(name, "encodings")
+    if original is None and not name:
+        return 0  # it is left as it is
+    if not (own is None or own == tuple(encodings)):
+        original = name.encode(encodings)
+    elif original is None:
+        original = valuerep._encode_personname(name.components, encodings)
+        writer.names.append((name, original))
+    return writer.put(PyBytes_AS_STRING(original), PyBytes_GET_SIZE(original))
+
+cdef tuple _WRITTEN = (Dataset, _PydicomDataset, FileDataset)
+cdef object _CHARACTER_SET = _BaseTag(0x00080005)
+
+
+# ---- Whether this pydicom is as it was when this was written ----
+
+def state(thing):
+    """Return all that there is of a value, with the attributes of each object in their order."""
+    if isinstance(thing, (list, tuple)) and not isinstance(thing, _RawDataElement):
+        return type(thing).__name__, [state(item) for item in thing]
+    if isinstance(thing, dict):
+        return "dict", [(state(key), state(value)) for key, value in thing.items()]
+    attributes = getattr(thing, "__dict__", None)
+    if attributes is None or isinstance(thing, type):
+        return type(thing).__name__, repr(thing)
+    text = "" if isinstance(thing, (_PydicomDataset, _Sequence, _MultiValue)) else repr(thing)
+    return type(thing).__name__, text, state(attributes)
+
+cdef bint _agrees_with_pydicom():
+    data_set = _PydicomDataset()
+    item = _PydicomDataset()
+    for keyword, value in _SAMPLE.items():
+        setattr(item, keyword, value)
+        setattr(data_set, keyword, value)
+    data_set.ReferencedImageSequence = [item, item]
+    for is_undefined in (False, True):
+        data_set["ReferencedImageSequence"].is_undefined_length = is_undefined
+        item.is_undefined_length_sequence_item = is_undefined
+        for implicit in (True, False):
+            buffer = DicomBytesIO()
+            buffer.is_little_endian = True
+            buffer.is_implicit_VR = implicit
+            write_dataset(buffer, data_set)
+            data = buffer.getvalue()
+            ours = decode(data, implicit)
+            if ours is None or encode(data_set, implicit) != data:
+                return False
+            pydicoms = read_dataset(BytesIO(data), implicit, True)
+            for _ in range(2):
+                if state(ours) != state(pydicoms):
+                    return False
+                for read in ours, pydicoms:
+                    list(read.iterall())
+    return True
+
+cdef dict _SAMPLE = {
+    "SpecificCharacterSet": "ISO_IR 100",
+    "ImageType": ["ORIGINAL", "PRIMARY"],
+    "SOPInstanceUID": "1.2.3",
+    "StudyDate": "20260101",
+    "ReferringPhysicianName": "Curie^Marie",
+    "StudyDescription": "Sch\xe4del",
+    "SliceThickness": "1.5",
+    "SeriesNumber": "4",
+    "Rows": 1,
+    "OperatorsName": None,
+}
+
+is_usable = sys.byteorder == "little"
+try:
+    is_usable = is_usable and _agrees_with_pydicom()
+except Exception:  # whatever a pydicom to come has changed
+    is_usable = False
