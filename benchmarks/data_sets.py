@@ -1,88 +1,101 @@
 """Measures `nset.dataset` against pydicom on the lists of performed procedure steps.
 
-Usage: python benchmarks/data_sets.py [--rounds N]
+Usage: python benchmarks/data_sets.py [--rounds N] [README.md]
 """
 
-import argparse
 from collections.abc import Callable
-from io import BytesIO
 from statistics import median
-from time import perf_counter
+from time import thread_time
 
-import compare
+import lists
+import tables
 from pydicom import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from support import EXPLICIT, IMPLICIT, pydicom_decode, pydicom_encode
 
 from nset import dataset
 
-SYNTAXES = {"implicit": ImplicitVRLittleEndian, "explicit": ExplicitVRLittleEndian}
-SIZES = {"2 x 5": (2, 5), "3 x 50": (3, 50)}
-TARGETS = {"2 x 5": (14, 45), "3 x 50": (14, 100)}  # decode and read all; encode
+SYNTAXES = {"implicit": IMPLICIT, "explicit": EXPLICIT}
+LISTS = {"2 x 5 images": (2, 5), "3 x 50 images": (3, 50)}
+HEAD = ["", "pydicom, µs", "nset.dataset, µs", "ratio"]
+NUMBER = 20  # times that a statement runs in a round
 
 
-def modification_list(series: int, images: int) -> Dataset:
-    """Make the Modification List of an N-SET that completes a step."""
-    root = "1.2.826.0.1.3680043.8.498.457878419054731142331"
-    step = Dataset()
-    step.PerformedProcedureStepEndDate = "20261126"
-    step.PerformedProcedureStepEndTime = "101530"
-    step.PerformedProcedureStepStatus = "COMPLETED"
-    step.PerformedProcedureStepDescription = "CT head without contrast"
-    step.PerformedProcedureTypeDescription = "Head"
-    step.CommentsOnThePerformedProcedureStep = "Second reading requested"
-    step.RadiationMode = ""
-    step.ExposureTime = "120"
-    step.EntranceDoseInmGy = "1.25"
-    step.TotalNumberOfExposures = 4
-    step.PerformedSeriesSequence = [_series(root, number, images) for number in range(series)]
-    return step
-
-
-def _series(root: str, number: int, images: int) -> Dataset:
-    series = Dataset()
-    series.RetrieveAETitle = "ARCHIVE"
-    series.SeriesDescription = f"Head {number}, 5 mm"
-    series.Modality = "CT"
-    series.PerformingPhysicianName = "Curie^Marie"
-    series.OperatorsName = "Bell^Jocelyn"
-    series.ProtocolName = "Head routine"
-    series.SeriesInstanceUID = f"{root}.{number}"
-    series.ReferencedImageSequence = [_image(root, number, image) for image in range(images)]
-    series.ReferencedNonImageCompositeSOPInstanceSequence = []
-    return series
-
-
-def _image(root: str, series: int, number: int) -> Dataset:
-    image = Dataset()
-    image.ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
-    image.ReferencedSOPInstanceUID = f"{root}.{series}.{number}"
-    return image
-
-
-def read_all(data_set: Dataset) -> int:
-    """Look at the value of each element, and count them."""
-    count = 0
+def read_all(data_set: Dataset) -> None:
+    """Look at the value of each element."""
     for element in data_set:
-        count += 1
         value = element.value
         if element.VR == "SQ":
             for item in value:
-                count += read_all(item)
-    return count
+                read_all(item)
 
 
-def pydicom_decode(data: bytes, syntax: str) -> Dataset:
-    """Decode as pydicom does."""
-    return read_dataset(BytesIO(data), syntax == ImplicitVRLittleEndian, True)
+def read_three(data_set: Dataset) -> None:
+    """Look at three attributes by name."""
+    _ = data_set.PerformedProcedureStepStatus
+    _ = data_set.PerformedProcedureStepEndDate
+    _ = data_set.PerformedProcedureStepEndTime
 
 
-def pydicom_encode(data_set: Dataset, syntax: str) -> bytes:
-    """Encode as pydicom does."""
-    buffer = DicomBytesIO()
-    buffer.is_little_endian = True
-    buffer.is_implicit_VR = syntax == ImplicitVRLittleEndian
-    write_dataset(buffer, data_set)
-    return buffer.getvalue()
+def main() -> None:
+    """Take the rounds, print the table."""
+    options = tables.arguments(__doc__, "data-sets").parse_args()
+    lines = []
+    for list_name, (series, images) in LISTS.items():
+        for syntax_name, syntax in SYNTAXES.items():
+            pairs = _pairs(lists.modification_list(series, images), syntax)
+            for name, pair in pairs.items():
+                where = f"{name}: {list_name}, {syntax_name}"
+                lines.append([where, *_measured(pair, options.rounds)])
+    text = (
+        f"{tables.markdown(HEAD, lines)}\n\n"
+        f"CPU time, medians of {options.rounds} alternating rounds. {tables.machine()}"
+    )
+    print(text)
+    tables.write(text, options.file, "data-sets")
+
+
+def _pairs(made: Dataset, syntax: str) -> dict[str, tuple[Callable[[], object], ...]]:
+    data = pydicom_encode(made, syntax)
+    theirs, ours = pydicom_decode(data, syntax), dataset.decode(data, syntax)
+    read_all(theirs)
+    read_all(ours)
+    assert ours == theirs
+    assert dataset.encode(made, syntax) == dataset.encode(ours, syntax) == data
+    return {
+        "decode": (
+            lambda: pydicom_decode(data, syntax),
+            lambda: dataset.decode(data, syntax),
+        ),
+        "decode, read all": (
+            lambda: read_all(pydicom_decode(data, syntax)),
+            lambda: read_all(dataset.decode(data, syntax)),
+        ),
+        "decode, read three attributes": (
+            lambda: read_three(pydicom_decode(data, syntax)),
+            lambda: read_three(dataset.decode(data, syntax)),
+        ),
+        "encode what a program made": (
+            lambda: pydicom_encode(made, syntax),
+            lambda: dataset.encode(made, syntax),
+        ),
+        "encode what was decoded and read": (
+            lambda: pydicom_encode(theirs, syntax),
+            lambda: dataset.encode(ours, syntax),
+        ),
+    }
+
+
+def _measured(pair: tuple[Callable[[], object], ...], rounds: int) -> list[str]:
+    taken: tuple[list[float], ...] = ([], [])
+    for _ in range(rounds):
+        for statement, times in zip(pair, taken, strict=True):
+            begin = thread_time()
+            for _ in range(NUMBER):
+                statement()
+            times.append((thread_time() - begin) / NUMBER * 1e6)
+    theirs, ours = map(median, taken)
+    return [tables.short(theirs), tables.short(ours), f"{theirs / ours:.1f}x"]
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ from random import Random
 from types import ModuleType
 
 import pytest
-from data_sets import (
+from encoded_data_sets import (
     BIG,
     DEFLATED,
     EXPLICIT,
@@ -89,9 +89,7 @@ def test_too_deep_in_a_private_sequence(dataset: ModuleType) -> None:
     creator = encoded_element(0x00290010, "LO", b"SIEMENS MEDCOM HEADER2", implicit=True)
     item = encoded_item(nested(64))
     with pytest.raises(dataset.DataSetError, match="nested"):
-        dataset.decode(
-            creator + encoded_element(0x0029_1040, "SQ", item, implicit=True), IMPLICIT
-        )
+        dataset.decode(creator + encoded_element(0x0029_1040, "SQ", item, implicit=True), IMPLICIT)
 
 
 def test_too_deep_in_big_endian(dataset: ModuleType) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pydicom
 import pytest
-from data_sets import (
+from encoded_data_sets import (
     BIG,
     EXPLICIT,
     IMPLICIT,

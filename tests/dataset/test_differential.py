@@ -10,7 +10,7 @@ from typing import Any
 
 import pydicom
 import pytest
-from data_sets import (
+from encoded_data_sets import (
     EXPLICIT,
     IMPLICIT,
     damaged,
@@ -75,8 +75,8 @@ LOOKS: list[Callable[[Any], Any]] = [
     str,
     lambda data_set: data_set.to_json(),
     lambda data_set: [data_set[tag] for tag in reversed(list(data_set.keys()))],
-    lambda data_set: [data_set.get_item(tag) for tag in data_set.keys()],
-    lambda data_set: [data_set.get(int(tag)) for tag in data_set.keys()],
+    lambda data_set: [data_set.get_item(tag) for tag in list(data_set.keys())],
+    lambda data_set: [data_set.get(int(tag)) for tag in list(data_set.keys())],
     lambda data_set: list(data_set.elements()),
     lambda data_set: list(data_set.iterall()),
     lambda data_set: data_set[0x00100000:0x00300000],
@@ -88,9 +88,7 @@ LOOKS: list[Callable[[Any], Any]] = [
 
 def compare(dataset: ModuleType, rng: Random, data: bytes, syntax: str) -> None:
     """Decode, look at it in some way, read all, write it."""
-    ours, theirs = agree(
-        lambda: dataset.decode(data, syntax), lambda: pydicom_decode(data, syntax)
-    )
+    ours, theirs = agree(lambda: dataset.decode(data, syntax), lambda: pydicom_decode(data, syntax))
     if not isinstance(theirs, Dataset):
         return
     other = rng.choice((syntax, syntax, IMPLICIT, EXPLICIT))

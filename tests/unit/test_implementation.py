@@ -144,7 +144,7 @@ LAYERS = {
         {"pynetdicom"},
         {""},
         {"wire"},
-        {"primitive", "status"},
+        {"primitive", "status", "dataset"},
         {"_implementation"},
         {"_core", "_pure"},
         {"_pdu"},
@@ -172,6 +172,7 @@ LAYERS = {
         {"_provider", "_socket"},
         {"_messages"},
     ],
+    "nset.dataset": [{""}, {"_core"}, {"_bounds"}],
     "nset.scp": [
         {""},
         {"_run"},
@@ -264,6 +265,7 @@ def test_imports_point_down(path):
     ("core", "needs"),
     [
         ("nset._core", {"nset._rules", "nset._uid", "nset.config"}),
+        ("nset.dataset._core", {"nset.dataset._bounds"}),
         ("nset.scp._core", {"nset._core", "nset._pdu", "nset.scp._rules"}),
     ],
 )

@@ -1,7 +1,6 @@
 """What one data set may take: how deep it is nested, how many elements it has."""
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
 
 from pydicom import config
@@ -57,7 +56,7 @@ class _Frame:
 
 
 def check(data: bytes, implicit: bool, little: bool) -> None:
-    """Raise an error if pydicom would find more in a data set than it may have.
+    """Raise an error if pydicom would find more in a data set than may be there.
 
     It follows pydicom through whatever bytes there are, and makes no objects of them. Where pydicom
     may take a value for a sequence, it is taken for one.
@@ -179,24 +178,23 @@ def _may_be_sequence(tag: int, vr: bytes, is_undefined: bool, starts_with_item: 
         return starts_with_item
 
 
-@cache
-def _sequence_keys(sizes: tuple[int, ...]) -> frozenset[str]:
-    """Give the keys of sequences in pydicom's private dictionaries, while those have these sizes."""
-    return frozenset(
-        key
-        for entries in private_dictionaries.values()
-        for key, entry in entries.items()
-        if entry[0] == "SQ"
-    )
-
-
 def _is_private_sequence(tag: int) -> bool:
     """Tell whether a private element is a sequence for one of the creators that pydicom knows."""
-    keys = _sequence_keys(tuple(map(len, private_dictionaries.values())))
+    size = sum(map(len, private_dictionaries.values()))  # a program may add to them
+    if size not in _private_sequences:
+        _private_sequences.clear()
+        _private_sequences[size] = {
+            key
+            for entries in private_dictionaries.values()
+            for key, entry in entries.items()
+            if entry[0] == "SQ"
+        }
     group, element = f"{tag >> 16:04X}", f"{tag & 0xFFFF:04X}"
-    return not keys.isdisjoint(
-        (group + element, f"{group}xx{element[2:]}", f"{group[:2]}xxxx{element[2:]}")
-    )
+    keys = {group + element, f"{group}xx{element[2:]}", f"{group[:2]}xxxx{element[2:]}"}
+    return not keys.isdisjoint(_private_sequences.get(size, keys))
+
+
+_private_sequences: dict[int, set[str]] = {}
 
 
 def _behind_undefined(data: bytes, at: int, limit: int, little: bool) -> int:

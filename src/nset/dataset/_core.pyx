@@ -26,7 +26,7 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy
 
-from nset.dataset._bounds import MAX_DEPTH, MAX_ELEMENTS
+from nset.dataset import _bounds
 
 cdef extern from "Python.h":
     ctypedef struct Type "PyTypeObject":
@@ -71,7 +71,7 @@ cdef uint32_t ITEM_END = 0xFFFEE00DU
 cdef uint32_t SEQUENCE_END = 0xFFFEE0DDU
 cdef uint32_t CHARACTER_SET = 0x00080005
 
-assert (DEPTH, ELEMENTS) == (MAX_DEPTH, MAX_ELEMENTS)
+assert (DEPTH, ELEMENTS) == (_bounds.MAX_DEPTH, _bounds.MAX_ELEMENTS)
 
 
 # ---- A cursor, which all reading of the peer's bytes goes through ----
@@ -369,7 +369,7 @@ cdef list _encodings(bytes value):
         ):
             return None
         found = charset.convert_encodings(names)
-        if len(_read_character_sets) < 64:
+        if len(value) <= 64 and len(_read_character_sets) < 64:
             _read_character_sets[value] = found
     return list(found)
 
@@ -408,9 +408,9 @@ cdef object _data_set(
             )
             cursor.at += header.length
         if header.tag == CHARACTER_SET:
-            encoding = _encodings(value or b"")
+            encoding = _encodings(value or b"") if header.vr == CS or header.vr == 0 else None
             if encoding is None:
-                raise NotOrdinary
+                raise _NotOrdinary
         elements[tag] = _raw(tag, vr, header.length, value, tell, implicit)
     data_set = _new(object, Dataset)
     _set(data_set, "_parent_encoding", parent_encoding)
@@ -429,8 +429,14 @@ cdef object _data_set(
     return data_set
 
 cdef object _sequence(
-    bytes buffer, Cursor* cursor, bint is_undefined, bint implicit, object encoding, Py_ssize_t offset
+    bytes buffer,
+    Cursor* cursor,
+    bint is_undefined,
+    bint implicit,
+    object encoding,
+    Py_ssize_t offset,
 ):
+    """Make a sequence of what the cursor is at; `offset` is added to where its items are."""
     cdef Header header
     cdef size_t end = cursor.end
     cdef list items = []
@@ -453,8 +459,10 @@ cdef object _sequence(
     _set(found, "is_undefined_length", is_undefined)
     return found
 
-class NotOrdinary(Exception):
+
+class _NotOrdinary(Exception):
     """What pydicom does instead."""
+
 
 def decode(bytes data not None, bint implicit):
     """Return the data set; None where pydicom is to read it."""
@@ -469,7 +477,7 @@ def decode(bytes data not None, bint implicit):
         return None
     try:
         return _data_set(data, &cursor, False, implicit, _DEFAULT_ENCODING)
-    except NotOrdinary:
+    except _NotOrdinary:
         return None
 
 
@@ -736,7 +744,7 @@ cdef object _convert(object data_set, dict elements, object tag, tuple raw):
         if code == PN:
             return None
         return _element(tag, vr, _empty(code), raw[4], False)
-    if type(raw[3]) is not bytes or raw[2] == UNDEFINED:
+    if type(raw[3]) is not bytes or type(raw[4]) is not int or raw[2] == UNDEFINED:
         return None
     encodings = PyObject_GenericGetAttr(data_set, "_read_charset")
     if not encodings:
@@ -758,7 +766,7 @@ cdef object _convert(object data_set, dict elements, object tag, tuple raw):
             raw[3], &cursor, False, raw[5],
             [encodings] if type(encodings) is str else encodings, raw[4],
         )
-    except NotOrdinary:
+    except _NotOrdinary:
         return None
     return _element(tag, vr, value, raw[4], False)
 
@@ -798,6 +806,7 @@ cdef object _look(object data_set, object tag):
         _spread_pixel_representation(data_set, <dict>elements, element)
     return element
 
+
 class Dataset(_PydicomDataset):
     """pydicom's `Dataset`, with elements that are made in C; copies and pickles are pydicom's."""
 
@@ -826,6 +835,7 @@ class Dataset(_PydicomDataset):
         plain.__dict__.update(self.__dict__)
         return plain.__reduce_ex__(0)  # the later protocols want the class of what is pickled
 
+
 cdef list _sorted(object elements):
     """Give the tags in ascending order, in which they mostly are."""
     cdef list tags = list(elements)
@@ -841,7 +851,7 @@ cdef list _sorted(object elements):
 # ---- Encoding ----
 
 @cython.final
-cdef class Writer:
+cdef class _Writer:
     """Bytes that grow."""
 
     cdef uint8_t* data
@@ -881,9 +891,10 @@ cdef inline void _store(uint8_t* p, uint32_t value) noexcept nogil:
     p[2] = value >> 16 & 0xFF
     p[3] = value >> 24
 
+
 def encode(object data_set, bint implicit):
     """Return the bytes; None where pydicom is to write the data set."""
-    cdef Writer writer = Writer()
+    cdef _Writer writer = _Writer()
     writer.implicit = implicit
     writer.names = []
     try:
@@ -894,13 +905,14 @@ def encode(object data_set, bint implicit):
         _set(name, "original_string", original)
     return PyBytes_FromStringAndSize(<const char*>writer.data, writer.size)
 
-cdef int _write_data_set(Writer writer, object data_set, list encodings, int depth) except -1:
+
+cdef int _write_data_set(_Writer writer, object data_set, list encodings, int depth) except -1:
     cdef dict elements
     cdef object element
     cdef uint32_t number
     cdef bint is_changed
     if type(data_set) not in _WRITTEN or depth > DEPTH or not is_usable:
-        raise NotOrdinary
+        raise _NotOrdinary
     elements = PyObject_GenericGetAttr(data_set, "_dict")
     is_changed = (
         PyObject_GenericGetAttr(data_set, "_read_implicit") is not <bint>writer.implicit
@@ -909,11 +921,11 @@ cdef int _write_data_set(Writer writer, object data_set, list encodings, int dep
     element = _get(elements, _CHARACTER_SET)
     if element is not None:
         if is_changed and type(element) is _RawDataElement:
-            raise NotOrdinary
+            raise _NotOrdinary
         value = data_set[_CHARACTER_SET].value or _DEFAULT_ENCODING
         encodings = [charset.python_encoding.get(value, value)]
         if encodings[0] != _DEFAULT_ENCODING and value not in charset.python_encoding:
-            raise NotOrdinary
+            raise _NotOrdinary
         is_changed = is_changed or data_set._read_charset != data_set._character_set
     elif not is_changed:
         is_changed = PyObject_GenericGetAttr(data_set, "_read_charset") != (
@@ -923,7 +935,7 @@ cdef int _write_data_set(Writer writer, object data_set, list encodings, int dep
         number = tag
         element = _get(elements, tag)
         if is_changed and type(element) is _RawDataElement:
-            raise NotOrdinary  # pydicom converts it first, and may have something to say
+            raise _NotOrdinary  # pydicom converts it first, and may have something to say
         if number & 0xFFFF == 0 and number >> 16 > 6:  # pydicom writes no group lengths
             continue
         if type(element) is _RawDataElement:
@@ -932,23 +944,23 @@ cdef int _write_data_set(Writer writer, object data_set, list encodings, int dep
                 continue
             element = _look(data_set, tag)
         if type(element) is not _DataElement:
-            raise NotOrdinary
+            raise _NotOrdinary
         _write_element(writer, number, element, encodings, depth)
     return 0
 
-cdef size_t _open(Writer writer, uint32_t number, int vr) except 0:
+cdef size_t _open(_Writer writer, uint32_t number, int vr) except 0:
     """Write a header, the length of which is still to come; give where the value begins."""
     if writer.implicit:
         writer.put_header(number, 0)
         return writer.size
     if not _is_known(vr):
-        raise NotOrdinary
+        raise _NotOrdinary
     writer.put_header(number, vr >> 8 | (vr & 0xFF) << 8)
     if _kinds[((vr >> 8) - 65) * 26 + (vr & 0xFF) - 65] == 2:
         _store(writer.more(4), 0)
     return writer.size
 
-cdef int _close(Writer writer, size_t begin, int vr, bint is_undefined) except -1:
+cdef int _close(_Writer writer, size_t begin, int vr, bint is_undefined) except -1:
     """Fill in the length of what has been written since."""
     cdef size_t length = writer.size - begin
     if is_undefined:
@@ -956,40 +968,40 @@ cdef int _close(Writer writer, size_t begin, int vr, bint is_undefined) except -
         writer.put_header(SEQUENCE_END, 0)
     elif writer.implicit or _kinds[((vr >> 8) - 65) * 26 + (vr & 0xFF) - 65] == 2:
         if length >= UNDEFINED:
-            raise NotOrdinary
+            raise _NotOrdinary
         _store(writer.data + begin - 4, length)
     elif length > 0xFFFF:
-        raise NotOrdinary
+        raise _NotOrdinary
     else:
         writer.data[begin - 2] = length & 0xFF
         writer.data[begin - 1] = length >> 8
     return 0
 
-cdef int _write_raw(Writer writer, uint32_t number, tuple raw) except -1:
+cdef int _write_raw(_Writer writer, uint32_t number, tuple raw) except -1:
     cdef int vr = _code(raw[1])
     cdef bytes value = raw[3]
     cdef size_t begin = _open(writer, number, vr)
     if raw[2] == UNDEFINED:
-        raise NotOrdinary
+        raise _NotOrdinary
     writer.put(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
     return _close(writer, begin, vr, False)
 
 cdef int _write_element(
-    Writer writer, uint32_t number, object element, list encodings, int depth
+    _Writer writer, uint32_t number, object element, list encodings, int depth
 ) except -1:
     cdef int vr = _code(PyObject_GenericGetAttr(element, "VR"))
     cdef object value = PyObject_GenericGetAttr(element, "_value")
     cdef bint is_undefined = PyObject_GenericGetAttr(element, "is_undefined_length")
     cdef size_t begin = _open(writer, number, vr)
     if not _is_known(vr) or (is_undefined and vr != SQ):
-        raise NotOrdinary
+        raise _NotOrdinary
     if vr == SQ:
         _write_items(writer, value, encodings, depth + 1)
     elif type(value) is _MultiValue or type(value) is list:
         if type(value) is _MultiValue:
             value = PyObject_GenericGetAttr(value, "_list")
         if number & 0xFFFFFFFC == 0x00281100 or number == 0x00283002:  # LUT descriptors
-            raise NotOrdinary
+            raise _NotOrdinary
         _write_values(writer, vr, <list>value, encodings)
     elif value is not None:
         _write_value(writer, vr, value, encodings)
@@ -997,10 +1009,10 @@ cdef int _write_element(
         writer.more(1)[0] = c' ' if vr != UI and (_is_text(vr) or vr == IS or vr == DS) else 0
     return _close(writer, begin, vr, is_undefined)
 
-cdef int _write_items(Writer writer, object value, list encodings, int depth) except -1:
+cdef int _write_items(_Writer writer, object value, list encodings, int depth) except -1:
     cdef size_t begin
     if type(value) is not _Sequence:
-        raise NotOrdinary
+        raise _NotOrdinary
     for item in <list>PyObject_GenericGetAttr(value, "_list"):
         writer.put_header(ITEM, UNDEFINED)
         begin = writer.size
@@ -1008,12 +1020,12 @@ cdef int _write_items(Writer writer, object value, list encodings, int depth) ex
         if PyObject_GenericGetAttr(item, "is_undefined_length_sequence_item"):
             writer.put_header(ITEM_END, 0)
         elif writer.size - begin >= UNDEFINED:
-            raise NotOrdinary
+            raise _NotOrdinary
         else:
             _store(writer.data + begin - 4, writer.size - begin)
     return 0
 
-cdef int _write_values(Writer writer, int vr, list values, list encodings) except -1:
+cdef int _write_values(_Writer writer, int vr, list values, list encodings) except -1:
     cdef bint is_first = True
     for value in values:
         if _is_text(vr) or vr == IS or vr == DS:
@@ -1021,11 +1033,11 @@ cdef int _write_values(Writer writer, int vr, list values, list encodings) excep
                 writer.more(1)[0] = c'\\'
             is_first = False
         elif vr == OB or vr == OW or vr == OF or vr == OD or vr == OL or vr == OV or vr == UN:
-            raise NotOrdinary
+            raise _NotOrdinary
         _write_value(writer, vr, value, encodings)
     return 0
 
-cdef int _write_value(Writer writer, int vr, object value, list encodings) except -1:
+cdef int _write_value(_Writer writer, int vr, object value, list encodings) except -1:
     cdef uint64_t bits
     cdef int64_t signed
     cdef float f32
@@ -1079,21 +1091,21 @@ cdef int _write_value(Writer writer, int vr, object value, list encodings) excep
             return writer.put(&signed, 2)
     elif type(value) is str and not value:
         return 0
-    raise NotOrdinary
+    raise _NotOrdinary
 
-cdef int _write_text(Writer writer, object text, object encoding) except -1:
+cdef int _write_text(_Writer writer, object text, object encoding) except -1:
     cdef Py_ssize_t size = 0
     cdef const char* encoded
     if not PyUnicode_Check(text):
-        raise NotOrdinary
+        raise _NotOrdinary
     if encoding == "UTF8":
         encoded = PyUnicode_AsUTF8AndSize(text, &size)
         return writer.put(encoded, size)
     if PyUnicode_KIND(text) != 1 or not (encoding == _DEFAULT_ENCODING or encoding == "latin_1"):
-        raise NotOrdinary
+        raise _NotOrdinary
     return writer.put(PyUnicode_1BYTE_DATA(text), PyUnicode_GET_LENGTH(text))
 
-cdef int _write_name(Writer writer, object name, list encodings) except -1:
+cdef int _write_name(_Writer writer, object name, list encodings) except -1:
     cdef bytes original = PyObject_GenericGetAttr(name, "original_string")
     cdef object own = PyObject_GenericGetAttr(name, "encodings")
     if original is None and not name:
@@ -1111,17 +1123,19 @@ cdef object _CHARACTER_SET = _BaseTag(0x00080005)
 
 # ---- Whether this pydicom is as it was when this was written ----
 
-def state(thing):
+
+def _state(thing):
     """Return all that there is of a value, with the attributes of each object in their order."""
     if isinstance(thing, (list, tuple)) and not isinstance(thing, _RawDataElement):
-        return type(thing).__name__, [state(item) for item in thing]
+        return type(thing).__name__, [_state(item) for item in thing]
     if isinstance(thing, dict):
-        return "dict", [(state(key), state(value)) for key, value in thing.items()]
+        return "dict", [(_state(key), _state(value)) for key, value in thing.items()]
     attributes = getattr(thing, "__dict__", None)
     if attributes is None or isinstance(thing, type):
         return type(thing).__name__, repr(thing)
     text = "" if isinstance(thing, (_PydicomDataset, _Sequence, _MultiValue)) else repr(thing)
-    return type(thing).__name__, text, state(attributes)
+    return type(thing).__name__, text, _state(attributes)
+
 
 cdef bint _agrees_with_pydicom():
     data_set = _PydicomDataset()
@@ -1144,7 +1158,7 @@ cdef bint _agrees_with_pydicom():
                 return False
             pydicoms = read_dataset(BytesIO(data), implicit, True)
             for _ in range(2):
-                if state(ours) != state(pydicoms):
+                if _state(ours) != _state(pydicoms):
                     return False
                 for read in ours, pydicoms:
                     list(read.iterall())

@@ -62,7 +62,16 @@ UIDS = [
     *(b"1.2.840.10008.5.1.4.1.1.2", b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.3", b"1.2.3 ", b"1.02.3"),
     *(b"", b"1.2.", b"1..2", b".1", b"1.2.3\\4.5.6", b"1" * 65, b"1.2.a", b" 1.2", b"0", b"1.0.2"),
 ]
-DATES = [b"20260101", b"2026", b"20260101-20260102", b"", b"xyz", b"20261399", b"20260101 ", b"A\\B"]
+DATES = [
+    b"20260101",
+    b"2026",
+    b"20260101-20260102",
+    b"",
+    b"xyz",
+    b"20261399",
+    b"20260101 ",
+    b"A\\B",
+]
 TIMES = [b"101530", b"10", b"101530.123456", b"", b"25", b"10:15", b"101530 ", b"10-11"]
 CODES = [b"CT", b"ORIGINAL\\PRIMARY", b"ct", b"", b"CT ", b"A\\", b"x" * 17, b"\xe4", b" CT", b"\0"]
 WIDTHS = {"US": 2, "SS": 2, "AT": 4, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "UV": 8, "SV": 8}
@@ -77,7 +86,9 @@ BY_VR = {
 }
 
 
-def encoded_element(tag: int, vr: str, value: bytes, *, implicit: bool, undefined: bool = False) -> bytes:
+def encoded_element(
+    tag: int, vr: str, value: bytes, *, implicit: bool, undefined: bool = False
+) -> bytes:
     """An element in little endian; the value is taken as it is."""
     length = UNDEFINED if undefined else len(value)
     head = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
@@ -156,7 +167,8 @@ def random_data_set(rng: Random, *, implicit: bool, depth: int = 0) -> bytes:
         undefined = rng.random() < 0.4
         value = b"".join(
             encoded_item(
-                random_data_set(rng, implicit=implicit, depth=depth + 1), undefined=rng.random() < 0.4
+                random_data_set(rng, implicit=implicit, depth=depth + 1),
+                undefined=rng.random() < 0.4,
             )
             for _ in range(rng.choice((0, 1, 1, 2)))
         ) + (SEQUENCE_END if undefined else b"")
@@ -175,7 +187,9 @@ def damaged(rng: Random, data: bytes) -> bytes:
         elif what == 1:
             del broken[at : at + rng.choice((1, 2, 8))]
         elif what == 2:
-            broken[at:at] = rng.choice((b"\0", b"\xff\xff\xff\xff", SEQUENCE_END, b"\xfe\xff\x00\xe0"))
+            broken[at:at] = rng.choice(
+                (b"\0", b"\xff\xff\xff\xff", SEQUENCE_END, b"\xfe\xff\x00\xe0")
+            )
         else:
             del broken[at:]
     return bytes(broken)
