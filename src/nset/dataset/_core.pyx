@@ -24,7 +24,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.object cimport PyObject, PyObject_GenericGetAttr, PyObject_GenericSetAttr
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcmp, memcpy
 
 from nset.dataset import _bounds
 
@@ -41,6 +41,7 @@ cdef extern from "Python.h":
     int PyUnicode_KIND(object text)
     const char* PyUnicode_1BYTE_DATA "(const char *)PyUnicode_1BYTE_DATA"(object text)
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
+    void PyObject_GC_UnTrack(object thing)
     void PyTuple_SET_ITEM(object where, Py_ssize_t index, object value)
 
 cdef extern from *:
@@ -291,20 +292,29 @@ cdef inline int _set(object instance, str name, object value) except -1:
     return PyObject_GenericSetAttr(instance, name, value)
 
 cdef bint _reads_by_default():
-    """Whether pydicom's settings for all of reading are those that it begins with."""
+    """Whether pydicom's settings for all of reading are those that it begins with.
+
+    Those for some values are looked at where there is such a value.
+    """
     cdef object mode = _get(_settings, "_reading_validation_mode")
     return (
-        (mode is None or mode is _WARN)
-        and _get(_config, "enforce_valid_values") is False
+        (mode is _WARN or (mode is None and _is_off("enforce_valid_values")))
         and _get(_config, "data_element_callback") is None
         and _get(_hooks_set, "raw_element_vr") is _default_vr_hook
         and _get(_hooks_set, "raw_element_value") is _default_value_hook
-        and not _get(_hooks_set, "raw_element_kwargs")
-        and _get(_config, "use_none_as_empty_text_VR_value") is False
         and PyDict_Size(_dictionary) == _entries
     )
 
-cdef bint _is_off(str setting):
+cdef bint _makes_by_default():
+    """Whether that is so of data sets, too."""
+    return (
+        _reads_by_default()
+        and _is_off("use_none_as_empty_text_VR_value")
+        and _is_off("debugging")
+        and _is_off("_use_future")
+    )
+
+cdef inline bint _is_off(str setting):
     return _get(_config, setting) is False
 
 cdef object _WARN = config.WARN
@@ -343,6 +353,7 @@ cdef object _raw(object tag, object vr, object length, object value, object tell
     _put(raw, 6, True)
     _put(raw, 7, True)
     _put(raw, 8, False)
+    PyObject_GC_UnTrack(raw)  # as CPython itself does with tuples that can be in no cycle
     return raw
 
 cdef object _element(object tag, object vr, object value, object tell, bint is_undefined):
@@ -469,11 +480,9 @@ def decode(bytes data not None, bint implicit):
     cdef Cursor cursor = Cursor(
         <const uint8_t*>PyBytes_AS_STRING(data), 0, <size_t>PyBytes_GET_SIZE(data)
     )
-    if not is_usable or not _reads_by_default() or not _is_ordinary(cursor, implicit, False):
+    if not is_usable or not _makes_by_default() or not _is_ordinary(cursor, implicit, False):
         return None
     if implicit and cursor.end and _is_upper(cursor.data[4]) and _is_upper(cursor.data[5]):
-        return None
-    if not (_is_off("debugging") and _is_off("_use_future")):
         return None
     try:
         return _data_set(data, &cursor, False, implicit, _DEFAULT_ENCODING)
@@ -540,6 +549,8 @@ cdef object _uid(const char* text, Py_ssize_t size):
     if not _is_uid(text, size):
         return None
     cdef str name = PyUnicode_DecodeLatin1(text, size, NULL)
+    if size < 14 or memcmp(text, b"1.2.840.10008.", 14) != 0:
+        return _new(str, _UID, (name,))
     found = _get(_uids, name)
     if found is None:
         found = _new(str, _UID, (name,))
@@ -741,7 +752,7 @@ cdef object _convert(object data_set, dict elements, object tag, tuple raw):
     if code == UN or not _is_known(code):
         return None
     if raw[2] == 0:
-        if code == PN:
+        if code == PN or not _is_off("use_none_as_empty_text_VR_value"):
             return None
         return _element(tag, vr, _empty(code), raw[4], False)
     if type(raw[3]) is not bytes or type(raw[4]) is not int or raw[2] == UNDEFINED:
@@ -757,9 +768,7 @@ cdef object _convert(object data_set, dict elements, object tag, tuple raw):
     cursor = Cursor(
         <const uint8_t*>PyBytes_AS_STRING(raw[3]), 0, <size_t>PyBytes_GET_SIZE(raw[3])
     )
-    if not _is_ordinary(cursor, raw[5], True):
-        return None
-    if not (_is_off("debugging") and _is_off("_use_future")):
+    if not _makes_by_default() or not _is_ordinary(cursor, raw[5], True):
         return None
     try:
         value = _sequence(
