@@ -3,6 +3,7 @@
 For Linux, which has a clock for each process.
 """
 
+import os
 import resource
 import selectors
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
@@ -26,6 +28,7 @@ ASSOCIATE_RQ = associate_rq(MPPS)
 ASSOCIATE_AC = 0x02
 RELEASE_RQ, RELEASE_RP, ABORT = (pdu(kind, bytes(4)) for kind in (0x05, 0x06, 0x07))
 
+_PATIENCE = 20  # seconds; a server that does not end is killed then
 _SETTLE = 0.5  # seconds; what the last of many associations has begun is over by then
 
 
@@ -74,25 +77,69 @@ def expect(peer: Peer, answer: bytes) -> None:
 # -- Whom it is sent to ----------------------------------------------------------------------------
 
 
-class Server(NamedTuple):
-    """A server in a process of its own: its port on 127.0.0.1, and the process."""
+class Server:
+    """A program in a process of its own that prints the port it serves on 127.0.0.1.
 
-    port: int
-    pid: int
+    Attributes
+    ----------
+    port, pid : int
+        Its port, and its process.
+    cpu : int
+        The number of the CPU that it has for itself, where it has one.
+    """
+
+    def __init__(self, process: "subprocess.Popen[str]", cpu: int) -> None:
+        self._process = process
+        self.pid, self.cpu = process.pid, cpu
+        self.port = int(self._line())
+
+    def ask(self) -> str:
+        """Send it a line, and return the one that it prints then."""
+        print(file=self._process.stdin, flush=True)
+        return self._line()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the server has ended; the reason is above")
+        return line
 
 
 @contextmanager
-def running(command: list[str]) -> Iterator[Server]:
-    """Run a program that prints the port it serves, and ends with its standard input."""
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
+def running(
+    command: list[str], *, log: Path | None = None, is_apart: bool = False
+) -> Iterator[Server]:
+    """Run a program that ends with its standard input.
+
+    Parameters
+    ----------
+    command : list of str
+        The program and its arguments.
+    log : pathlib.Path, optional
+        Where its standard error goes.
+    is_apart : bool
+        Whether it has a CPU for itself, and this process the others; where there are several.
+    """
+    cpu, *others = sorted(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        errors = stack.enter_context(log.open("w")) if log else None
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True)
+        stack.enter_context(process)
+        if is_apart and others:
+            os.sched_setaffinity(process.pid, {cpu})
+            os.sched_setaffinity(0, others)
+            stack.callback(os.sched_setaffinity, 0, {cpu, *others})
         try:
-            yield Server(int(process.stdout.readline()), process.pid)
+            yield Server(process, cpu)
         finally:
+            assert process.stdin is not None
             process.stdin.close()
+            try:
+                process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 # -- What it takes ---------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ Each server has a core of its own, and so have the clients. With --growth also w
 lists, contexts and associations become more.
 """
 
-import os
 import struct
 import tempfile
 import time
@@ -21,7 +20,6 @@ import acceptors
 import dcmtk
 import lists
 import load
-import psutil
 import tables
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import dimse_messages, dimse_primitives
@@ -197,7 +195,6 @@ def command(kind: str, row: Row, folder: str) -> list[str] | None:
 
 def measured(rows: list[Row], kinds: list[str], rounds: int) -> list[list[str]]:
     """Take the rounds: the cells of the table."""
-    cores = psutil.Process().cpu_affinity()
     taken: dict[str, dict[str, list[float]]] = {
         row.name: {kind: [] for kind in kinds} for row in rows
     }
@@ -206,11 +203,8 @@ def measured(rows: list[Row], kinds: list[str], rounds: int) -> list[list[str]]:
         for row, kind in tables.progress(turns, "measuring"):
             if (program := command(kind, row, folder)) is None:
                 continue
-            os.sched_setaffinity(0, cores[:1])  # which the server inherits
-            with load.running(program) as server:
-                os.sched_setaffinity(0, cores[-1:])
+            with load.running(program, is_apart=True) as server:
                 taken[row.name][kind].append(row.measure(server))
-    os.sched_setaffinity(0, cores)
     return [[name, *_cells(of_row)] for name, of_row in taken.items()]
 
 

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import gc
 import json
-import os
 import struct
 import subprocess
 import sys
@@ -20,8 +19,7 @@ import sysconfig
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -247,13 +245,13 @@ class Soak:
     ----------
     options : argparse.Namespace
         As the program has them.
-    server : ServerProcess
+    server : load.Server
         Whom it tests.
     bar : rich.progress.Progress
         What shows how far it is.
     """
 
-    def __init__(self, options: argparse.Namespace, server: "ServerProcess", bar: Progress) -> None:
+    def __init__(self, options: argparse.Namespace, server: load.Server, bar: Progress) -> None:
         self.options = options
         self.rate: float = options.rate
         self.server = server
@@ -300,7 +298,7 @@ class Soak:
             self._sample()
 
     def _sample(self) -> None:
-        pid, status = self.server.pid, self.server.status
+        pid, status = self.server.pid, psutil.Process(self.server.pid)
         heaps = status.num_threads() * THREAD_HEAP
         self.phase.sizes.append(status.memory_info().rss - heaps)
         self.phase.taken.append(
@@ -328,78 +326,15 @@ class Soak:
         self.bad = json.loads(output)
 
 
-class ServerProcess:
-    """The server's process, and what it tells of itself.
-
-    Parameters
-    ----------
-    process : subprocess.Popen
-        The process, with pipes.
-    cpu : int
-        The number of the CPU that it runs on.
-    """
-
-    def __init__(self, process: "subprocess.Popen[str]", cpu: int) -> None:
-        self._process = process
-        self.pid = process.pid
-        self.status = psutil.Process(process.pid)
-        self.cpu = cpu
-        self.port = int(self._line())
-
-    def ask(self) -> dict[str, Any]:
-        """Have it tell what it has done.
-
-        Returns
-        -------
-        dict of str to object
-            As soak_server.py tells it.
-        """
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        done: dict[str, Any] = json.loads(self._line())
-        return done
-
-    def ask_when_empty(self, seconds: float) -> dict[str, Any]:
-        """Do that once all peers are gone, or the time is over."""
-        end = time.monotonic() + seconds
-        while (done := self.ask())["active_associations"] or done["open_connections"]:
-            if time.monotonic() > end:
-                break
-            time.sleep(0.2)
-        return done
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("the server has ended; the reason is above")
-        return line
-
-
-@contextmanager
-def serving(handler: str, log: Path | None) -> Iterator[ServerProcess]:
-    """Run the server; what it logs goes to the file, or nowhere."""
-    command = [sys.executable, str(HERE / "soak_server.py"), handler]
-    cpu, *others = sorted(os.sched_getaffinity(0))
-    with (
-        (log or Path("/dev/null")).open("w") as errors,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
-        ) as process,
-    ):
-        assert process.stdin is not None
-        os.sched_setaffinity(process.pid, {cpu})
-        if others:
-            os.sched_setaffinity(0, others)
-        try:
-            yield ServerProcess(process, cpu)
-        finally:
-            process.stdin.close()
-            try:
-                process.wait(TIMEOUT)
-            except subprocess.TimeoutExpired:
-                process.kill()
+def when_empty(server: load.Server, seconds: float) -> dict[str, Any]:
+    """What the server has done, once all peers are gone or the time is over."""
+    end = time.monotonic() + seconds
+    while True:
+        done: dict[str, Any] = json.loads(server.ask())
+        is_empty = not done["active_associations"] and not done["open_connections"]
+        if is_empty or time.monotonic() > end:
+            return done
+        time.sleep(0.2)
 
 
 def report(soak: Soak, done: dict[str, Any], options: argparse.Namespace) -> bool:
@@ -524,7 +459,7 @@ def main() -> None:
         help="part of the time that its CPU works for others, beyond which p99 does not count",
     )
     parser.add_argument("--seed", type=int, default=1, help="of what the bad peers do")
-    parser.add_argument("--log", type=Path, help="where the server's log goes")
+    parser.add_argument("--log", type=Path, default="/dev/null", help="where the server's log goes")
     options = parser.parse_args()
     if options.seconds < 10:
         parser.error("it takes at least 10 seconds")
@@ -532,7 +467,8 @@ def main() -> None:
     gc.disable()  # its pauses would be seen as the server's; what is allocated here has no cycles
     console = Console(stderr=True)
     progress = Progress(console=console, transient=True, disable=not console.is_terminal)
-    with serving(options.handler, options.log) as server, progress:
+    command = [sys.executable, str(HERE / "soak_server.py"), options.handler]
+    with load.running(command, log=options.log, is_apart=True) as server, progress:
 
         async def test() -> None:
             nonlocal soak
@@ -541,7 +477,7 @@ def main() -> None:
 
         soak: Any = None
         _run(test)
-        done = server.ask_when_empty(TIMEOUT)
+        done = when_empty(server, TIMEOUT)
     sys.exit(0 if report(soak, done, options) else 1)
 
 
