@@ -37,20 +37,13 @@ class Transport(asyncio.Transport):
     def is_closing(self) -> bool:
         return False
 
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
     def can_write_eof(self) -> bool:
         return False
 
-    def close(self) -> None:
+    def _do_nothing(self) -> None:
         pass
 
-    def abort(self) -> None:
-        pass
+    pause_reading = resume_reading = close = abort = _do_nothing
 
 
 def measure() -> dict[str, list[float]]:
