@@ -20,7 +20,7 @@ from pydicom.uid import UID
 from nset import _rules
 from nset._errors import CommandSetError, count_of_bytes, describe, tag_text
 from nset._rules import MAX_US, N_SET_RQ, N_SET_RSP, NO_DATA_SET
-from nset._uid import accept_uid, is_clean
+from nset._uid import is_conformant_uid, validate_uid
 
 
 def _escape(record: logging.LogRecord) -> bool:
@@ -31,7 +31,7 @@ def _escape(record: logging.LogRecord) -> bool:
             record.msg, record.args = _rules.escaped(text), None
         exc = record.exc_info[1] if record.exc_info else None
         trace = "".join(traceback.format_exception(exc)).rstrip("\n") if exc else ""
-        for _ in range(_rules.MAX_TOLD):  # of a chain that may be a ring
+        for _ in range(_rules.MAX_LOGGED):  # of a chain that may be a ring
             if exc is not None and not str(exc).isprintable():
                 record.exc_text = trace = trace.replace(str(exc), _rules.escaped(str(exc)))
             exc = exc and (exc.__cause__ or exc.__context__)
@@ -144,12 +144,12 @@ def decode(data: bytes, strict: bool) -> dict[str, Any]:
         known = COMMAND_ELEMENTS.get(element.tag)
         if known is not None:
             fields[known.keyword] = _value(known, element, elements)
-    # accept_uid() has logged UIDs that do not conform, in pynetdicom's words.
+    # validate_uid() has logged UIDs that do not conform, in pynetdicom's words.
     logged = [violation for violation in violations if violation.kind is not Kind.UID]
-    for reason, tag, offset, *_ in logged[: _rules.MAX_TOLD]:
+    for reason, tag, offset, *_ in logged[: _rules.MAX_LOGGED]:
         _LOGGER.warning("N-SET command set: %s", describe(reason, tag, offset))
-    if len(logged) > _rules.MAX_TOLD:
-        _LOGGER.warning("N-SET command set: and %d more", len(logged) - _rules.MAX_TOLD)
+    if len(logged) > _rules.MAX_LOGGED:
+        _LOGGER.warning("N-SET command set: and %d more", len(logged) - _rules.MAX_LOGGED)
     is_request = fields.pop("CommandField") == N_SET_RQ
     fields.pop("CommandGroupLength", None)
     fields.pop("CommandDataSetType", None)
@@ -227,7 +227,7 @@ def announces_data_set(field: int, data_set_type: int | None) -> bool:
     return not field & 0x8000 if data_set_type is None else data_set_type != NO_DATA_SET
 
 
-def peek(data: bytes) -> tuple[int, int | None]:
+def read_command_field_and_type(data: bytes) -> tuple[int, int | None]:
     """Return Command Field and Command Data Set Type of any message's command set.
 
     Parameters
@@ -380,7 +380,7 @@ def _uid_violations(value: bytes) -> dict[str, Kind]:
         reasons["padded otherwise than with one NUL to an even length"] = Kind.OTHER
     if uid != text:
         reasons["blanks around the UID"] = Kind.OTHER
-    if not is_clean(uid):
+    if not is_conformant_uid(uid):
         reasons["no UID by PS3.5 Section 9.1"] = Kind.UID
     return reasons
 
@@ -475,7 +475,7 @@ def _value(known: CommandElement, element: Element, elements: list[Element]) -> 
     if known.vr == "LO":
         return text
     try:
-        return accept_uid(text, _rules.ELEMENT_NAMES[known.keyword], is_peers=True)
+        return validate_uid(text, _rules.ELEMENT_NAMES[known.keyword], is_peers=True)
     except ValueError as exc:
         violation = Violation(
             str(exc), element.tag, element.offset, missing_status(known.keyword), True
@@ -603,7 +603,7 @@ def _encode_number(value: Any, keyword: str) -> bytes:
 
 def _encode_uid(uid: Any, keyword: str) -> bytes:
     """Write a UID, padded with a NUL to an even length (PS3.5 Section 9.1)."""
-    if not is_clean(uid):
+    if not is_conformant_uid(uid):
         # Sent as it is, with pydicom's warning.
         try:
             uid = "\\".join([UID(part) for part in uid.split("\\")])

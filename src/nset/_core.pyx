@@ -21,7 +21,7 @@ from libc.string cimport memcmp, memcpy, memset
 from pydicom.uid import UID
 
 from nset import _command_set, _rules
-from nset._uid import accept_uid
+from nset._uid import validate_uid
 from nset.config import _own as _own_settings
 
 cdef class Primitive
@@ -215,7 +215,7 @@ cdef object _check_uid(object value, object name, bint* is_conformant):
             return PyUnicode_DecodeASCII(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), NULL)
     elif value is None:
         return None
-    return accept_uid(value, name)
+    return validate_uid(value, name)
 
 
 cdef object _new_uid(object text):
@@ -437,7 +437,7 @@ cdef bint _decode_canonical(
     return command.command_field == N_SET_RSP and command.has & ~RESPONSE_MAY == RESPONSE
 
 
-def peek(bytes data not None):
+def read_command_field_and_type(bytes data not None):
     """Give Command Field and Command Data Set Type of any message's command set.
 
     Parameters
@@ -465,25 +465,25 @@ def peek(bytes data not None):
     cursor.left = <size_t>PyBytes_GET_SIZE(data)
     # Two capital letters where the length would stand: explicit VR.
     if cursor.left >= 6 and c"A" <= cursor.at[4] <= c"Z" and c"A" <= cursor.at[5] <= c"Z":
-        return _command_set.peek(data)
+        return _command_set.read_command_field_and_type(data)
     while cursor.left > 0:
         header = take(&cursor, 8)
         if header == NULL:
-            return _command_set.peek(data)
+            return _command_set.read_command_field_and_type(data)
         tag = <uint32_t>_us(header) << 16 | _us(header + 2)
         size = _ul(header + 4)
         value = take(&cursor, size)
         if value == NULL:
-            return _command_set.peek(data)
+            return _command_set.read_command_field_and_type(data)
         if tag == 0x0100 or tag == 0x0800:
             if size != 2:
-                return _command_set.peek(data)
+                return _command_set.read_command_field_and_type(data)
             if tag == 0x0100:
                 field = _us(value)
             else:
                 data_set_type = _us(value)
     if field < 0 or data_set_type < 0:
-        return _command_set.peek(data)
+        return _command_set.read_command_field_and_type(data)
     return field, data_set_type
 
 

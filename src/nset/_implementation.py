@@ -45,4 +45,4 @@ else:
 Primitive = _chosen.Primitive
 register_class = _chosen.register_class
 category = _chosen.category
-peek = _chosen.peek
+read_command_field_and_type = _chosen.read_command_field_and_type

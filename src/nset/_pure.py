@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from pydicom.uid import UID
 
 from nset import _command_set, _rules
-from nset._command_set import peek as peek
+from nset._command_set import read_command_field_and_type as read_command_field_and_type
 from nset._rules import (
     MAX_US,
     N_SET_RQ,
@@ -25,7 +25,7 @@ from nset._rules import (
     REQUEST_KEYWORDS,
     RESPONSE_KEYWORDS,
 )
-from nset._uid import accept_uid, is_clean, known_uids
+from nset._uid import conformant_uids, is_conformant_uid, validate_uid
 from nset.config import _own as _own_settings
 
 _Self = TypeVar("_Self", bound="Primitive")
@@ -112,7 +112,7 @@ def _check_uid(value: Any, keyword: str) -> list[Any] | None:
         text = str(value)
     else:
         text = ""
-    if text in known_uids or is_clean(text):
+    if text in conformant_uids or is_conformant_uid(text):
         # As _default_validator_is_in_force() has it, without the call.
         try:
             now = _modules[_CONFIG].__dict__ if _CONFIG in _modules else _own_settings
@@ -120,7 +120,7 @@ def _check_uid(value: Any, keyword: str) -> list[Any] | None:
                 return [text, True]
         except (KeyError, AttributeError):
             pass
-    uid = accept_uid(value, _rules.ELEMENT_NAMES[keyword])
+    uid = validate_uid(value, _rules.ELEMENT_NAMES[keyword])
     return None if uid is None else [uid, False]
 
 
@@ -189,7 +189,7 @@ def _uid_slot(length: bytes | None, value: bytes | None) -> list[Any] | None:
     if length is None or value is None or _us(length) != len(value) or len(value) % 2:
         return None
     text = (value[:-1] if value[-1] == 0 else value).decode("ascii")
-    return [text, True] if is_clean(text) else None
+    return [text, True] if is_conformant_uid(text) else None
 
 
 def _decode_canonical(data: bytes) -> dict[str, Any] | None:
@@ -245,7 +245,7 @@ def _uid_element(number: int, slot: list[Any] | None) -> bytes | None:
         return b""
     uid: str
     uid, is_conformant = slot
-    if not is_conformant and not is_clean(uid):
+    if not is_conformant and not is_conformant_uid(uid):
         return None
     value = uid.encode("ascii")
     if len(value) % 2:
@@ -604,7 +604,7 @@ class Primitive:
             self.__dict__[attribute] = value
 
 
-# Pickles hold keywords, not the names of one twin's attributes: either twin reads the other's.
+# Pickles hold keywords, not names of attributes: either implementation reads the other's.
 _ATTRIBUTES: Final = {keyword: attribute for attribute, keyword in _rules.KEYWORDS.items()}
 _UIDS: Final = frozenset(name for name in _rules.KEYWORDS if name.endswith("_uid"))
 

@@ -1,7 +1,4 @@
-"""Limits, keywords and error texts, written once for both twins.
-
-A text that both twins raise lives here and nowhere else, so that the two cannot drift apart.
-"""
+"""Limits, keywords and error texts, once for both implementations."""
 
 import sys
 
@@ -11,8 +8,8 @@ MAX_US = 0xFFFF
 MAX_UID_LENGTH = 64
 """Most characters a UID may have (PS3.5 Section 9.1)."""
 
-MAX_KNOWN_UIDS = 1024
-"""Most UIDs that are remembered as clean."""
+MAX_CONFORMANT_UIDS = 1024
+"""Most UIDs that are remembered as conformant."""
 
 MAX_COMMENT_LENGTH = 64
 """Most characters an Error Comment may have, an LO (PS3.5 Section 6.2)."""
@@ -20,7 +17,7 @@ MAX_COMMENT_LENGTH = 64
 MAX_COMMAND_SET_LENGTH = 0x10000
 """Most bytes that are collected of a command set; the longest of real ones has a few hundred."""
 
-MAX_TOLD = 16
+MAX_LOGGED = 16
 """Most violations of one message that the log lists; a peer chooses how many there are."""
 
 N_SET_RQ = 0x0120
@@ -107,7 +104,7 @@ KEYWORDS = {
     "_requested_sop_instance_uid": "RequestedSOPInstanceUID",
     "_dataset": "ModificationList",
 }
-"""By the names of pynetdicom's own attributes, and of the pure twin's."""
+"""By the names of pynetdicom's own attributes, which the pure-Python fallback has, too."""
 
 ELEMENT_NAMES = {
     "MessageID": "Message ID",

@@ -1,7 +1,7 @@
-"""The slow path for UIDs: whatever the twins' scan does not pass at once.
+"""The slow path for UIDs: all that either implementation does not know to conform.
 
 Here are pydicom's warnings, the validators, and pynetdicom's log records and error texts, word for
-word. Clean text (PS3.5 Section 9.1) under the default validator never gets here: it can cause
+word. Conformant text (PS3.5 Section 9.1) under the default validator never gets here: it can cause
 neither.
 """
 
@@ -23,39 +23,28 @@ _LOGGER.addHandler(logging.NullHandler())
 _GRAMMAR: Final = re.compile(r"(?:[1-9][0-9]*|0)(?:\.(?:[1-9][0-9]*|0))*").fullmatch
 
 
-# A server meets each UID several times: those that were clean are kept. A dict, because adding and
-# looking up are atomic, with and without the GIL.
-known_uids: Final = dict.fromkeys(_rules.SOP_CLASSES)
+# A cache: a server meets each UID several times. A dict, because adding and looking up are atomic,
+# with and without the GIL.
+conformant_uids: Final = dict.fromkeys(_rules.SOP_CLASSES)
 
 # What peers have sent and can't be printed, by its id: nothing is to be seen of that on a UID.
 _of_peers: Final[WeakValueDictionary[int, UID]] = WeakValueDictionary()
 
 
-def is_clean(text: str) -> bool:
-    """Tell whether text is a UID by PS3.5 Section 9.1.
-
-    Parameters
-    ----------
-    text : str
-        The text.
-
-    Returns
-    -------
-    bool
-        True if it is.
-    """
-    if text in known_uids:
+def is_conformant_uid(text: str) -> bool:
+    """Return whether text is a UID by PS3.5 Section 9.1."""
+    if text in conformant_uids:
         return True
     if len(text) > _rules.MAX_UID_LENGTH or _GRAMMAR(text) is None:
         return False
-    if len(known_uids) >= _rules.MAX_KNOWN_UIDS:
-        known_uids.clear()
-    known_uids[str(text)] = None
+    if len(conformant_uids) >= _rules.MAX_CONFORMANT_UIDS:
+        conformant_uids.clear()
+    conformant_uids[str(text)] = None
     return True
 
 
-def accept_uid(value: Any, name: str, *, is_peers: bool = False) -> UID | None:
-    """Turn what a user or a peer gave into a UID, or refuse it.
+def validate_uid(value: Any, name: str, *, is_peers: bool = False) -> UID | None:
+    """Make a UID of what a program set or a peer sent, or refuse it.
 
     Parameters
     ----------

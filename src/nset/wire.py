@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from nset import _pdu, _rules
 from nset._command_set import announces_data_set
 from nset._errors import CommandSetError
-from nset._implementation import peek
+from nset._implementation import read_command_field_and_type
 from nset._pdu import IS_COMMAND, IS_LAST
 from nset.primitive import N_SET
 
@@ -63,7 +63,7 @@ def data_set_follows(command_set: bytes | bytearray | memoryview) -> bool:
     TypeError
         If `command_set` is not bytes-like.
     """
-    return announces_data_set(*peek(bytes(memoryview(command_set))))
+    return announces_data_set(*read_command_field_and_type(bytes(memoryview(command_set))))
 
 
 class MessageAssembler:
@@ -156,7 +156,7 @@ class MessageAssembler:
     def _start(self, command_set: bytes) -> "N_SET | Message | None":
         """Decode a complete command set."""
         assert self._context_id is not None
-        field, data_set_type = peek(command_set)
+        field, data_set_type = read_command_field_and_type(command_set)
         follows = announces_data_set(field, data_set_type)
         if field in _rules.N_SET_FIELDS:
             message: N_SET | Message = N_SET.from_command_set(command_set)

@@ -121,7 +121,8 @@ def telling():
 
 def peeks(nset):
     """The implementation's look-up of a message's kind, and the slow path."""
-    return nset._implementation.peek, nset._command_set.peek
+    name = "read_command_field_and_type"
+    return getattr(nset._implementation, name), getattr(nset._command_set, name)
 
 
 def look(nset, peek, data):

@@ -32,7 +32,7 @@ from nset._command_set import (
     missing_status,
 )
 from nset._errors import CommandSetError
-from nset._implementation import peek
+from nset._implementation import read_command_field_and_type
 from nset._pdu import IS_COMMAND, IS_LAST
 from nset._rules import N_SET_RQ, N_SET_RSP, NO_DATA_SET
 from nset.primitive import N_SET
@@ -295,7 +295,7 @@ def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> tuple[int, bool] | No
 def _command_header(encoded: bytes) -> tuple[int, bool]:
     """Return the Command Field, and whether a data set follows."""
     try:
-        field, kind_of_data_set = peek(encoded)
+        field, kind_of_data_set = read_command_field_and_type(encoded)
     except CommandSetError as error:
         if error.message_id is None:
             raise

@@ -18,7 +18,7 @@ from pynetdicom.pdu_primitives import P_DATA
 
 from nset import _pdu, _rules
 from nset._errors import CommandSetError
-from nset._implementation import peek
+from nset._implementation import read_command_field_and_type
 from nset.primitive import N_SET, pynetdicom_class
 from nset.pynetdicom._messages import (
     lacks_data_set,
@@ -142,7 +142,7 @@ def _fault(message: Any, exc: Exception) -> Exception:
     if isinstance(exc, IndexError):
         return CommandSetError("a PDV without a message control header")
     try:
-        field, data_set_type = peek(message.encoded_command_set.getvalue())
+        field, data_set_type = read_command_field_and_type(message.encoded_command_set.getvalue())
     except CommandSetError as error:
         return error
     if isinstance(exc, KeyError):

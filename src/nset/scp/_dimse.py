@@ -197,9 +197,9 @@ class DIMSEServiceProvider(_StockDIMSE):
     def _drop_unexpected(self, response: Any) -> None:
         """Drop a response to nothing that was asked; the log tells of the first ones."""
         self._unexpected += 1
-        if self._unexpected <= _rules.MAX_TOLD:
+        if self._unexpected <= _rules.MAX_LOGGED:
             _ASSOC_LOGGER.warning("Received unexpected %s service message", response.msg_type)
-        elif self._unexpected == _rules.MAX_TOLD + 1:
+        elif self._unexpected == _rules.MAX_LOGGED + 1:
             assoc: Any = self.assoc
             _LOGGER.warning("And more of such from %s, which are not logged", assoc.peer_name())
 
