@@ -11,7 +11,7 @@ import load
 from pynetdicom import evt
 
 from nset import scp
-from nset.scp._connection import Connection
+from nset.scp._association import Association
 
 TURNS = 2000
 TURN = 60
@@ -87,12 +87,12 @@ def _into(future: Any, function: Callable[[], Any]) -> None:
 
 def _take_turns(servers: dict[str, scp.Server]) -> dict[str, list[float]]:
     request, answer = load.exchange()
-    connections = {way: _associated(server, request, answer) for way, server in servers.items()}
-    taken: dict[str, list[float]] = {way: [] for way in connections}
+    associations = {way: _associated(server, request, answer) for way, server in servers.items()}
+    taken: dict[str, list[float]] = {way: [] for way in associations}
     for _ in range(TURNS):
-        for way, connection in connections.items():
-            receive = connection.data_received
-            connection.read()  # as in another turn of the loop, in each of which it may do so much
+        for way, assoc in associations.items():
+            receive = assoc.connection.data_received
+            assoc.path.read()  # as in another turn of the loop, in each of which it may do so much
             start = time.perf_counter()
             for _ in range(TURN):
                 receive(request)
@@ -100,15 +100,15 @@ def _take_turns(servers: dict[str, scp.Server]) -> dict[str, list[float]]:
     return taken
 
 
-def _associated(server: scp.Server, request: bytes, answer: bytes) -> Connection:
-    connection = Connection(server, None, ("127.0.0.1", 1))
+def _associated(server: scp.Server, request: bytes, answer: bytes) -> Association:
+    assoc = Association(server, None, ("127.0.0.1", 1))
     transport = Transport()
-    connection.connection_made(transport)
-    connection.data_received(load.ASSOCIATE_RQ)
-    connection.data_received(request)
+    assoc.connection.connection_made(transport)
+    assoc.connection.data_received(load.ASSOCIATE_RQ)
+    assoc.connection.data_received(request)
     if transport.sent != answer:
         raise ValueError(f"the answer should be {answer!r}, and is {transport.sent!r}")
-    return connection
+    return assoc
 
 
 if __name__ == "__main__":

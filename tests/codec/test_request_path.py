@@ -1,21 +1,15 @@
 """The fast path of both implementations: which requests and answers it handles."""
 
+from types import SimpleNamespace
+
 import pytest
 from acceptors import one_pdu
 from associations import MPPS
 from raw_peer import COMMAND, LAST, p_data, pdu
 from test_pdu_reader import DATA, LIMITS, request, twins
 
-LEFT = (
-    "take_request",
-    "take_pdu",
-    "take_fault",
-    "answer_slowly",
-    "answered",
-    "send_message",
-    "hold",
-    "read_later",
-)
+LEFT = ("take_request", "take_pdu", "take_fault", "answered", "pause", "resume")
+"""What the path leaves to the association and its flow control."""
 
 
 class Service:
@@ -31,11 +25,11 @@ def path_of(twin, function):
             done.append("failed")
             return 0x0110, None
 
-    def leave(name):
-        return lambda self, *args: done.append(name)
+        def answer_slowly(self, event, service, answer):
+            done.append("answer_slowly")
 
-    for name in LEFT:
-        setattr(Path, name, leave(name))
+    def leave(name):
+        return lambda *args: done.append(name)
 
     class Event(twin.module.SetEventBase):
         pass
@@ -47,8 +41,10 @@ def path_of(twin, function):
     path = Path(*LIMITS, twin.nset.N_SET)
     path.handler = handle, (), twin.nset.scp._rules.IN_LOOP
     path.event_class, path.contexts, path.services = Event, {1: "context"}, {MPPS: Service}
-    path.requests, path.inbox, path.outbox, path.primitives, path.sent = [], [], [], [], {}
+    path.requests, path.outbox, path.primitives, path.sent = [], [], [], {}
+    path.assoc = path.flow = SimpleNamespace(**{name: leave(name) for name in LEFT})
     path.transmit = lambda pdu: done.append("sent")
+    path.send_message = leave("send_message")
     path.is_enabled = lambda level: False
     path.is_transferring = True
     return path, done
@@ -117,7 +113,7 @@ def test_a_request_behind_one_that_has_come_to_wait_is_left(twin):
 @twins
 def test_a_request_behind_the_end_of_the_association_is_left(twin):
     path, done = path_of(twin, succeed)
-    path.take_pdu = lambda pdu: setattr(path, "is_transferring", False)
+    path.assoc.take_pdu = lambda pdu: setattr(path, "is_transferring", False)
     path.data_received(sent(7) + pdu(0x05, bytes(4)) + sent(8))
     assert done == ["handler 7", "sent", "take_request"]
 

@@ -75,16 +75,16 @@ def test_a_peer_that_takes_no_answer_and_aborts(nset):
         accepting(nset, [(evt.EVT_N_SET, succeed)], inline=True) as server,
         Peer(port(server), MPPS) as peer,
     ):
-        (connection,) = server.connections
-        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0x10000)
+        (assoc,) = server.connected
+        assoc.connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0x10000)
         waiting = 0
         while waiting == 0:
-            asked = connection.requests_read + 100
+            asked = assoc.path.requests_read + 100
             peer.send(n_set_pdus(nset) * 100)
-            until(lambda asked=asked: connection.requests_read == asked)
+            until(lambda asked=asked: assoc.path.requests_read == asked)
             time.sleep(0.01)  # time for the system to take it, if it does
-            waiting = connection._transport.get_write_buffer_size()
-        assert connection.has_room
+            waiting = assoc.connection._transport.get_write_buffer_size()
+        assert assoc.connection.is_writable
         peer.send(pdu(ABORT, bytes(4)))
         until(lambda: is_over(server))
 
@@ -204,15 +204,15 @@ def test_a_handler_that_releases_what_its_peer_has_asked_to_release(nset):
 def test_a_program_that_releases_what_ends_meanwhile(nset, monkeypatch):
     """It has seen that the association is established, and nothing since."""
     entered, may_go_on = threading.Event(), threading.Event()
-    module = importlib.import_module("nset.scp._association")
-    stock = module._Checkpoint.clear
+    module = importlib.import_module("nset.scp._checkpoint")
+    stock = module.Checkpoint.clear
 
     def clear(self):
         entered.set()
         assert may_go_on.wait(TIMEOUT)
         stock(self)
 
-    monkeypatch.setattr(module._Checkpoint, "clear", clear)
+    monkeypatch.setattr(module.Checkpoint, "clear", clear)
     ae = entity()
     ae.acse_timeout = None
     with accepting(nset, [], ae) as server, Peer(port(server), MPPS) as peer:
@@ -234,7 +234,7 @@ def test_a_program_that_releases_what_ends_meanwhile(nset, monkeypatch):
 def test_all_who_join_are_told(nset, monkeypatch):
     """Also where each of them has found that he is the first."""
     made = threading.Barrier(2)
-    module = importlib.import_module("nset.scp._association")
+    module = importlib.import_module("nset.scp._threadless")
 
     class Threading:
         def __getattr__(self, name):
@@ -252,7 +252,7 @@ def test_all_who_join_are_told(nset, monkeypatch):
         threads = [threading.Thread(target=assoc.join, daemon=True) for _ in range(2)]
         for thread in threads:
             thread.start()
-        until(lambda: assoc._over is not None)
+        until(lambda: assoc._ended is not None)
         peer.release()
         for thread in threads:
             thread.join(TIMEOUT)
@@ -383,8 +383,8 @@ def test_nothing_is_read_while_a_connection_opens(nset, monkeypatch, opening, lo
         peer.settimeout(0.3)
         with pytest.raises(TimeoutError):
             peer.sendall(bytes(100_000_000))
-        (connection,) = server.connections
-        assert connection.bytes_received < 0x100000
+        (assoc,) = server.connected
+        assert assoc.path.bytes_received < 0x100000
         may_return.set()
         until(lambda: is_over(server))
 
@@ -565,7 +565,7 @@ def test_bound_to_the_server_while_an_association_is_made(nset, monkeypatch):
 
 
 def test_bound_to_the_server_and_to_an_association_at_once(nset, monkeypatch):
-    module = importlib.import_module("nset.scp._association")
+    module = importlib.import_module("nset.scp._threadless")
     stock = module.rebound
     inside, may_go_on = threading.Event(), threading.Event()
 

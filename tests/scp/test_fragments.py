@@ -31,8 +31,8 @@ class Recording(Peer):
         self.recorded = bytearray()
         super().__init__(*args, max_length=LENGTH)
 
-    def _read(self, length):
-        data = super()._read(length)
+    def read(self, length):
+        data = super().read(length)
         self.recorded += data
         return data
 

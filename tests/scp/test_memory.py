@@ -77,11 +77,11 @@ def test_requests_that_wait_are_bounded_by_their_bytes(nset):
     ):
         requests = b"".join(n_set(nset, number, MIB, 16384) for number in range(30))
         sent = pour(peer, requests)
-        (connection,) = server.connections
+        (assoc,) = server.connected
         # One is served, one may have begun, and what the system holds is none of the server's.
         assert server.memory.waiting <= 6 * MIB
         assert server.counts.bytes_received <= 7 * MIB
-        assert connection.memory.waiting == server.memory.waiting
+        assert assoc.memory.waiting == server.memory.waiting
         gate.opened.set()
         rest = threading.Thread(target=peer.socket.sendall, args=(requests[sent:],))
         rest.start()
@@ -224,8 +224,8 @@ def test_answers_that_the_peer_does_not_take_count(nset):
         requests = n_set_pdus(nset) * 60_000
         sent = pour(peer, requests)
         assert sent < len(requests)
-        (connection,) = server.connections
-        assert connection.memory.unsent > 0
+        (assoc,) = server.connected
+        assert assoc.memory.unsent > 0
         assert server.memory.waiting < MIB
         reading = threading.Thread(target=peer.socket.sendall, args=(requests[sent:],))
         reading.start()
@@ -370,7 +370,7 @@ def test_memory_is_free_without_the_garbage_collector(nset, kind, observed, way)
                     peer.send(pdu(ABORT, bytes(4)))
                 elif way == "amid a message":
                     peer.send(n_set_pdus(nset)[:-1])
-        until(lambda: not server._associations and not server.connections)
+        until(lambda: not server._associations and not server.connected)
         until(lambda: ended[0]() is None, "the association is kept")
 
 
@@ -381,7 +381,7 @@ def test_who_keeps_an_association_finds_it_as_it_was(nset):
         with Peer(port(server), MPPS) as peer:
             (assoc,) = server.active_associations
             peer.release()
-        until(lambda: not server._associations and not server.connections)
+        until(lambda: not server._associations and not server.connected)
         server.shutdown()
     assert assoc.is_released
     assert not assoc.is_alive()
@@ -400,7 +400,7 @@ def test_what_is_being_served_counts_where_it_is_long(nset):
         Peer(port(server), MPPS) as peer,
     ):
         peer.send(n_set(nset, 1, 2 * MIB, 16384))
-        until(lambda: any(connection.is_busy for connection in server.connections))
+        until(lambda: any(assoc.path.is_busy for assoc in server.connected))
         assert server.memory.waiting >= 2 * MIB
         gate.opened.set()
         assert peer.receive_message()[0].Status == 0x0000

@@ -290,7 +290,9 @@ def test_a_flood_of_connections_holds_up_nobody(nset):
 @pytest.mark.parametrize("heard", [False, True])
 def test_a_handler_that_hangs_for_a_peer_that_has_gone(nset, monkeypatch, caplog, kind, heard):
     """It is no association any more, and others have a thread all the same."""
-    monkeypatch.setattr(importlib.import_module("nset.scp._association"), "_LEFT", 0.2)
+    monkeypatch.setattr(
+        importlib.import_module("nset.scp._association"), "_LEFT_HANDLER_SECONDS", 0.2
+    )
     may_return, begun = threading.Event(), []
 
     def handle(event):
@@ -457,14 +459,14 @@ def test_an_association_that_is_released(nset, lines):
             for number, length in ((1, 0), (2, 64), (3, 0)):
                 peer.send(n_set_pdus(nset, number, length))
                 peer.receive_message()
-            (connection,) = server.connections
+            (assoc,) = server.connected
             peer.release()
         assert lines(server, peer) == [
             ACCEPTED,
             (
                 "INFO",
-                f"{ENDED}N-SET 3 (2 Success, 1 Warning), {connection.bytes_received} bytes "
-                f"received, {connection.bytes_sent} sent, released",
+                f"{ENDED}N-SET 3 (2 Success, 1 Warning), {assoc.path.bytes_received} bytes "
+                f"received, {assoc.bytes_sent} sent, released",
             ),
         ]
 
@@ -499,7 +501,7 @@ def test_a_connection_that_is_lost_amid_a_message(nset, lines, path):
                 at = sent.rindex(b"\x04\0", 0, -6)
             at = {"command set": 70, "PDU": 20}.get(path, at)
             peer.send(sent[:at])
-            until(lambda: sum(one.bytes_received for one in server.connections) >= at)
+            until(lambda: sum(one.path.bytes_received for one in server.connected) >= at)
         said = lines(server, peer)
     (level, line) = said[1]
     assert level == "WARNING"
@@ -518,8 +520,8 @@ def test_looking_at_a_request_that_comes_tells_nothing_of_it(nset, lines, caplog
             peer.send(*sent, p_data((1, LAST, bytes(101))))
             assert peer.receive_message()[0].Status == 0x0213
             peer.send(*sent, p_data((1, 0, bytes(10))))
-            (connection,) = server.connections
-            until(lambda: connection.assoc.progress() == (7, len(command) + 10))
+            (assoc,) = server.connected
+            until(lambda: assoc.progress() == (7, len(command) + 10))
         said = [line for _, line in lines(server, peer)]
     assert any("amid a message: Message ID 7, " in line for line in said)
     assert "N-SET command set" not in caplog.text

@@ -67,10 +67,10 @@ def test_no_more_than_the_limit_wait(nset):
         peer.send(echo(0))
         assert is_served.wait(TIMEOUT)
         peer.send(*(echo(number) for number in range(1, 100)))
-        (connection,) = server.connections
-        until(lambda: len(connection.requests) >= 4)
-        until(lambda: connection.is_held)  # as it is before, too, until its next turn
-        assert len(connection.requests) == 4
+        (assoc,) = server.connected
+        until(lambda: len(assoc.path.requests) >= 4)
+        until(lambda: assoc.path.is_held)  # as it is before, too, until its next turn
+        assert len(assoc.path.requests) == 4
         may_go_on.set()
         assert [peer.answer() for _ in range(100)] == [echo_answer(n) for n in range(100)]
         peer.release()

@@ -44,20 +44,20 @@ class SetEventBase:
 @disjoint_base
 class RequestPath(PduReader):
     assoc: Any
+    flow: Any
     handler: Any
     event_class: Any
     services: Any
     requests: Any
     sent: Any
     begin: Any
-    inbox: Any
     outbox: Any
     transmit: Any
+    send_message: Any
     is_enabled: Any
     primitives: Any
     @property
     def bytes_sent(self) -> int: ...
-    def count_sent(self, number: int) -> None: ...
     peer_length: int
     heard: float
     is_transferring: bool
@@ -66,7 +66,6 @@ class RequestPath(PduReader):
     is_receiving: bool
     is_held: bool
     is_ending: bool
-    is_closed: bool
     is_pumping: bool
     def data_received(self, data: bytes) -> None: ...
     def read(self) -> None: ...

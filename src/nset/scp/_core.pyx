@@ -581,13 +581,16 @@ cdef class RequestPath(PduReader):
     """The short way: from what has been received to the handler, and from its answer to the peer.
 
     It takes an N-SET request that finds its association with nothing else to do, and an answer that
-    is a known status and no data set. All else is left to the methods that a subclass has. For the
-    loop's thread alone, but for its attributes.
+    is a known status and no data set. All else is left to the association, and to the methods that
+    a subclass has. For the loop's thread alone, but for its attributes.
 
     Attributes
     ----------
     assoc : Association
-        For events.
+        For events; takes PDUs, requests and faults (`take_pdu`, `take_request`, `take_fault`), and
+        goes on after an answer (`answered`).
+    flow : FlowControl
+        Pauses and resumes reading (`pause`, `resume`), and counts what waits (`note_incomplete`).
     handler : tuple of (callable, tuple, int)
         What is bound to EVT_N_SET: the function, more arguments, and how it is called.
     event_class : type
@@ -600,12 +603,12 @@ cdef class RequestPath(PduReader):
         How many answers have gone out the short way, by status.
     begin : callable
         Begins a coroutine as a task: gives whether it has ended, and its result or the task.
-    inbox : list of bytes
-        PDUs that have been left to others, and that they have not taken yet.
     outbox : list of bytes
         What is to be sent before anything else.
     transmit : callable
         Hands bytes to the transport.
+    send_message : callable
+        Sends bytes behind the outbox.
     bytes_sent : int
         How many have been handed to it.
     peer_length : int
@@ -621,32 +624,32 @@ cdef class RequestPath(PduReader):
     is_receiving : bool
         Whether another message is on its way in.
     is_held, is_pumping : bool
-        Whether no more is to be read for now, or not while the state machine is at work.
-    is_ending, is_closed : bool
-        Whether the association is to be released, nothing is to be sent.
+        Whether no more is to be read for now, or not while another thread runs the upper layer.
+    is_ending : bool
+        Whether the association is to be released or is over.
     """
 
     cdef public object assoc
+    cdef public object flow
     cdef object _handler
     cdef public object event_class
     cdef public dict services
     cdef public list requests
     cdef public dict sent
     cdef public object begin
-    cdef public list inbox
     cdef public list outbox
     cdef public object transmit
+    cdef public object send_message
     cdef uint64_t _bytes_sent
     cdef public uint32_t peer_length
     cdef public double heard
     cdef int _is_transferring
     cdef int _is_observed
     cdef public bint is_busy
-    cdef int _is_receiving
+    cdef public bint is_receiving
     cdef public bint is_held
     cdef int _is_ending
-    cdef int _is_closed
-    cdef int _is_pumping
+    cdef public bint is_pumping
     cdef public object is_enabled
     cdef public list primitives
     cdef bint _is_logged
@@ -673,10 +676,6 @@ cdef class RequestPath(PduReader):
     def bytes_sent(self):
         return _count(&self._bytes_sent)
 
-    def count_sent(self, uint64_t number):
-        """Count bytes that have been handed to the transport otherwise; in the loop's thread."""
-        _add(&self._bytes_sent, number)
-
     @property
     def is_transferring(self):
         return _flag(&self._is_transferring) != 0
@@ -694,36 +693,12 @@ cdef class RequestPath(PduReader):
         _set_flag(&self._is_observed, value)
 
     @property
-    def is_receiving(self):
-        return _flag(&self._is_receiving) != 0
-
-    @is_receiving.setter
-    def is_receiving(self, bint value):
-        _set_flag(&self._is_receiving, value)
-
-    @property
     def is_ending(self):
         return _flag(&self._is_ending) != 0
 
     @is_ending.setter
     def is_ending(self, bint value):
         _set_flag(&self._is_ending, value)
-
-    @property
-    def is_closed(self):
-        return _flag(&self._is_closed) != 0
-
-    @is_closed.setter
-    def is_closed(self, bint value):
-        _set_flag(&self._is_closed, value)
-
-    @property
-    def is_pumping(self):
-        return _flag(&self._is_pumping) != 0
-
-    @is_pumping.setter
-    def is_pumping(self, bint value):
-        _set_flag(&self._is_pumping, value)
 
     def data_received(self, bytes data not None):
         """Take what has been received, and do what is asked.
@@ -754,19 +729,19 @@ cdef class RequestPath(PduReader):
         try:
             self._read_items()
         except (CommandSetError, _pdu.PduError) as fault:
-            self.take_fault(fault)
+            self.assoc.take_fault(fault)
         waiting = self._bytes_waiting()
         if waiting != self._noted:
             self._noted = waiting
-            self.note_waiting(waiting)
+            self.flow.note_incomplete(waiting)
 
     cdef object _read_items(self):
         cdef object item
         while not self.is_held:
-            if self.inbox or _flag(&self._is_pumping) or self._left <= 0:
-                self.hold()
+            if self.is_pumping or self._left <= 0:
+                self.flow.pause()
                 if self._left <= 0:
-                    self.read_later()
+                    self.flow.resume()
                 return
             self.pdvs_left = PDVS_AT_A_TIME
             item = self.next()
@@ -776,14 +751,14 @@ cdef class RequestPath(PduReader):
                 self._left -= PDU_COST
             elif type(item) is bytes:
                 self._left -= PDU_COST
-                self.take_pdu(item)
+                self.assoc.take_pdu(item)
             else:
                 self._left -= 1
                 if (
-                    self.is_busy or self.requests or _flag(&self._is_receiving)
+                    self.is_busy or self.requests or self.is_receiving
                     or not _flag(&self._is_transferring) or not self.serve(item)
                 ):
-                    self.take_request(item)
+                    self.assoc.take_request(item)
 
     cpdef bint serve(self, object request) except -1:
         """Have the handler called.
@@ -853,13 +828,13 @@ cdef class RequestPath(PduReader):
                 if pdu is not None:
                     # Before it is sent: whoever has the answer finds it counted.
                     self.sent[code] = self.sent.get(code, 0) + 1
-                    if self.outbox or _flag(&self._is_closed):
+                    if self.outbox:
                         self.send_message(pdu)
                     else:
                         _add(&self._bytes_sent, <uint64_t>len(<bytes>pdu))
                         self.transmit(pdu)
                     self.is_busy = False
                     if self.requests or self.primitives or _flag(&self._is_ending):
-                        self.answered()
+                        self.assoc.answered()
                     return
         self.answer_slowly(event, service, answer)

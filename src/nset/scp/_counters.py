@@ -58,12 +58,12 @@ class Counters:
         self._events: Counter[str] = Counter()
         self._aborted: Counter[str] = Counter()
         self._statuses: Counter[int] = Counter()
-        self._connections: set[Any] = set()  # those that are open
+        self._associations: set[Any] = set()  # those whose connection is open
 
     def renew(self) -> None:
-        """Have no connections, and a lock that nobody holds: in a process that has been forked."""
+        """Have no associations, and a lock that nobody holds: in a process that has been forked."""
         self._lock = threading.Lock()
-        self._connections = set()
+        self._associations = set()
 
     def count(self, what: str, number: int = 1) -> None:
         """Count something that has happened."""
@@ -75,36 +75,40 @@ class Counters:
         with self._lock:
             self._aborted[reason] += 1
 
-    def count_request(self, tally: "Tally", service: str) -> None:
-        """Count a request that has come another way than the short one."""
+    def count_request(self, tally: "Tally", message: Any) -> None:
+        """Count a request that has not come by the fast path."""
+        service = _service(message)
         with self._lock:
             tally.requests[service] += 1
             self._events["requests"] += 1
             self._events["n_set_requests"] += service == "N-SET"
 
-    def count_response(self, tally: "Tally", service: str, code: int) -> None:
-        """Count a response that has gone another way."""
-        with self._lock:
-            tally.responses[service, code] += 1
-            self._statuses[code] += 1
+    def count_response(self, tally: "Tally", message: Any) -> None:
+        """Count a response that does not go by the fast path."""
+        code = getattr(message, "Status", None)
+        if isinstance(code, int) and code >= 0:
+            with self._lock:
+                tally.responses[_service(message), code] += 1
+                self._statuses[code] += 1
 
-    def open(self, connection: Any) -> None:
-        """Add what a connection counts, which is open."""
+    def open(self, assoc: Any) -> None:
+        """Add what an association counts itself, whose connection is open."""
         with self._lock:
-            self._connections.add(connection)
+            self._associations.add(assoc)
 
-    def close(self, connection: Any) -> None:
-        """Add what a connection has counted, which is closed."""
+    def close(self, assoc: Any) -> None:
+        """Add what an association has counted, whose connection is closed."""
         with self._lock:
-            self._connections.discard(connection)
-            self._add(connection, self._events, self._statuses)
+            self._associations.discard(assoc)
+            self._add(assoc, self._events, self._statuses)
 
-    def _add(self, connection: Any, events: Counter[str], statuses: Counter[int]) -> None:
-        events["requests"] += connection.requests_read
-        events["n_set_requests"] += connection.requests_read
-        events["bytes_received"] += connection.bytes_received
-        events["bytes_sent"] += connection.bytes_sent
-        statuses.update(dict(connection.sent))  # a copy: the loop's thread goes on
+    def _add(self, assoc: Any, events: Counter[str], statuses: Counter[int]) -> None:
+        path = assoc.path
+        events["requests"] += path.requests_read
+        events["n_set_requests"] += path.requests_read
+        events["bytes_received"] += path.bytes_received
+        events["bytes_sent"] += assoc.bytes_sent
+        statuses.update(dict(path.sent))  # a copy: the loop's thread goes on
 
     def counts(self, open_connections: int, open_associations: int) -> Counts:
         """Add up.
@@ -122,8 +126,8 @@ class Counters:
         with self._lock:
             events, aborted = self._events.copy(), self._aborted.copy()
             statuses = self._statuses.copy()
-            for connection in self._connections:
-                self._add(connection, events, statuses)
+            for assoc in self._associations:
+                self._add(assoc, events, statuses)
         return Counts(
             connections=events["connections"],
             refused_connections=events["refused_connections"],
@@ -142,7 +146,12 @@ class Counters:
 
 
 class Tally:
-    """What one association was asked, and has answered, another way than the short one.
+    """Requests and responses of one association that do not take the fast path.
+
+    Parameters
+    ----------
+    counters : Counters
+        The server's, where they are counted, too.
 
     Attributes
     ----------
@@ -152,21 +161,30 @@ class Tally:
         By service and status.
     """
 
-    __slots__ = ("requests", "responses")
+    __slots__ = ("_counters", "requests", "responses")
 
-    def __init__(self) -> None:
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
         self.requests: Counter[str] = Counter()
         self.responses: Counter[tuple[str, int]] = Counter()
 
+    def count_request(self, message: Any) -> None:
+        """Count a request; from any thread."""
+        self._counters.count_request(self, message)
+
+    def count_response(self, message: Any) -> None:
+        """Count a response; from any thread."""
+        self._counters.count_response(self, message)
+
     def summary(self, n_set_requests: int, n_set_statuses: dict[int, int]) -> str:
-        """Say what there was, with what has gone the short way.
+        """Return what there was, with what has taken the fast path.
 
         Parameters
         ----------
         n_set_requests : int
-            Requests that have come the short way.
+            Requests that have taken it.
         n_set_statuses : dict of int to int
-            Responses that have gone it, by status.
+            Responses that have, by status.
 
         Returns
         -------
@@ -193,3 +211,8 @@ def by_category(statuses: Counter[int]) -> dict[str, int]:
     for code, number in statuses.items():
         numbers[status.category(code)] += number
     return {category: number for category, number in numbers.items() if number}
+
+
+def _service(message: Any) -> str:
+    """Name the service of a message."""
+    return type(message).__name__.replace("_", "-")

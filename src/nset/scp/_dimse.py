@@ -5,7 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
-from typing import Any
+from typing import Any, Protocol
 
 from pynetdicom import evt
 from pynetdicom.dimse import _RQ_TO_MESSAGE, _RSP_TO_MESSAGE
@@ -22,9 +22,14 @@ from nset._errors import CommandSetError
 from nset._rules import N_SET_RQ as _N_SET_RQ
 from nset.primitive import N_SET
 from nset.pynetdicom import _messages, _provider
+from nset.scp._connection import Connection
+from nset.scp._counters import Tally
+from nset.scp._flow_control import FlowControl
+from nset.scp._memory import MESSAGE_OVERHEAD, Memory
 from nset.scp._queues import Responses
 from nset.scp._rules import MAX_EMPTY_FRAGMENTS, too_many_empty_fragments
-from nset.scp._upper_layer import Message
+from nset.scp._threads import Threads
+from nset.scp._upper_layer import DULServiceProvider, Message
 from nset.wire import encode_pdus
 
 _ASSOC_LOGGER = logging.getLogger("pynetdicom.association")
@@ -37,34 +42,101 @@ _primitive_to_message = _messages.primitive_to_message(DIMSEMessage.primitive_to
 _encode_msg = _messages.encode_msg(DIMSEMessage.encode_msg)
 
 
+class MessageUser(Protocol):
+    """What DIMSE calls of the association, and asks it; in any thread."""
+
+    def message_came(self, context_id: int, message: Any, size: int = 0) -> None:
+        """Serve a request in its turn, with a data set of `size` bytes."""
+
+    def report_came(self, context_id: int, message: Any, size: int) -> None:
+        """Serve an N-EVENT-REPORT beside other requests, as pynetdicom does."""
+
+    def refuse_request(self, fault: CommandSetError, context_id: int) -> None:
+        """Answer a request that can't be served, in its turn."""
+
+    def is_observed(self) -> bool:
+        """Return whether a program, or the log at DEBUG, looks at PDUs or messages."""
+
+    def peer_name(self) -> str:
+        """Name the peer."""
+
+
 class DIMSEServiceProvider(_StockDIMSE):
-    """The messages of one association that do not take the short way.
+    """The messages of one association that do not take the fast path.
+
+    =====================  ==========================================================
+    who runs the upper     `receive_primitive`, ``_receive...``, ``_expects``
+    layer
+    a waiting thread       `get_msg`, `asks_no_more`
+    any thread             `send_msg`, `send_encoded`, `progress`, `message` (reading)
+    guarded by ``_lock``   ``_asked``, ``_unanswered``
+    =====================  ==========================================================
 
     Parameters
     ----------
     assoc : Association
-        The association.
+        The association, which has what `MessageUser` says.
+    upper_layer : DULServiceProvider
+        What takes messages that are observed, fragment by fragment.
     connection : Connection
-        Its connection.
+        What takes all others.
+    flow : FlowControl
+        Counts responses that wait.
+    memory : Memory
+        Counts the message that is being received.
+    threads : Threads
+        The server's.
+    tally : Tally
+        Counts responses that are sent.
+    responses : Responses
+        Those from the peer.
+    max_data_set : int
+        Most bytes of the data set of a message.
     """
 
-    def __init__(self, assoc: Any, connection: Any) -> None:
+    _assoc: Any
+
+    def __init__(
+        self,
+        assoc: MessageUser,
+        upper_layer: DULServiceProvider,
+        connection: Connection,
+        flow: FlowControl,
+        memory: Memory,
+        threads: Threads,
+        tally: Tally,
+        responses: Responses,
+        max_data_set: int,
+    ) -> None:
         self._assoc = assoc
+        self._user = assoc
+        self._upper_layer = upper_layer
         self._connection = connection
+        self._flow = flow
+        self._memory = memory
+        self._threads = threads
+        self._tally = tally
+        self._max_data_set = max_data_set
         self.cancel_req: dict[int, Any] = {}
         self.message: Any = None
-        self.msg_queue: Any = Responses()
-        self._lock = threading.Lock()  # guards _asked and _unanswered
-        self._asked: dict[int, int] = {}  # Message IDs of what threads have asked last
-        self._unanswered: Counter[int] = Counter()  # and of all that is not answered
-        self._received = 0  # bytes of the message's data set
-        self._commanded = 0  # and of its command set
+        self.msg_queue: Any = responses
+        self._lock = threading.Lock()
+        self._asked: dict[int, int] = {}  # by thread, the Message ID of its last request
+        self._unanswered: Counter[int] = Counter()  # Message IDs of all requests
+        self._data_set_length = 0  # of the message, so far
+        self._command_set_length = 0
         self._empty_fragments = 0
         self._unexpected = 0
         self._nset_refused: int | None = None  # the context of a data set that is passed over
 
+    def let_go(self, assoc: Any) -> None:
+        """Keep only a weak reference to an association that is over."""
+        self._assoc = self._user = assoc
+
+    # -- Responses from the peer -------------------------------------------------------------------
+
     def get_msg(self, block: bool = False) -> Any:
-        """Give the next response from the peer.
+        """Return the next response from the peer.
 
         Parameters
         ----------
@@ -78,16 +150,23 @@ class DIMSEServiceProvider(_StockDIMSE):
         """
         if not block:
             return super().get_msg(block)
-        assoc: Any = self.assoc
-        assoc.may_wait()
+        self._threads.may_wait()
         with self._lock:
             message_id = self._asked.get(threading.get_ident())
         response = self.msg_queue.take(message_id, self.dimse_timeout)
         if response is None:
             return None, None
         context_id, message, size = response
-        assoc.response_taken(size)
+        self._memory.queue(-size)
+        self._flow.resume_soon()
         return context_id, message
+
+    def _keep_response(self, context_id: int, response: Any) -> None:
+        """Keep a response for the thread that has asked."""
+        size = self._data_set_length + MESSAGE_OVERHEAD
+        self._memory.queue(size)
+        self.msg_queue.put((context_id, response, size))
+        self._flow.check_soon()
 
     def asks_no_more(self) -> None:
         """Note that the thread waits for no more responses to what it has asked last."""
@@ -100,7 +179,7 @@ class DIMSEServiceProvider(_StockDIMSE):
             self._unanswered[primitive.MessageID] += 1
 
     def _expects(self, response: Any) -> bool:
-        """Whether a response answers what was asked; the last to a request settles it."""
+        """Return whether a response answers a request; the last response to one settles it."""
         message_id = response.MessageIDBeingRespondedTo
         with self._lock:
             if not self._unanswered[message_id]:
@@ -108,6 +187,8 @@ class DIMSEServiceProvider(_StockDIMSE):
             if status.category(response.Status or 0) != "Pending":
                 self._unanswered[message_id] -= 1
             return True
+
+    # -- Messages in -------------------------------------------------------------------------------
 
     def receive_primitive(self, primitive: Any) -> None:
         """Take a P-DATA primitive.
@@ -130,7 +211,7 @@ class DIMSEServiceProvider(_StockDIMSE):
             fault = exc
         except Exception as exc:
             fault = _provider._fault(self.message, exc) if self.message is not None else exc
-        self.dul.refuse(fault)  # type: ignore[attr-defined]
+        self._upper_layer.refuse(fault)
 
     def _receive(self, pdv: tuple[int, bytes]) -> bool:
         """Take one PDV; give whether data behind it in the same PDU is passed over."""
@@ -140,34 +221,31 @@ class DIMSEServiceProvider(_StockDIMSE):
         message = self.message
         if message is None:
             message = self.message = _messages.new_message()
-            self._received = self._commanded = self._empty_fragments = 0
-            self._connection.is_receiving = True
+            self._data_set_length = self._command_set_length = self._empty_fragments = 0
         if len(data) == 1 and not data[0] & _pdu.IS_LAST:
             self._empty_fragments += 1
             if self._empty_fragments > MAX_EMPTY_FRAGMENTS:
                 raise too_many_empty_fragments()
         if data and data[0] & _pdu.IS_COMMAND:
-            self._commanded += len(data) - 1
-            if self._commanded > _rules.MAX_COMMAND_SET_LENGTH:
+            self._command_set_length += len(data) - 1
+            if self._command_set_length > _rules.MAX_COMMAND_SET_LENGTH:
                 raise _pdu.command_set_too_long()
-        elif data and not self._has_room(context_id, data):
+        elif data and not self._is_within_limit(context_id, data):
             return False
-        memory = self._connection.memory
-        memory.note("receiving", self._received + self._commanded)
-        if memory.is_over_limit:
-            self.assoc.hold_in_loop()  # type: ignore[attr-defined]
+        self._memory.note("receiving", self._data_set_length + self._command_set_length)
+        if self._memory.is_over_limit:
+            self._flow.check_soon()
         primitive = P_DATA()
         primitive.presentation_data_value_list.append(pdv)
-        if not _decode_msg(message, primitive, self.assoc):
+        if not _decode_msg(message, primitive, self._assoc):
             return False
         self._complete(message)
         return _provider.has_come(self, message, context_id)
 
     def _complete(self, message: Any) -> None:
-        assoc: Any = self.assoc
         # The log handlers have nothing to say of an N-SET but at DEBUG.
-        if "_nset_encoded" not in vars(message) or assoc.is_observed():
-            evt.trigger(assoc, evt.EVT_DIMSE_RECV, {"message": message})
+        if "_nset_encoded" not in vars(message) or self._user.is_observed():
+            evt.trigger(self._assoc, evt.EVT_DIMSE_RECV, {"message": message})
         try:
             primitive: Any = _message_to_primitive(message)
         except Exception as exc:
@@ -179,18 +257,18 @@ class DIMSEServiceProvider(_StockDIMSE):
         # The data set belongs to the primitive now.
         message.encoded_command_set, message.data_set = BytesIO(), BytesIO()
         message._data_set_file = message._data_set_path = None
-        self._receives_no_more()
-        size = self._received
+        self._end_message()
+        size = self._data_set_length
         if isinstance(primitive, C_CANCEL):
             message_id: Any = primitive.MessageIDBeingRespondedTo
             if len(self.cancel_req) < 10:  # as in pynetdicom
                 self.cancel_req[message_id] = primitive
         elif isinstance(primitive, N_EVENT_REPORT) and primitive.is_valid_request:
-            assoc.serve_aside(primitive, context_id, size)
+            self._user.report_came(context_id, primitive, size)
         elif not type(message).__name__.endswith("_RSP"):
-            assoc.message_came(context_id, primitive, size)
+            self._user.message_came(context_id, primitive, size)
         elif self._expects(primitive):
-            assoc.response_came(context_id, primitive, size)
+            self._keep_response(context_id, primitive)
         else:
             self._drop_unexpected(primitive)
 
@@ -200,29 +278,27 @@ class DIMSEServiceProvider(_StockDIMSE):
         if self._unexpected <= _rules.MAX_LOGGED:
             _ASSOC_LOGGER.warning("Received unexpected %s service message", response.msg_type)
         elif self._unexpected == _rules.MAX_LOGGED + 1:
-            assoc: Any = self.assoc
-            _LOGGER.warning("And more of such from %s, which are not logged", assoc.peer_name())
+            name = self._user.peer_name()
+            _LOGGER.warning("And more of such from %s, which are not logged", name)
 
-    def _receives_no_more(self) -> None:
+    def _end_message(self) -> None:
         self.message = None
-        self._connection.is_receiving = False
-        self._connection.memory.note("receiving", 0)
+        self._memory.note("receiving", 0)
 
-    def _has_room(self, context_id: int, data: bytes) -> bool:
-        """Whether a fragment of a data set is within the limit; else see to it that it is said."""
-        limit = self.assoc.limits.data_set_bytes  # type: ignore[attr-defined]
-        self._received += len(data) - 1
-        if self._received <= limit:
+    def _is_within_limit(self, context_id: int, data: bytes) -> bool:
+        """Return whether a fragment of a data set is within the limit; else refuse the message."""
+        self._data_set_length += len(data) - 1
+        if self._data_set_length <= self._max_data_set:
             return True
         message_id = self._request_id(self.message)
         _messages.remove_file(self.message)
-        self._receives_no_more()
-        fault = _pdu.data_set_too_long(limit, message_id)
+        self._end_message()
+        fault = _pdu.data_set_too_long(self._max_data_set, message_id)
         if message_id is None:
             raise fault
         self._nset_refused = context_id
         _provider.passes_over(self, context_id, data)
-        self.assoc.refuse_request(fault, context_id)  # type: ignore[attr-defined]
+        self._user.refuse_request(fault, context_id)
         return False
 
     def progress(self) -> tuple[int | None, int] | None:
@@ -236,7 +312,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         message = self.message  # which a worker may have come to the end of
         if message is None:
             return None
-        return self._request_id(message), self._commanded + self._received
+        return self._request_id(message), self._command_set_length + self._data_set_length
 
     def _request_id(self, message: Any) -> int | None:
         """Look for the Message ID of an N-SET request, and say nothing of what else is there."""
@@ -245,6 +321,8 @@ class DIMSEServiceProvider(_StockDIMSE):
             return None
         elements, _ = examine(encoded)
         return _message_id(elements) if command_field(elements) == _N_SET_RQ else None
+
+    # -- Messages out ------------------------------------------------------------------------------
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
         """Send a message.
@@ -256,29 +334,40 @@ class DIMSEServiceProvider(_StockDIMSE):
         context_id : int
             The presentation context.
         """
-        assoc: Any = self.assoc
-        if primitive.MessageIDBeingRespondedTo is not None:
-            assoc.count_response(primitive)
-        else:
+        if primitive.MessageIDBeingRespondedTo is None:
             self._note_request(primitive)
-        is_observed = assoc.is_observed()
+        elif self._upper_layer.can_send:
+            self._tally.count_response(primitive)
+        is_observed = self._user.is_observed()
         if issubclass(type(primitive), N_SET) and not is_observed and not primitive._dataset_path:
             try:
                 encoded = encode_pdus(primitive, context_id, self.maximum_pdu_size)
             except Exception:  # a value may be anything
-                pass  # the long way sends what can be sent of it
+                pass  # pynetdicom's way sends what can be sent of it
             else:
-                assoc.send_pdus(encoded)
+                self._send_pdus(encoded)
                 return
         fragments = self._fragments(primitive, context_id)
         if is_observed:
-            self.dul.send_pdu(Message(list(fragments)))
+            self._upper_layer.send_pdu(Message(list(fragments)))
             return
         pdus = (P_DATA_TF(fragment).encode() for fragment in fragments)
         if getattr(primitive, "_dataset_path", None):  # a file that may not be in memory as a whole
-            assoc.send_in_pieces(pdus)
+            self._threads.may_wait()
+            if self._upper_layer.can_send:
+                self._connection.send_in_pieces(pdus)
         else:
-            assoc.send_pdus(b"".join(pdus))
+            self._send_pdus(b"".join(pdus))
+
+    def send_encoded(self, response: N_SET, context_id: int) -> None:
+        """Send an N-SET response that can be encoded, and tell nobody."""
+        self._send_pdus(encode_pdus(response, context_id, self.maximum_pdu_size))
+
+    def _send_pdus(self, pdus: bytes) -> None:
+        """Send the P-DATA-TF PDUs of a message past the state machine, where that allows it."""
+        if self._upper_layer.can_send:
+            self._connection.wait_for_room()
+            self._connection.send_message(pdus)
 
     def _fragments(self, primitive: Any, context_id: int) -> Iterator[P_DATA]:
         """Encode a message as pynetdicom does, and tell whoever listens."""
@@ -290,5 +379,5 @@ class DIMSEServiceProvider(_StockDIMSE):
             to_message, encode = type(message).primitive_to_message, type(message).encode_msg
         to_message(message, primitive)
         message.context_id = context_id
-        evt.trigger(self.assoc, evt.EVT_DIMSE_SENT, {"message": message})
+        evt.trigger(self._assoc, evt.EVT_DIMSE_SENT, {"message": message})
         return encode(message, context_id, self.maximum_pdu_size)

@@ -1,8 +1,10 @@
-"""N-SET requests: the event that a handler gets, and the response that its answer makes."""
+"""N-SET: how a request gets to its handler, the event for it, and the response that it makes."""
 
 import logging
+import time
+from collections.abc import Callable
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
 from typing import Any, Final
 
@@ -23,7 +25,11 @@ from pynetdicom.sop_class import uid_to_service_class
 from nset import _rules
 from nset.primitive import N_SET
 from nset.pynetdicom._provider import sendable_status
-from nset.scp._implementation import SetEventBase
+from nset.scp._handlers import messages_are_logged
+from nset.scp._implementation import RequestPath, SetEventBase
+from nset.scp._limits import Limits
+from nset.scp._memory import ALLOWANCE
+from nset.scp._threads import Threads
 
 _LOGGER = logging.getLogger("pynetdicom.service_class")
 
@@ -175,3 +181,173 @@ def _attach(response: N_SET, data_set: Any, context: PresentationContext) -> Non
         response.Status = _rules.PROCESSING_FAILURE
     else:
         response.AttributeList = BytesIO(encoded)
+
+
+class NSetDispatcher(RequestPath):
+    """The fast path of one association, and how N-SET is served where that leaves it to others.
+
+    =====================  ==========================================================
+    the loop's thread      all but what follows
+    any thread             `handler`, `is_transferring`, `is_observed`, `is_ending`,
+                           `contexts`, `services` (set while nothing is served);
+                           reading `heard` and all counts
+    a worker's             ``_call``, ``_respond``
+    =====================  ==========================================================
+
+    Parameters
+    ----------
+    assoc : Association
+        The association.
+    limits : Limits
+        The server's.
+    max_pdu_size : int
+        The AE's ``maximum_pdu_size``.
+    threads : Threads
+        The server's.
+    tasks : set of asyncio.Task
+        Where handlers are while they wait, to be cancelled when the server ends.
+    begin : callable
+        Begins a coroutine as a task.
+
+    Attributes
+    ----------
+    flow : FlowControl
+        The association's.
+    began : float
+        When the association's job has begun, by the monotonic clock.
+    queued_size : int
+        Bytes in memory of the request that is served next, if it has waited.
+    """
+
+    flow: Any  # a FlowControl, which has the path
+
+    def __init__(
+        self,
+        assoc: Any,
+        limits: Limits,
+        max_pdu_size: int,
+        threads: Threads,
+        tasks: set[Any],
+        begin: Callable[[Any], tuple[bool, Any]],
+    ) -> None:
+        super().__init__(
+            limits.pdu_length_for(max_pdu_size),
+            limits.negotiation_length,
+            limits.data_set_bytes,
+            N_SET,
+        )
+        self.assoc = assoc
+        self._threads = threads
+        self._tasks = tasks
+        self.begin = begin
+        self.requests, self.contexts, self.sent = [], {}, {}
+        self.services = known_services
+        self.event_class = SetEvent
+        self.is_enabled = messages_are_logged
+        self.began = 0.0
+        self.queued_size = 0
+        self._is_long = False  # the request that is served
+
+    def let_go(self, assoc: Any) -> None:
+        """Keep only a weak reference to an association that is over."""
+        self.give_up()
+        self.transmit = None
+        self.assoc = assoc
+
+    def serve_queued(self, request: Any, size: int) -> bool:
+        """Serve a request that has waited, also of an SOP Class that a program has registered.
+
+        Parameters
+        ----------
+        request : N_SET
+            A valid request.
+        size : int
+            Its bytes in memory.
+
+        Returns
+        -------
+        bool
+            False, with nothing done, if its presentation context or SOP Class is for others.
+        """
+        self.queued_size = size
+        try:
+            if self.serve(request):
+                return True
+            sop_class = request.RequestedSOPClassUID
+            service = service_class(sop_class)
+            if service is None or service is known_services.get(sop_class):
+                return False
+            self.services = {**known_services, sop_class: service}
+            return bool(self.serve(request))
+        finally:
+            self.queued_size = 0
+
+    # -- What the core calls -----------------------------------------------------------------------
+
+    def call_in_worker(self, event: Any, service: Any) -> None:
+        """Call a plain handler in a worker's thread."""
+        self._note_serving()
+        self._threads.handler_workers.submit(partial(self._call, event, service))
+
+    def answer_later(self, task: Any, event: Any, service: Any) -> None:
+        """Answer when the task of a handler has ended."""
+        self._note_serving()
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._task_done, event, service))
+
+    def answer_slowly(self, event: Any, service: Any, answer: Any) -> None:
+        """Send a response that the fast path does not make."""
+        if is_awaitable(answer):
+            self.answer_later(self._threads.loop.create_task(_await(answer)), event, service)
+        else:
+            self.assoc.do_in_worker(partial(self._respond, event, service, answer))
+
+    def failed(self, exc: BaseException) -> tuple[int, None]:
+        """Return what a handler that has raised is taken to have returned."""
+        return failed(exc)
+
+    # -- Handlers that take their time -------------------------------------------------------------
+
+    def _note_serving(self) -> None:
+        self.began = time.monotonic()
+        size = self.queued_size or self.request_length
+        self._is_long = size > ALLOWANCE
+        if self._is_long:
+            self.flow.note_serving(size)
+
+    def _call(self, event: Any, service: Any) -> None:
+        function, args, _ = self.handler
+        try:
+            answer = function(event, *args)
+        except BaseException as exc:
+            answer = failed(exc)
+        self._threads.call(self._handled, event, service, answer)
+
+    def _task_done(self, event: Any, service: Any, task: Any) -> None:
+        self._tasks.discard(task)
+        try:
+            answer = task.result()
+        except BaseException as exc:  # also where it was cancelled
+            answer = failed(exc)
+        self._handled(event, service, answer)
+
+    def _handled(self, event: Any, service: Any, answer: Any) -> None:
+        if self._is_long:
+            self.flow.note_served()
+        self.answer(event, service, answer)
+
+    def _respond(self, event: Any, service: Any, answer: Any) -> None:
+        """Send a response as pynetdicom does."""
+        assoc, request, context = event.assoc, event.request, event._context
+        if not assoc.is_established:
+            return
+        try:
+            response = response_to(request, answer, service(assoc), context)
+            assoc.dimse.send_msg(response, context.context_id)
+        except BaseException as exc:  # of an object that the handler has returned, or of the log
+            status, _ = failed(exc)
+            assoc.dimse.send_encoded(request.response(status), context.context_id)
+
+
+async def _await(awaitable: Any) -> Any:
+    return await awaitable

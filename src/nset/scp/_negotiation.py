@@ -6,8 +6,43 @@ from typing import Any
 from pynetdicom import _config
 from pynetdicom.acse import ACSE
 from pynetdicom.association import ServiceUser
+from pynetdicom.presentation import PresentationContext
 
 from nset.pynetdicom import _negotiation
+
+
+class SupportedContexts:
+    """A server's supported contexts by their abstract syntax.
+
+    So that what an association costs does not depend on how many there are. In any thread.
+    """
+
+    def __init__(self) -> None:
+        self._index: tuple[Any, int, dict[Any, PresentationContext]] = (None, 0, {})
+
+    def relevant(
+        self, contexts: list[PresentationContext], requested: list[PresentationContext]
+    ) -> list[PresentationContext]:
+        """Return those supported contexts that matter to a request: one for each abstract syntax.
+
+        Parameters
+        ----------
+        contexts : list of pynetdicom.presentation.PresentationContext
+            All that are supported.
+        requested : list of pynetdicom.presentation.PresentationContext
+            Those of the A-ASSOCIATE-RQ.
+
+        Returns
+        -------
+        list of pynetdicom.presentation.PresentationContext
+            At least one: with none, the refusal would be another one.
+        """
+        index = self._index
+        if index[:2] != (contexts, len(contexts)):
+            by_syntax = {context.abstract_syntax: context for context in contexts}
+            index = self._index = (contexts, len(contexts), by_syntax)
+        wanted = {context.abstract_syntax for context in requested}
+        return [index[2][syntax] for syntax in wanted if syntax in index[2]] or contexts[:1]
 
 
 class Acceptor(ServiceUser):
@@ -24,8 +59,8 @@ class Acceptor(ServiceUser):
                 return []
             if self._is_negotiating and not _config.UNRESTRICTED_STORAGE_SERVICE:
                 requested: Any = self.assoc.requestor.primitive
-                relevant: list[Any] = server.contexts_for(
-                    requested.presentation_context_definition_list
+                relevant: list[Any] = server.supported.relevant(
+                    server.contexts, requested.presentation_context_definition_list
                 )
                 return relevant
             self._own_contexts = deepcopy(server.contexts)
@@ -53,5 +88,5 @@ class AcceptorACSE(ACSE):
 
     def send_accept(self) -> None:
         assoc: Any = self.assoc
-        assoc.prepare_connection()  # before the peer knows that it may send
+        assoc.negotiated()  # before the peer knows that it may send
         super().send_accept()

@@ -457,13 +457,16 @@ class RequestPath(PduReader):
     """The short way: from what has been received to the handler, and from its answer to the peer.
 
     It takes an N-SET request that finds its association with nothing else to do, and an answer that
-    is a known status and no data set. All else is left to the methods that a subclass has. For the
-    loop's thread alone, but for its attributes.
+    is a known status and no data set. All else is left to the association, and to the methods that
+    a subclass has. For the loop's thread alone, but for its attributes.
 
     Attributes
     ----------
     assoc : Association
-        For events.
+        For events; takes PDUs, requests and faults (`take_pdu`, `take_request`, `take_fault`), and
+        goes on after an answer (`answered`).
+    flow : FlowControl
+        Pauses and resumes reading (`pause`, `resume`), and counts what waits (`note_incomplete`).
     handler : tuple of (callable, tuple, int)
         What is bound to EVT_N_SET: the function, more arguments, and how it is called.
     event_class : type
@@ -476,12 +479,12 @@ class RequestPath(PduReader):
         How many answers have gone out the short way, by status.
     begin : callable
         Begins a coroutine as a task: gives whether it has ended, and its result or the task.
-    inbox : list of bytes
-        PDUs that have been left to others, and that they have not taken yet.
     outbox : list of bytes
         What is to be sent before anything else.
     transmit : callable
         Hands bytes to the transport.
+    send_message : callable
+        Sends bytes behind the outbox.
     bytes_sent : int
         How many have been handed to it.
     peer_length : int
@@ -497,21 +500,22 @@ class RequestPath(PduReader):
     is_receiving : bool
         Whether another message is on its way in.
     is_held, is_pumping : bool
-        Whether no more is to be read for now, or not while the state machine is at work.
-    is_ending, is_closed : bool
-        Whether the association is to be released, nothing is to be sent.
+        Whether no more is to be read for now, or not while another thread runs the upper layer.
+    is_ending : bool
+        Whether the association is to be released or is over.
     """
 
     assoc: Any = None
+    flow: Any = None
     handler: Any = None
     event_class: Any = None
     services: Any = None
     requests: Any = None
     sent: Any = None
     begin: Any = None
-    inbox: Any = None
     outbox: Any = None
     transmit: Any = None
+    send_message: Any = None
     bytes_sent = 0
     peer_length = 0
     heard = 0.0
@@ -521,7 +525,6 @@ class RequestPath(PduReader):
     is_receiving = False
     is_held = False
     is_ending = False
-    is_closed = False
     is_pumping = False
     is_enabled: Any = None
     primitives: Any = None
@@ -530,22 +533,10 @@ class RequestPath(PduReader):
     _noted = 0
 
     # What a subclass has.
-    hold: Any
-    read_later: Any
-    send_message: Any
-    take_pdu: Any
-    take_request: Any
-    take_fault: Any
     call_in_worker: Any
     answer_later: Any
     answer_slowly: Any
-    answered: Any
     failed: Any
-    note_waiting: Any
-
-    def count_sent(self, number: int) -> None:
-        """Count bytes that have been handed to the transport otherwise; in the loop's thread."""
-        self.bytes_sent += number
 
     def data_received(self, data: bytes) -> None:
         """Take what has been received, and do what is asked.
@@ -571,18 +562,18 @@ class RequestPath(PduReader):
         try:
             self._read_items()
         except (CommandSetError, _pdu.PduError) as fault:
-            self.take_fault(fault)
+            self.assoc.take_fault(fault)
         waiting = self.bytes_waiting
         if waiting != self._noted:
             self._noted = waiting
-            self.note_waiting(waiting)
+            self.flow.note_incomplete(waiting)
 
     def _read_items(self) -> None:
         while not self.is_held:
-            if self.inbox or self.is_pumping or self._left <= 0:
-                self.hold()
+            if self.is_pumping or self._left <= 0:
+                self.flow.pause()
                 if self._left <= 0:
-                    self.read_later()
+                    self.flow.resume()
                 return
             self.pdvs_left = _rules.PDVS_AT_A_TIME
             item = self.next()
@@ -592,7 +583,7 @@ class RequestPath(PduReader):
                 self._left -= _rules.PDU_COST
             elif type(item) is bytes:
                 self._left -= _rules.PDU_COST
-                self.take_pdu(item)
+                self.assoc.take_pdu(item)
             else:
                 self._left -= 1
                 if (
@@ -602,7 +593,7 @@ class RequestPath(PduReader):
                     or not self.is_transferring
                     or not self.serve(item)
                 ):
-                    self.take_request(item)
+                    self.assoc.take_request(item)
 
     def serve(self, request: Any) -> bool:
         """Have the handler called.
@@ -669,14 +660,14 @@ class RequestPath(PduReader):
             if pdu is not None:
                 # Before it is sent: whoever has the answer finds it counted.
                 self.sent[code] = self.sent.get(code, 0) + 1
-                if self.outbox or self.is_closed:
+                if self.outbox:
                     self.send_message(pdu)
                 else:
                     self.bytes_sent += len(pdu)
                     self.transmit(pdu)
                 self.is_busy = False
                 if self.requests or self.primitives or self.is_ending:
-                    self.answered()
+                    self.assoc.answered()
                 return
         self.answer_slowly(event, service, answer)
 

@@ -250,27 +250,31 @@ class Timer:
 
 
 class IdleTimer(Timer):
-    """A timer that counts from when a connection has heard something last.
+    """A timer that counts from when something was received last.
 
     Parameters
     ----------
-    timeout : float or None
+    timeout, loop, expire
         As for `Timer`.
-    connection : Connection
-        With ``loop`` and ``heard``.
-    expire : callable
-        As for `Timer`.
+    path : RequestPath
+        With ``heard``, the time of that.
     """
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_path",)
 
-    def __init__(self, timeout: float | None, connection: Any, expire: Callable[[], None]) -> None:
-        super().__init__(timeout, connection.loop, expire)
-        self._connection = connection
+    def __init__(
+        self,
+        timeout: float | None,
+        loop: AbstractEventLoop,
+        expire: Callable[[], None],
+        path: Any,
+    ) -> None:
+        super().__init__(timeout, loop, expire)
+        self._path = path
 
     @property
     def remaining(self) -> float:
-        """Seconds that are left; 1 where it never expires, as pynetdicom has it."""
+        """Seconds that are left; 1 if it never expires, as pynetdicom has it."""
         if self._started is not None:
-            self._started = max(self._started, self._connection.heard)
+            self._started = max(self._started, self._path.heard)
         return super().remaining

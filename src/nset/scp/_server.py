@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -23,12 +22,12 @@ from pynetdicom.transport import AddressInformation, AssociationServer
 
 from nset.scp import _eager_tasks
 from nset.scp._association import Association
-from nset.scp._connection import Connection
 from nset.scp._counters import Counters, Counts
 from nset.scp._handlers import Bindings, CoroutineHandlers, rebound
 from nset.scp._limits import Limits, check_count
 from nset.scp._memory import ServerMemory
 from nset.scp._names import address_name
+from nset.scp._negotiation import SupportedContexts
 from nset.scp._threads import Threads
 
 _LOGGER = logging.getLogger("nset")
@@ -40,19 +39,19 @@ QUIET = 1.0
 """Seconds without a request after which one is then asked to be released."""
 
 # Seconds for what takes milliseconds: closing sockets once everything is over.
-_CLOSING_TIMEOUT = 1.0
+_CLOSING_SECONDS = 1.0
 
 # Looks that find an association quiet before it is asked to be released.
-_LOOKS = 10
+_LOOKS_PER_QUIET = 10
 
 _MAX_THREADS = 1000
 
 # Connections that are taken in one turn of the loop; then those that there are have theirs. One
 # takes 0.4 ms from beginning to end.
-_AT_A_TURN = 8
+_MAX_ACCEPTS_PER_TURN = 8
 
 # Seconds until connections are taken again when there were no descriptors.
-_RETRY = 0.1
+_RETRY_SECONDS = 0.1
 
 
 class Server(AssociationServer):
@@ -83,8 +82,8 @@ class Server(AssociationServer):
 
     Attributes
     ----------
-    connections : set of Connection
-        Those that are open.
+    connected : set of Association
+        Those whose connection is open.
     counters : Counters
         What is counted.
     deadline : float
@@ -111,9 +110,8 @@ class Server(AssociationServer):
         self.limits = limits or Limits()
         self.is_inline = inline
         self.counters = Counters()
-        self._turns: deque[Callable[[], None]] = deque()
         self.memory = ServerMemory(self.limits.bytes_for_server(), self._has_room)
-        self.connections: set[Connection] = set()
+        self.connected: set[Association] = set()
         self.tasks: set[Any] = set()  # of handlers that wait, and of handshakes
         self.aborting: set[Association] = set()  # by workers
         self.is_releasing = False
@@ -121,8 +119,8 @@ class Server(AssociationServer):
         self.handlers_lock = threading.Lock()  # guards the change of handlers and bindings
         self.bindings: Bindings
         self._is_full = False
-        self._connecting: dict[Connection, asyncio.Task[None]] = {}  # with a handshake to come
-        self._silent: dict[Connection, asyncio.TimerHandle] = {}  # the oldest first
+        self._connecting: dict[Association, asyncio.Task[None]] = {}  # with a handshake to come
+        self._silent: dict[Association, asyncio.TimerHandle] = {}  # the oldest first
         self.loop: Any = None  # there once it runs
         self._stopping = asyncio.Event()
         self._is_to_stop = False
@@ -130,8 +128,8 @@ class Server(AssociationServer):
         self._ended = threading.Event()
         self.deadline = math.inf
         self._quiet = QUIET
-        self._closing_timeout = _CLOSING_TIMEOUT
-        self._contexts_index: tuple[Any, int, dict[Any, PresentationContext]] = (None, 0, {})
+        self._closing_timeout = _CLOSING_SECONDS
+        self.supported = SupportedContexts()
         self._variables = contextvars.copy_context() if _config.PASS_CONTEXTVARS else None
         super().__init__(ae, address, ae_title, contexts, ssl_context, evt_handlers)
         self._max_workers = min(workers or ae.maximum_associations, _MAX_THREADS)
@@ -223,15 +221,16 @@ class Server(AssociationServer):
     def counts(self) -> Counts:
         """What a monitoring system may want to know."""
         established = sum(assoc.is_established for assoc in self.active_associations)
-        return self.counters.counts(len(self.connections), established)
+        return self.counters.counts(len(self.connected), established)
 
-    def new_association(self, connection: Connection, address: Any) -> Association:
-        """Make the association of a new connection."""
-        assoc = Association(self, connection, address)
+    def opened(self, assoc: Association) -> None:
+        """Note that an association begins: its connection is open, and its TLS handshake done."""
+        self._connecting.pop(assoc, None)
+        self.connected.add(assoc)
+        self.counters.open(assoc)
         with self.handlers_lock:
             self._associations[assoc] = None
-            assoc.bindings = self.bindings  # which may have been set anew since
-        return assoc
+            assoc.bindings = self.bindings  # which may have been set anew since it was made
 
     def leave(self, number: int) -> None:
         """Note that a handler goes on for a peer that has gone, 1, or that it has ended, -1.
@@ -248,62 +247,25 @@ class Server(AssociationServer):
         if self.is_releasing and not self._associations:
             self.threads.call(self._stopped.set)
 
-    def connected(self, connection: Connection) -> None:
-        """Note that a connection is open, and its TLS handshake done."""
-        self._connecting.pop(connection, None)
-        self.connections.add(connection)
-        self.counters.open(connection)
-
-    def heard(self, connection: Connection) -> None:
-        """Note that a PDU has come."""
-        timer = self._silent.pop(connection, None)
+    def heard(self, assoc: Association) -> None:
+        """Note that the first PDU has come."""
+        timer = self._silent.pop(assoc, None)
         if timer is not None:
             timer.cancel()
 
-    def lost(self, connection: Connection) -> None:
-        """Note that a connection is closed."""
-        self.heard(connection)
-        self.connections.discard(connection)
-        self.counters.close(connection)
-
-    def contexts_for(self, requested: list[PresentationContext]) -> list[PresentationContext]:
-        """Give those supported contexts that matter to a request: one for each abstract syntax.
-
-        So that what an association costs does not depend on how many there are.
-        """
-        contexts = self.contexts
-        if self._contexts_index[:2] != (contexts, len(contexts)):
-            by_syntax = {context.abstract_syntax: context for context in contexts}
-            self._contexts_index = (contexts, len(contexts), by_syntax)
-        supported = self._contexts_index[2]
-        wanted = {context.abstract_syntax for context in requested}
-        found = [supported[syntax] for syntax in wanted if syntax in supported]
-        return found or contexts[:1]  # none at all would be another refusal
-
-    def read_in_turn(self, read_on: Callable[[], None]) -> None:
-        """Have a connection that was held read on; one in each turn of the loop, in their order.
-
-        However many have more to do than others wait for, those others wait for one of them.
-        """
-        self._turns.append(read_on)
-        if len(self._turns) == 1:
-            self.loop.call_soon(self._next_turn)
-
-    def _next_turn(self) -> None:
-        try:
-            self._turns[0]()
-        finally:
-            self._turns.popleft()
-            if self._turns:
-                self.loop.call_soon(self._next_turn)
+    def closed(self, assoc: Association) -> None:
+        """Note that the connection of an association is closed."""
+        self.heard(assoc)
+        self.connected.discard(assoc)
+        self.counters.close(assoc)
 
     def _has_room(self) -> None:
         self.threads.call(self._read_on)
 
     def _read_on(self) -> None:
         """Read from connections again that were held as too many bytes waited."""
-        for connection in list(self.connections):
-            connection.go_on()
+        for assoc in list(self.connected):
+            assoc.flow.resume()
 
     # -- Running -----------------------------------------------------------------------------------
 
@@ -346,19 +308,19 @@ class Server(AssociationServer):
                     await self._readable(listening)
                 except NotImplementedError:  # the default loop of Windows
                     self._take(*await self.loop.sock_accept(listening))
-                for _ in range(_AT_A_TURN):
+                for _ in range(_MAX_ACCEPTS_PER_TURN):
                     self._take(*listening.accept())
             except (BlockingIOError, ConnectionError):  # that was all, or one has gone already
                 pass
             except OSError as exc:  # too many descriptors
                 _LOGGER.error("Can't take a connection: %s", exc)
-                await asyncio.sleep(_RETRY)
+                await asyncio.sleep(_RETRY_SECONDS)
             await asyncio.sleep(0)
 
     def _take(self, sock: socket.socket, address: Any) -> None:
         """Take a connection, unless there are too many and none of them is silent."""
         limit = self.limits.connections_for(self.ae.maximum_associations)
-        is_full = len(self.connections) + len(self._connecting) >= limit
+        is_full = len(self.connected) + len(self._connecting) >= limit
         if is_full and not self._is_full:
             _LOGGER.warning(
                 "%d connections already (Limits.connections) when %s connects: closing those that "
@@ -377,53 +339,51 @@ class Server(AssociationServer):
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             with suppress(OSError):  # where the peer has gone already
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = Connection(self, sock, address)
-        self._wait_for_pdu(connection)
-        task = self.loop.create_task(self._connect(connection, sock, address))
-        self._connecting[connection] = task
+        assoc = Association(self, sock, address)
+        self._wait_for_pdu(assoc)
+        task = self.loop.create_task(self._connect(assoc, sock, address))
+        self._connecting[assoc] = task
         self.tasks.add(task)
-        task.add_done_callback(partial(self._has_connected, connection))
+        task.add_done_callback(partial(self._has_connected, assoc))
 
-    def _has_connected(self, connection: Connection, task: "asyncio.Task[None]") -> None:
+    def _has_connected(self, assoc: Association, task: "asyncio.Task[None]") -> None:
         self.tasks.discard(task)
-        if connection.assoc is None:  # it has not begun, and the task may not have
-            self._connecting.pop(connection, None)
-            self.heard(connection)
-            connection.socket.close()
+        if not assoc.connection.has_begun:  # and the task may not have
+            self._connecting.pop(assoc, None)
+            self.heard(assoc)
+            assoc.discard()
 
-    def _wait_for_pdu(self, connection: Connection) -> None:
+    def _wait_for_pdu(self, assoc: Association) -> None:
         seconds = self.limits.first_pdu_timeout
         if self.ae.acse_timeout is not None:
             seconds = min(seconds, self.ae.acse_timeout)
-        self._silent[connection] = self.loop.call_later(
-            max(seconds, 0), self._silent_too_long, connection
-        )
+        self._silent[assoc] = self.loop.call_later(max(seconds, 0), self._silent_too_long, assoc)
 
-    def _silent_too_long(self, connection: Connection) -> None:
-        if connection.is_held:  # it is the server that does not read
-            self._wait_for_pdu(connection)
+    def _silent_too_long(self, assoc: Association) -> None:
+        if assoc.path.is_held:  # it is the server that does not read
+            self._wait_for_pdu(assoc)
             return
         # What has come while the loop stood still is looked at first.
-        self._silent[connection] = self.loop.call_later(_RETRY, self._end_silence, connection)
+        self._silent[assoc] = self.loop.call_later(_RETRY_SECONDS, self._end_silence, assoc)
 
-    def _end_silence(self, connection: Connection) -> None:
+    def _end_silence(self, assoc: Association) -> None:
         _LOGGER.info(
             "Closing the connection with %s, which has sent no PDU in %s s",
-            *(address_name(connection.address), self.limits.first_pdu_timeout),
+            *(address_name(assoc.address), self.limits.first_pdu_timeout),
         )
-        self._close_silent(connection)
+        self._close_silent(assoc)
 
-    def _close_silent(self, connection: Connection) -> None:
+    def _close_silent(self, assoc: Association) -> None:
         """Close a connection whose peer has sent no PDU."""
-        self.heard(connection)
-        self.connections.discard(connection)  # it counts no more
-        task = self._connecting.pop(connection, None)
+        self.heard(assoc)
+        self.connected.discard(assoc)  # it counts no more
+        task = self._connecting.pop(assoc, None)
         if task is None:
-            connection.break_off()
+            assoc.connection.abort()
         else:
             task.cancel()
 
-    async def _connect(self, connection: Connection, sock: socket.socket, address: Any) -> None:
+    async def _connect(self, assoc: Association, sock: socket.socket, address: Any) -> None:
         """Begin with a connection; with TLS, once its handshake is done."""
         tls: dict[str, Any] = {}
         name = address_name(address)
@@ -435,7 +395,7 @@ class Server(AssociationServer):
                 tls["ssl"] = self.ssl_context
                 # As long as an association may take; more than nothing is what asyncio asks for.
                 tls["ssl_handshake_timeout"] = max(self.ae.acse_timeout or 60, 0.001)
-            await self.loop.connect_accepted_socket(lambda: connection, sock, **tls)
+            await self.loop.connect_accepted_socket(lambda: assoc.connection, sock, **tls)
         except Exception as exc:
             what = "TLS handshake" if tls else "connection"
             _LOGGER.error("The %s with %s failed: %s", what, name, str(exc) or type(exc).__name__)
@@ -465,7 +425,7 @@ class Server(AssociationServer):
         # In short waits, since a second call may bring the deadline forward.
         while self._associations and (left := self.deadline - time.monotonic()) > 0:
             self._stopped.clear()
-            seconds = max(min(self._quiet / _LOOKS, left, 0.1), 0.01)
+            seconds = max(min(self._quiet / _LOOKS_PER_QUIET, left, 0.1), 0.01)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), seconds)
             for assoc in list(self._associations):
@@ -473,23 +433,22 @@ class Server(AssociationServer):
                 looks = quiet_looks[assoc] = (
                     quiet_looks.get(assoc, 0) + 1 if assoc.is_quiet() else 0
                 )
-                if looks and looks * seconds >= self._quiet and not assoc.is_ending:
+                if looks and looks * seconds >= self._quiet and not assoc.path.is_ending:
                     assoc.end_soon()
         if active := self.active_associations:
             _LOGGER.warning(
                 "Aborting %d associations at shutdown, which cuts off %d requests",
                 *(len(active), sum(assoc.unanswered() for assoc in active)),
             )
-        for connection in list(self.connections):
-            connection.read_no_more()
+        for assoc in list(self.connected):
+            assoc.read_no_more()
         for assoc in list(self._associations):
-            assoc.abort_reason = assoc.abort_reason or "shutdown"
-            assoc.abort_soon()
+            assoc.request_abort("shutdown")
         end = time.monotonic() + self._closing_timeout
-        while (self.connections or self.aborting) and time.monotonic() < end:
+        while (self.connected or self.aborting) and time.monotonic() < end:
             await asyncio.sleep(0.001)
-        for connection in list(self.connections):
-            connection.break_off()
+        for assoc in list(self.connected):
+            assoc.connection.abort()
         for task in list(self.tasks):
             task.cancel()
         if self.tasks:
@@ -521,13 +480,13 @@ class Server(AssociationServer):
         # Threads that are not there any more may have held these.
         self.handlers_lock, self._ended = threading.Lock(), threading.Event()
         self.counters.renew()
-        connections = [*self.connections, *self._connecting]
+        connections = [assoc.connection for assoc in (*self.connected, *self._connecting)]
         for connection in connections:
             connection.is_closed = True
         for sock in (self.socket, *(connection.socket for connection in connections)):
             if sock is not None and sock.fileno() >= 0:
                 os.close(sock.detach())
-        self._associations, self.connections, self.tasks = {}, set(), set()
+        self._associations, self.connected, self.tasks = {}, set(), set()
         self.loop = self.thread = self.task = None
         self._leave()
 

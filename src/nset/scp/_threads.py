@@ -5,6 +5,7 @@ import logging
 import sys
 import threading
 from asyncio import AbstractEventLoop
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -187,6 +188,36 @@ class Callbacks:
                 raise
 
 
+class Turns:
+    """Calls functions in the loop's thread, one in each turn of the loop, in their order.
+
+    However many have more to do than others wait for, those others wait for one of them.
+
+    Parameters
+    ----------
+    loop : asyncio.AbstractEventLoop
+        The loop, in whose thread all of this happens.
+    """
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def add(self, function: Callable[[], None]) -> None:
+        """Have a function called in its turn."""
+        self._waiting.append(function)
+        if len(self._waiting) == 1:
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        try:
+            self._waiting[0]()
+        finally:
+            self._waiting.popleft()
+            if self._waiting:
+                self._loop.call_soon(self._next)
+
+
 class Threads:
     """The threads of a server; made in the loop's, and then for any.
 
@@ -205,6 +236,8 @@ class Threads:
         As given.
     handler_workers, service_workers : Workers
         The two pools.
+    turns : Turns
+        For what is more than the loop should do in one turn.
     """
 
     def __init__(
@@ -218,6 +251,7 @@ class Threads:
         self._loop_thread = threading.get_ident()
         self._callbacks = Callbacks(loop)
         self._variables = variables
+        self.turns = Turns(loop)
         self.handler_workers = Workers(loop, handlers, "nset-handler", self._run_job)
         self.service_workers = Workers(loop, services, "nset-service", self._run_job)
 
@@ -247,6 +281,17 @@ class Threads:
             function()
         else:
             self._callbacks.call(function)
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Have the loop call a function after a while."""
+        self._callbacks.call(self.loop.call_later, seconds, function)
+
+    def is_for_loop(self, exc: BaseException) -> bool:
+        """Return whether it is the loop that an exception is to end, as Ctrl-C does.
+
+        In a worker's thread it is a handler's `sys.exit()`, and ends the association alone.
+        """
+        return not isinstance(exc, Exception) and self.is_loop_thread()
 
     def close(self) -> None:
         """Let the workers end once they have done what they are doing."""

@@ -1,14 +1,18 @@
-"""pynetdicom's upper layer (PS3.8) without its thread.
+"""pynetdicom's upper layer (PS3.8) without its thread: PDUs in, PDUs and primitives out.
 
-The state machine, its actions and its table are pynetdicom's. Whoever gives it something to do, the
-loop with what has come or a worker with what is to be sent, has it done in his own thread, unless
-another one is at it already; then that one does it, too. So nobody waits, and all is in order.
+The state machine, its actions and its table are pynetdicom's. Any thread may give the upper layer
+work: the loop's thread a received PDU, a worker or a program's thread a primitive to be sent. The
+thread that does runs the state machine itself, unless another one is running it; then that one does
+the added work, too. So no thread waits for another, and everything is in order.
 """
 
 import logging
 import threading
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
+from pynetdicom import evt
 from pynetdicom.dul import DULServiceProvider as _StockDUL
 from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ, A_RELEASE_RP, A_RELEASE_RQ
@@ -18,26 +22,50 @@ from nset import _pdu
 from nset._errors import CommandSetError
 from nset._pdu import PduError
 from nset.pynetdicom import _negotiation, _provider
-from nset.scp._queues import IdleTimer, Mailbox, Timer
+from nset.scp._connection import Connection
+from nset.scp._queues import IdleTimer, Mailbox, Responses, Timer
+from nset.scp._threads import Threads
 
 _DUL_LOGGER = logging.getLogger("pynetdicom.dul")
 _LOGGER = logging.getLogger("nset")
 
-# What PDUs are to the state machine (PS3.8 Table 9-10).
+# Events of received PDUs, with the PDU's type (PS3.8 Table 9-10).
 _PDU_TYPES = {"Evt3": 2, "Evt4": 3, "Evt6": 1, "Evt10": 4, "Evt12": 5, "Evt13": 6}
 
 _PROVIDER = 0x02
 """The source of an A-ABORT that is not the user's (PS3.8 Section 9.3.8)."""
 
 CLOSED = b""
-"""What is no PDU but the end of the connection."""
+"""Stands in the inbox for the end of the connection."""
 
-# Seconds. pynetdicom's requestor looks whether it is still connected after its request has gone
-# out; a rejection that has come by then, and closed the connection, it takes for an abort.
-_REJECTION_DELAY = 0.01
+# pynetdicom's requestor looks whether it is still connected after its request has gone out; it
+# takes a rejection that has come by then, and closed the connection, for an abort.
+_REJECTION_DELAY_SECONDS = 0.01
 
-# Seconds in which what is in the socket already is read.
-_LOOK_AGAIN = 0.05
+# Time to read what is in the socket already.
+_LAST_READ_SECONDS = 0.05
+
+
+class UpperLayerUser(Protocol):
+    """What the upper layer calls of the association; from any thread, if nothing else is said."""
+
+    def accepting(self) -> None:
+        """Establish the association, in Sta6: its A-ASSOCIATE-AC is about to be sent."""
+
+    def in_data_transfer(self, value: bool) -> None:
+        """Note that the state is Sta6 now, or is not any more."""
+
+    def rejecting(self, result: Any, source: Any, reason: Any) -> None:
+        """Count and log an A-ASSOCIATE-RJ that is about to be sent."""
+
+    def has_run(self) -> None:
+        """Go on after the upper layer has run in another thread; in the loop's."""
+
+    def run_upper_layer(self) -> None:
+        """Run the upper layer, and go on; in the loop's thread."""
+
+    def peer_name(self) -> str:
+        """Name the peer."""
 
 
 class Message(P_DATA):
@@ -55,58 +83,89 @@ class Message(P_DATA):
 
 
 class _StateMachine(StateMachine):
-    """pynetdicom's, telling the connection when it has nothing more to send."""
-
     def transition(self, state: str) -> None:
         super().transition(state)
-        dul: Any = self.dul
-        dul.socket.is_transferring = state == "Sta6"
-        dul.socket.is_fast = dul.socket.is_fast and state == "Sta6"
-        if state == "Sta13":
-            dul.socket.finish()
+        self.dul.state_changed(state)  # type: ignore[attr-defined]
 
 
 class DULServiceProvider(_StockDUL):
-    """The upper layer of one association.
+    """The upper layer of one association; to pynetdicom's actions also their socket.
+
+    =====================  ==========================================================
+    the loop's thread      `take`, `take_closed`, `drop_input`, the timers
+    any thread             all else
+    guarded by ``_claim``  `is_running`, ``_has_more``
+    who runs it alone      ``_recv_pdu``, ``_pdus``, `fault`, the state machine
+    =====================  ==========================================================
 
     Parameters
     ----------
     assoc : Association
-        The association.
+        The association, which has what `UpperLayerUser` says.
     connection : Connection
-        Where PDUs come from and go to.
+        Where PDUs are sent.
+    threads : Threads
+        The server's.
+    idle_timer : IdleTimer
+        For the network timeout.
+    responses : Responses
+        Closed when the state machine has come to its end.
 
     Attributes
     ----------
+    is_running : bool
+        Whether a thread is running the state machine.
     fault : int
         The reason for the next A-ABORT of the provider (PS3.8 Table 9-26).
+    abort_reason : str
+        Why the association is aborted, as in `Counts.aborted`; empty if that is not known.
     """
 
-    def __init__(self, assoc: Any, connection: Any) -> None:
-        # Not the thread's: there is none.
+    _assoc: Any
+
+    def __init__(
+        self,
+        assoc: UpperLayerUser,
+        connection: Connection,
+        threads: Threads,
+        idle_timer: IdleTimer,
+        responses: Responses,
+    ) -> None:
+        # Without the stock __init__, which makes a thread.
         self._assoc = assoc
-        self.socket: Any = connection
+        self._user = assoc
+        self._connection = connection
+        self._threads = threads
+        self._responses = responses
         self.event_queue: Any = Mailbox()
         self.to_provider_queue: Any = Mailbox()
         self.to_user_queue: Any = Mailbox()
         self._recv_pdu: Any = Mailbox()
-        loop = connection.loop
-        self._idle_timer: Any = IdleTimer(60, connection, assoc.idle_too_long)
-        self.artim_timer: Any = Timer(30, loop, self._artim_expired)
+        self._idle_timer: Any = idle_timer
+        self.artim_timer: Any = Timer(30, threads.loop, self._artim_expired)
         self.state_machine = _StateMachine(self)
         self._run_loop_delay = 0.001
         self._kill_thread = False
         self.fault = 0
-        self._inbox: list[bytes] = connection.inbox
-        self._claim = threading.Lock()  # guards is_pumping and _has_more
+        self.abort_reason = ""
+        self._inbox: list[bytes] = []  # PDUs that are not decoded yet
+        self._pdus: list[bytes] | None = None  # of a message that is being sent
+        self._is_in_data_transfer = False
+        self._claim = threading.Lock()
+        self.is_running = False
         self._has_more = False
 
+    def let_go(self, assoc: Any) -> None:
+        """Keep only a weak reference to an association that is over."""
+        self._assoc = self._user = assoc
+        self._kill_thread = True  # where the server has ended first
+
     def is_alive(self) -> bool:
-        """Tell whether there is a thread to wait for: there is none."""
+        """Return False: there is no thread."""
         return False
 
     def start(self) -> None:
-        """Do nothing: there is no thread to start."""
+        """Do nothing: there is no thread."""
 
     @property
     def state(self) -> str:
@@ -118,67 +177,81 @@ class DULServiceProvider(_StockDUL):
         """Whether the state machine has come to its end."""
         return self._kill_thread
 
+    @property
+    def can_send(self) -> bool:
+        """Whether messages may be sent."""
+        return self._is_in_data_transfer or self.state == "Sta8"
+
+    def state_changed(self, state: str) -> None:
+        """Act on a new state."""
+        self._set_in_data_transfer(state == "Sta6")
+        if state == "Sta13":
+            self._connection.finish()
+
+    def _set_in_data_transfer(self, value: bool) -> None:
+        if value != self._is_in_data_transfer:
+            self._is_in_data_transfer = value
+            self._user.in_data_transfer(value)
+
+    def note_abort(self, reason: str) -> None:
+        """Keep why the association is aborted, unless that is known."""
+        self.abort_reason = self.abort_reason or reason
+
+    # -- Timers ------------------------------------------------------------------------------------
+
+    def close_timers(self) -> None:
+        """Let go of the loop's timers."""
+        self.artim_timer.close()
+        self._idle_timer.close()
+
     def _artim_expired(self) -> None:
-        if self.socket.has_input():  # as where the process has stood still: it comes first
-            self.socket.loop.call_later(_LOOK_AGAIN, self._expire, self.state)
+        if self._connection.has_input():  # as where the process has stood still: it comes first
+            self._threads.loop.call_later(_LAST_READ_SECONDS, self._expire, self.state)
         else:
             self._expire(self.state)
 
     def _expire(self, state: str) -> None:
         if self.state == state and not self.is_over:
             self.event_queue.put("Evt18")
-            self.work()
+            self._user.run_upper_layer()
 
-    def work(self) -> None:
-        """Have all done that there is to do; in the loop's thread, which no program may hold up."""
-        assoc: Any = self.assoc
-        if assoc.is_for_worker():
-            assoc.submit(assoc.pump)  # which is there until the job is done
-        else:
-            self.pump()
+    # -- Running the state machine -----------------------------------------------------------------
 
-    def send_pdu(self, primitive: Any) -> None:
-        """Send a primitive, as the state machine will have it; from any thread.
+    def run(self) -> bool:  # type: ignore[override]
+        """Do all the work that there is; from any thread.
 
-        Parameters
-        ----------
-        primitive : pynetdicom primitive
-            As for pynetdicom's provider. A worker's P-DATA waits until there is room for it.
+        Returns
+        -------
+        bool
+            True once it is done; False if another thread is at it. Whoever runs the state machine
+            in the loop's thread goes on when this returns; for any other thread the loop does.
         """
-        if isinstance(primitive, P_DATA):
-            self.socket.wait_for_room()
-        super().send_pdu(primitive)
-        if isinstance(primitive, A_ASSOCIATE) and primitive.result:
-            self.socket.call_later(_REJECTION_DELAY, self.work)
-        else:
-            self.pump()
-
-    def pump(self) -> None:
-        """Do all that there is to do; from any thread."""
         with self._claim:
             self._has_more = True
-            if self.socket.is_pumping:
-                return
-            self.socket.is_pumping = True
+            if self.is_running:
+                return False
+            self.is_running = True
         while True:
             with self._claim:
                 if not self._has_more:
-                    self.socket.is_pumping = False
+                    self.is_running = False
                     break
                 self._has_more = False
             try:
-                while self._step():
+                while self._process_event():
                     pass
             except BaseException as exc:
                 self._break_down(exc)
-                if self.assoc.is_for_loop(exc):  # type: ignore[attr-defined]
+                if self._threads.is_for_loop(exc):
                     with self._claim:
-                        self.socket.is_pumping = False
+                        self.is_running = False
                     raise
-        self.assoc.has_pumped()  # type: ignore[attr-defined]
+        if not self._threads.is_loop_thread():
+            self._threads.call(self._user.has_run)
+        return True
 
-    def _step(self) -> bool:
-        """Process one event; False where there is none."""
+    def _process_event(self) -> bool:
+        """Process one event; False if there is none."""
         if self._kill_thread:
             return False
         events = self.event_queue.queue
@@ -200,41 +273,54 @@ class DULServiceProvider(_StockDUL):
             _DUL_LOGGER.debug("%s not sent in %s", type(primitive).__name__, self.state)
         return True
 
-    def _send_message(self) -> None:
-        """Send the fragments of a message; nothing else comes between them (PS3.8 Annex E)."""
-        queue = self.to_provider_queue.queue
-        fragments = getattr(queue[0], "fragments", [queue[0]])
-        queue[0:1] = fragments  # to which others only append
-        with self.socket.sending_at_once():
-            for _ in fragments:
-                self.state_machine.do_action("Evt9")
+    def _break_down(self, exc: BaseException) -> None:
+        """Abort past the state machine, which has failed; other associations go on."""
+        _DUL_LOGGER.error("Exception in the upper layer, aborting association")
+        _LOGGER.error(
+            "Aborting the association with %s: %s", self._user.peer_name(), exc, exc_info=exc
+        )
+        self.note_abort("error")
+        pdu = A_ABORT_RQ()
+        pdu.source = _PROVIDER
+        pdu.reason_diagnostic = self.fault
+        self._stop_messages(aborts=True)
+        self._connection.send(pdu.encode())  # no event: it may be its handler that has failed
+        self._connection.finish()
+        self.end(A_P_ABORT())
 
-    def _note_unexpected(self, kind: int, action: str) -> None:
-        assoc: Any = self.assoc
-        self.fault = _pdu.UNEXPECTED_PDU
-        if action != "AA-7":  # where it is over already
-            assoc.abort_reason = assoc.abort_reason or "invalid PDU"
-            _LOGGER.error(
-                "Aborting the association with %s: invalid PDU: one of type 0x%02X in %s",
-                *(assoc.peer_name(), kind, self.state),
-            )
+    def end(self, primitive: Any) -> None:
+        """End the state machine where it stands; the user learns of it by a primitive."""
+        self._set_in_data_transfer(False)
+        if isinstance(primitive, A_P_ABORT):
+            primitive.provider_reason = 0x00
+        self.to_user_queue.put(primitive)
+        self.kill_dul()
 
-    def _decode_pdu(self, bytestream: bytearray) -> Any:
-        if bytestream[0] in _negotiation.KINDS:
-            return _negotiation.decode_pdu(self, bytestream)
-        return super()._decode_pdu(bytestream)
+    def kill_dul(self) -> None:
+        """Note that the state machine has come to its end, and wake threads that await messages."""
+        super().kill_dul()
+        self._responses.close()
+
+    # -- PDUs in -----------------------------------------------------------------------------------
+
+    def take(self, pdu: bytes) -> None:
+        """Add a PDU that has been received, or `CLOSED`; `run` processes it."""
+        self._inbox.append(pdu)
+
+    def drop_input(self) -> None:
+        """Drop the PDUs that are not processed yet."""
+        self._inbox.clear()
 
     def _decode_next(self) -> bool:
-        """Decode the next PDU that has been received; False where there is none."""
+        """Decode the next PDU that has been received; False if there is none."""
         if not self._inbox:
             return False
         data = self._inbox.pop(0)
         if data is CLOSED:
             self.event_queue.put("Evt17")
             return True
-        if data[0] == _pdu.ABORT:  # whoever on the other side is its source
-            assoc: Any = self.assoc
-            assoc.abort_reason = assoc.abort_reason or "peer"
+        if data[0] == _pdu.ABORT:  # of whichever source on the other side
+            self.note_abort("peer")
         try:
             pdu, event = self._decode_pdu(bytearray(data))
         except Exception as exc:
@@ -248,64 +334,34 @@ class DULServiceProvider(_StockDUL):
         self.event_queue.put(event)
         return True
 
+    def _decode_pdu(self, bytestream: bytearray) -> Any:
+        if bytestream[0] in _negotiation.KINDS:
+            return _negotiation.decode_pdu(self, bytestream)
+        return super()._decode_pdu(bytestream)
+
+    def _note_unexpected(self, kind: int, action: str) -> None:
+        self.fault = _pdu.UNEXPECTED_PDU
+        if action != "AA-7":  # where it is over already
+            self.note_abort("invalid PDU")
+            _LOGGER.error(
+                "Aborting the association with %s: invalid PDU: one of type 0x%02X in %s",
+                *(self._user.peer_name(), kind, self.state),
+            )
+
     def refuse(self, fault: Exception) -> None:
-        """Note that what has been received is invalid, and say why and from whom."""
+        """Note that what has been received is invalid, and log why and from whom."""
         self.fault = fault.diagnostic if isinstance(fault, PduError) else 0
-        assoc: Any = self.assoc
-        assoc.abort_reason = assoc.abort_reason or (
-            "invalid message" if isinstance(fault, CommandSetError) else "invalid PDU"
-        )
+        self.note_abort("invalid message" if isinstance(fault, CommandSetError) else "invalid PDU")
         if isinstance(fault, PduError):
             _LOGGER.error(
-                "Aborting the association with %s: invalid PDU: %s",
-                assoc.peer_name(),
-                fault,
+                "Aborting the association with %s: invalid PDU: %s", self._user.peer_name(), fault
             )
         else:
-            _provider._log_abort(assoc, fault)
+            _provider._log_abort(self._assoc, fault)
         self.event_queue.put("Evt19")
 
-    def _send(self, pdu: Any) -> None:
-        assoc: Any = self.assoc
-        if isinstance(pdu, A_ABORT_RQ) and pdu.source == _PROVIDER:
-            pdu.reason_diagnostic = self.fault  # pynetdicom does not know
-        elif isinstance(pdu, A_ASSOCIATE_RJ):
-            assoc.note_rejection(pdu.result, pdu.source, pdu.reason_diagnostic)
-        if isinstance(pdu, (A_RELEASE_RQ, A_RELEASE_RP, A_ABORT_RQ)):
-            # No message is sent behind a release or an abort.
-            self.socket.stop_messages(aborts=isinstance(pdu, A_ABORT_RQ))
-        super()._send(pdu)
-
-    def _break_down(self, exc: BaseException) -> None:
-        """Abort past the state machine, which has failed; the others go on."""
-        assoc: Any = self.assoc
-        _DUL_LOGGER.error("Exception in the upper layer, aborting association")
-        _LOGGER.error("Aborting the association with %s: %s", assoc.peer_name(), exc, exc_info=exc)
-        assoc.abort_reason = assoc.abort_reason or "error"
-        pdu = A_ABORT_RQ()
-        pdu.source = _PROVIDER
-        pdu.reason_diagnostic = self.fault
-        self.socket.stop_messages(aborts=True)
-        self.socket.send_quietly(pdu.encode())  # it may be who listens that has failed
-        self.socket.finish()
-        self.end(A_P_ABORT())
-
-    def end(self, primitive: Any) -> None:
-        """End the state machine where it stands; the user learns of it by a primitive."""
-        self.socket.is_transferring = False
-        if isinstance(primitive, A_P_ABORT):
-            primitive.provider_reason = 0x00
-        self.to_user_queue.put(primitive)
-        self.kill_dul()
-
-    def kill_dul(self) -> None:
-        """Note that the state machine has come to its end, and wake whoever waits for a message."""
-        super().kill_dul()
-        responses: Any = self.assoc.dimse.msg_queue
-        responses.close()
-
     def receive_pdu(self, wait: bool = False, timeout: float | None = None) -> Any:
-        """Give the next primitive for the user.
+        """Return the next primitive for the user.
 
         Parameters
         ----------
@@ -317,8 +373,88 @@ class DULServiceProvider(_StockDUL):
         Returns
         -------
         pynetdicom primitive or None
-            None where there is none.
+            None if there is none.
         """
         if wait:
-            self.assoc.may_wait()  # type: ignore[attr-defined]
+            self._threads.may_wait()
         return super().receive_pdu(wait, timeout)
+
+    # -- PDUs out ----------------------------------------------------------------------------------
+
+    def send_pdu(self, primitive: Any) -> None:
+        """Send a primitive, as the state machine will have it; from any thread.
+
+        Parameters
+        ----------
+        primitive : pynetdicom primitive
+            As for pynetdicom's provider. A worker's P-DATA waits until there is room for it.
+        """
+        if isinstance(primitive, P_DATA):
+            self._connection.wait_for_room()
+        super().send_pdu(primitive)
+        if isinstance(primitive, A_ASSOCIATE) and primitive.result:
+            self._threads.call_later(_REJECTION_DELAY_SECONDS, self._user.run_upper_layer)
+        else:
+            self.run()
+
+    def _send_message(self) -> None:
+        """Send the fragments of a message; nothing else comes between them (PS3.8 Annex E)."""
+        queue = self.to_provider_queue.queue
+        fragments = getattr(queue[0], "fragments", [queue[0]])
+        queue[0:1] = fragments  # to which others only append
+        with self._joined():
+            for _ in fragments:
+                self.state_machine.do_action("Evt9")
+
+    @contextmanager
+    def _joined(self) -> Iterator[None]:
+        """Have the PDUs that the state machine sends meanwhile leave together."""
+        pdus: list[bytes] = []
+        self._pdus = pdus
+        try:
+            yield
+        finally:
+            self._pdus = None
+            if pdus:
+                self._connection.send(b"".join(pdus))
+
+    def _send(self, pdu: Any) -> None:
+        if isinstance(pdu, A_ABORT_RQ) and pdu.source == _PROVIDER:
+            pdu.reason_diagnostic = self.fault  # pynetdicom does not know
+        elif isinstance(pdu, A_ASSOCIATE_RJ):
+            self._user.rejecting(pdu.result, pdu.source, pdu.reason_diagnostic)
+        if isinstance(pdu, (A_RELEASE_RQ, A_RELEASE_RP, A_ABORT_RQ)):
+            self._stop_messages(aborts=isinstance(pdu, A_ABORT_RQ))
+        super()._send(pdu)
+
+    def _stop_messages(self, *, aborts: bool) -> None:
+        """Have no message sent behind a release or an abort."""
+        self._set_in_data_transfer(False)
+        self._connection.stop_messages(aborts=aborts)
+
+    @property
+    def socket(self) -> Any:  # type: ignore[override]
+        """What pynetdicom's actions take for a socket, to `send` PDUs and to `close`."""
+        return self
+
+    def send(self, data: bytes) -> None:
+        """Send an encoded PDU."""
+        if self._pdus is not None:
+            self._pdus.append(data)
+        elif data[0] == _pdu.ASSOCIATE_AC:
+            # The association is established before the peer knows: it may ask at once, as may a
+            # program. What a program sends from then on comes behind the A-ASSOCIATE-AC.
+            self._connection.queue(data)
+            self._is_in_data_transfer = True
+            self._user.accepting()
+            self._connection.flush()
+        else:
+            self._connection.send(data)
+        evt.trigger(self._assoc, evt.EVT_DATA_SENT, {"data": data})
+
+    def close(self) -> None:
+        """Close the connection, and send nothing from now on."""
+        self._set_in_data_transfer(False)
+        self._connection.close()
+
+    _shutdown_socket = close

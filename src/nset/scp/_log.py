@@ -1,0 +1,137 @@
+"""What the log says of an association, beside pynetdicom's own records."""
+
+import logging
+import time
+from typing import Any
+
+from nset.scp._names import address_name
+
+_LOGGER = logging.getLogger("nset")
+
+
+def peer_name(assoc: Any) -> str:
+    """Name the peer: AE title and address, or the address alone if there is no title yet."""
+    peer = assoc.requestor
+    title = peer.ae_title or (peer.primitive.calling_ae_title if peer.primitive else "")
+    name = address_name(assoc.address)
+    return f"{title}@{name}" if title else name
+
+
+def accepted(assoc: Any) -> None:
+    """Log an association that is established."""
+    contexts = len(assoc._accepted_cx)
+    _LOGGER.info(
+        "Accepted the association with %s: %d of %d presentation contexts",
+        *(peer_name(assoc), contexts, contexts + len(assoc._rejected_cx)),
+    )
+
+
+def rejecting(assoc: Any, result: int, source: int, reason: int) -> None:
+    """Log why an A-ASSOCIATE-RJ is sent."""
+    ae, primitive = assoc.ae, assoc.requestor.primitive
+    called = primitive.called_ae_title if primitive else ""
+    reasons = {
+        (1, 1, 3): "its AE title is not among AE.require_calling_aet",
+        (1, 1, 7): f"it calls {called}, not {assoc.acceptor.ae_title} (AE.require_called_aet)",
+        (1, 2, 2): "its protocol version is not 1",
+        (2, 2, 1): "its user identity was refused (EVT_USER_ID)",
+        (2, 3, 2): f"{ae.maximum_associations} associations already (AE.maximum_associations)",
+    }
+    default = f"result {result}, source {source}, reason {reason} (PS3.8 Table 9-21)"
+    bad_title = vars(assoc).get("_nset_rejection")
+    why = bad_title[0] if bad_title else reasons.get((result, source, reason), default)
+    _LOGGER.warning("Rejecting the association with %s: %s", peer_name(assoc), why)
+
+
+def releasing(assoc: Any) -> None:
+    """Log that the server asks for the release."""
+    _LOGGER.info("Asking %s to release its association", peer_name(assoc))
+
+
+def aborting(assoc: Any) -> None:
+    """Log why an association is aborted, unless that was a fault: then it was logged."""
+    reason = assoc.dul.abort_reason
+    level, why = {
+        "idle": (logging.WARNING, f"nothing for {assoc.network_timeout} s (AE.network_timeout)"),
+        "shutdown": (logging.WARNING, "the server is shut down"),
+        "error": (logging.WARNING, "an error of the server's or of a handler"),
+        "local": (logging.INFO, "the program does"),
+    }.get(reason, (logging.DEBUG, reason))
+    _LOGGER.log(level, "Aborting the association with %s: %s", peer_name(assoc), why)
+
+
+def aborting_over_memory(assoc: Any, server_memory: Any) -> None:
+    """Log that an association is aborted that can't go on, as too many bytes wait."""
+    limits = assoc.limits
+    _LOGGER.error(
+        "Aborting the association with %s: %d bytes of it wait, and in all associations %d "
+        "(Limits(association_bytes=%d, server_bytes=%d))",
+        *(peer_name(assoc), assoc.memory.waiting, server_memory.waiting),
+        *(limits.association_bytes, server_memory.limit),
+    )
+
+
+def aborting_crossed(assoc: Any) -> None:
+    """Log that an association is aborted whose peer does not answer the A-RELEASE-RQ."""
+    _LOGGER.warning(
+        "Aborting the association with %s: its request has crossed the A-RELEASE-RQ",
+        peer_name(assoc),
+    )
+
+
+def aborted_while_served(assoc: Any, request: Any, context_id: int) -> None:
+    """Log that the service of a request has aborted the association."""
+    requested = getattr(request, "RequestedSOPClassUID", None)
+    _LOGGER.error(
+        "Aborted the association with %s while its %s was served: %s, context %d",
+        *(peer_name(assoc), request.msg_type),
+        *(requested or getattr(request, "AffectedSOPClassUID", None), context_id),
+    )
+
+
+def closing_unread(assoc: Any) -> None:
+    """Log that the connection of a peer is closed that takes nothing of what is sent."""
+    _LOGGER.warning(
+        "Closing the connection with %s, which has taken nothing for %s s (AE.network_timeout)",
+        *(peer_name(assoc), assoc.network_timeout),
+    )
+
+
+def lost(assoc: Any) -> None:
+    """Log what else than an association has ended with its connection."""
+    if not assoc.path.bytes_received:
+        _LOGGER.debug("%s has connected, sent nothing, and gone", peer_name(assoc))
+    elif assoc.is_established and (progress := assoc.progress()):
+        message_id, length = progress
+        _LOGGER.warning(
+            "Lost the connection with %s amid a message: %s, %d bytes so far",
+            peer_name(assoc),
+            "its Message ID is not known" if message_id is None else f"Message ID {message_id}",
+            length,
+        )
+
+
+def still_handled(assoc: Any) -> None:
+    """Log that a handler goes on though its peer has gone."""
+    _LOGGER.warning(
+        "A handler of the association with %s has gone on for %.1f s, and its peer has gone",
+        *(peer_name(assoc), time.monotonic() - assoc.path.began),
+    )
+
+
+def ended(assoc: Any, seconds: float) -> None:
+    """Log in one line what there was of an association."""
+    if not _LOGGER.isEnabledFor(logging.INFO):
+        return
+    path, primitive = assoc.path, assoc.requestor.primitive
+    end = "released" if assoc.is_released else "rejected" if assoc.is_rejected else ""
+    _LOGGER.info(
+        "The association of %s with %s has ended: %.1f s, %s, %d bytes received, %d sent, %s",
+        peer_name(assoc),
+        primitive.called_ae_title if primitive else assoc.acceptor.ae_title,
+        seconds,
+        assoc.tally.summary(path.requests_read, path.sent),
+        path.bytes_received,
+        assoc.bytes_sent,
+        end or f"aborted ({assoc.dul.abort_reason})",
+    )

@@ -1,0 +1,69 @@
+"""N-EVENT-REPORTs, which are served beside other requests, one after the other."""
+
+import threading
+from functools import partial
+from typing import Any, Protocol
+
+from nset.scp._flow_control import FlowControl
+from nset.scp._threads import Threads
+
+
+class ReportsUser(Protocol):
+    """What is called of the association."""
+
+    def is_alive(self) -> bool:
+        """Return whether the association goes on."""
+
+    def serve_report(self, message: Any, context_id: int) -> None:
+        """Serve an N-EVENT-REPORT; in a worker's thread."""
+
+
+class Reports:
+    """The N-EVENT-REPORTs of one association that wait, or are served.
+
+    Parameters
+    ----------
+    flow : FlowControl
+        Has their queue, and counts what waits.
+    threads : Threads
+        The server's.
+
+    Attributes
+    ----------
+    are_served : bool
+        Whether a worker is at it.
+    """
+
+    def __init__(self, flow: FlowControl, threads: Threads) -> None:
+        self._flow = flow
+        self._threads = threads
+        self._lock = threading.Lock()  # guards the end of their being served
+        self.are_served = False
+
+    def add(self, assoc: ReportsUser, context_id: int, message: Any, size: int) -> None:
+        """Serve a report in its turn; from any thread."""
+        with self._lock:
+            self._flow.enqueue(self._flow.reports, context_id, message, size)
+            begins = not self.are_served
+            self.are_served = True
+        if begins:
+            self._submit(assoc)
+
+    def _submit(self, assoc: ReportsUser) -> None:
+        self._threads.service_workers.submit(partial(self._serve, assoc))
+
+    def _serve(self, assoc: ReportsUser) -> None:
+        """Serve the next one in a worker's thread; the loop has its turn in between."""
+        with self._lock:
+            if not self._flow.reports or not assoc.is_alive():
+                self.are_served = False
+                return
+            context_id, message, _ = self._flow.take(self._flow.reports)
+        try:
+            assoc.serve_report(message, context_id)
+        finally:
+            self._threads.call(self._served, assoc)
+
+    def _served(self, assoc: ReportsUser) -> None:
+        self._submit(assoc)
+        self._flow.resume()

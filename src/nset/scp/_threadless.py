@@ -1,0 +1,160 @@
+"""pynetdicom's `Association` without its thread: what programs and pynetdicom see of one."""
+
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+from pynetdicom import _config
+from pynetdicom._globals import MODE_ACCEPTOR, MODE_REQUESTOR
+from pynetdicom.association import Association as _StockAssociation
+from pynetdicom.association import ServiceUser
+from pynetdicom.transport import AddressInformation
+
+from nset.scp._handlers import Bindings, rebound
+from nset.scp._n_set import NSetDispatcher
+from nset.scp._negotiation import Acceptor
+
+_ended_lock = threading.Lock()  # guards that all who join an association wait for the same event
+
+
+class ThreadlessAssociation(_StockAssociation):
+    """An acceptor's association that only looks like a thread.
+
+    `is_alive` and `join` tell of the association, `name` is a name. What is here may be used in any
+    thread.
+
+    Parameters
+    ----------
+    server : Server
+        Whose it is.
+
+    Attributes
+    ----------
+    path : NSetDispatcher
+        The association's fast path, which is told what is bound.
+    """
+
+    # Asked of all associations whenever a new one comes.
+    is_acceptor = True
+    is_requestor = False
+
+    name: str = "AcceptorThread"
+    daemon: bool = True
+    ident = None
+    native_id = None
+
+    # pynetdicom holds it while it sets a timeout or writes a few lines of the log; but also, where
+    # an answer to a program's own C-FIND can't be decoded, until that program asks for the next
+    # one. For that no association can wait, and the loop less than any.
+    lock: Any = nullcontext()
+
+    path: NSetDispatcher
+
+    def __init__(self, server: Any) -> None:
+        # What pynetdicom's __init__ does, threads aside.
+        ae = server.ae
+        self._ae = ae
+        self._server: Any = None
+        self.mode = MODE_ACCEPTOR
+        self.requestor = ServiceUser(self, MODE_REQUESTOR)
+        self.acceptor = Acceptor(self, MODE_ACCEPTOR)
+        self._server = server
+        self.is_established = self.is_rejected = self.is_aborted = self.is_released = False
+        self._sent_abort = self._sent_release = False
+        self._accepted_cx: dict[int, Any] = {}
+        self._rejected_cx: list[Any] = []
+        self._kill = False
+        self._timer_resolution = _config.WINDOWS_TIMER_RESOLUTION
+        self.network_timeout_response = "A-ABORT"
+        self._own_handlers: dict[Any, Any] | None = None
+        self._is_over = False
+        self._ended: threading.Event | None = None
+
+    def _take_settings(self, address: Any) -> None:
+        """Take over what the server and its AE say, once there are providers; and what is bound."""
+        ae, server = self.ae, self._server
+        self.acse_timeout = ae.acse_timeout
+        self.connection_timeout = ae.connection_timeout
+        self.dimse_timeout = ae.dimse_timeout
+        self.network_timeout = ae.network_timeout
+        self.acceptor.maximum_length = ae.maximum_pdu_size
+        self.acceptor.ae_title = server.ae_title
+        self.acceptor.address_info = server.local
+        self.acceptor.implementation_class_uid = ae.implementation_class_uid
+        self.acceptor.implementation_version_name = ae.implementation_version_name
+        self.requestor.address_info = AddressInformation.from_tuple(address)
+        self.bindings = server.bindings
+
+    # -- What pynetdicom's association is as a thread ----------------------------------------------
+
+    def start(self) -> None:
+        """Do nothing: the connection has begun it."""
+
+    def is_alive(self) -> bool:
+        """Return whether the association goes on."""
+        return not self._is_over
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the association is over, and is counted and forgotten as such."""
+        self._ended_event().wait(timeout)
+
+    def _ended_event(self) -> threading.Event:
+        """Return what is set last of all; made when it is asked for."""
+        with _ended_lock:
+            self._ended = self._ended or threading.Event()
+            return self._ended
+
+    @property
+    def _is_paused(self) -> bool:
+        return True  # there is no loop that might take a message first
+
+    @_is_paused.setter
+    def _is_paused(self, value: bool) -> None:
+        pass
+
+    # -- Handlers ----------------------------------------------------------------------------------
+
+    @property
+    def _handlers(self) -> dict[Any, Any]:  # type: ignore[override]
+        own = self._own_handlers
+        return self._server._handlers if own is None else own
+
+    @property
+    def bindings(self) -> Bindings:
+        """What is bound, looked through."""
+        return self._bindings
+
+    @bindings.setter
+    def bindings(self, bindings: Bindings) -> None:
+        self._bindings = bindings
+        self.path.handler = bindings.n_set
+        self.path.is_observed = bindings.is_observed
+
+    @property
+    def has_own_handlers(self) -> bool:
+        """Whether handlers were bound to or unbound from this association alone."""
+        return self._own_handlers is not None
+
+    def bind(self, event: Any, handler: Callable[..., Any], args: list[Any] | None = None) -> None:
+        """Bind a handler to an event of this association."""
+        self._rebind(event, handler, args)
+
+    def unbind(self, event: Any, handler: Callable[..., Any]) -> None:
+        """Unbind a handler from an event of this association."""
+        self._rebind(event, handler, unbind=True)
+
+    def _rebind(
+        self, event: Any, handler: Any, args: list[Any] | None = None, *, unbind: bool = False
+    ) -> None:
+        with self._server.handlers_lock:
+            handlers = rebound(self._handlers, event, handler, args, unbind=unbind)
+            self.bindings = Bindings(handlers, inline=self._server.is_inline)
+            self._own_handlers = handlers
+
+    def get_handlers(self, event: Any) -> Any:
+        """Return what is bound to an event, coroutine functions as such that can be called."""
+        handlers = self._handlers.get(event, [])
+        if event.is_intervention:
+            return self._server.coroutines.callable_handler(handlers)
+        return handlers
