@@ -264,12 +264,18 @@ def _encode_canonical(primitive: "Primitive") -> bytes | None:
         return None
     data_set_type = 0x0001 if stream is not None and stream.getvalue() else NO_DATA_SET
     if primitive._message_id_being_responded_to is None:
-        return _encode_request(
-            _us_or_none(primitive._message_id),
-            data_set_type,
-            primitive._requested_sop_class_uid,
-            primitive._requested_sop_instance_uid,
+        sop_class = _uid_element(0x0003, primitive._requested_sop_class_uid)
+        instance = _uid_element(0x1001, primitive._requested_sop_instance_uid)
+        message_id = _us_or_none(primitive._message_id)
+        if message_id is None or sop_class is None or instance is None:
+            return None
+        middle = _RQ(
+            *(0, 0x0100, 2, N_SET_RQ),
+            *(0, 0x0110, 2, message_id),
+            *(0, 0x0800, 2, data_set_type),
         )
+        length = len(sop_class) + len(middle) + len(instance)
+        return _GROUP_LENGTH(0, 0, 4, length) + sop_class + middle + instance
     optional = primitive.__dict__.get
     if not (
         optional("ErrorComment", 0)
@@ -286,24 +292,6 @@ def _encode_canonical(primitive: "Primitive") -> bytes | None:
         primitive._affected_sop_class_uid,
         primitive._affected_sop_instance_uid,
     )
-
-
-def _encode_request(
-    message_id: int | None,
-    data_set_type: int,
-    class_slot: list[Any] | None,
-    instance_slot: list[Any] | None,
-) -> bytes | None:
-    sop_class, instance = _uid_element(0x0003, class_slot), _uid_element(0x1001, instance_slot)
-    if message_id is None or sop_class is None or instance is None:
-        return None
-    middle = _RQ(
-        *(0, 0x0100, 2, N_SET_RQ),
-        *(0, 0x0110, 2, message_id),
-        *(0, 0x0800, 2, data_set_type),
-    )
-    length = len(sop_class) + len(middle) + len(instance)
-    return _GROUP_LENGTH(0, 0, 4, length) + sop_class + middle + instance
 
 
 def _encode_response(
@@ -609,7 +597,7 @@ _ATTRIBUTES: Final = {keyword: attribute for attribute, keyword in _rules.KEYWOR
 _UIDS: Final = frozenset(name for name in _rules.KEYWORDS if name.endswith("_uid"))
 
 
-# -- What nset.scp._pure uses: the wall of the C extensions, see _core.pxd -------------------------
+# -- What nset.scp._pure uses: as in _core.pxd ----------------------------------------------------
 
 
 def is_request(data: bytes) -> bool:
@@ -619,7 +607,7 @@ def is_request(data: bytes) -> bool:
 
 
 def decode_request(cls: type[_Self], data: bytes, context_id: int) -> _Self | None:
-    """Give a request of the class in that context; None for what `is_request` denies."""
+    """Return a request in that presentation context; None for what `is_request` denies."""
     fields = _decode_canonical(data)
     if fields is None or "_message_id" not in fields:
         return None
@@ -648,7 +636,7 @@ def encode_response_command_set(request: Primitive, status: int) -> bytes | None
 
 
 def context_id_of(request: Primitive) -> int:
-    """Give the ID of the presentation context that a request came in; -1 where that is no US."""
+    """Return the ID of the presentation context of a request; -1 where that is no US."""
     context_id = _us_or_none(request._context_id)
     return -1 if context_id is None else context_id
 
