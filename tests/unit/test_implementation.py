@@ -181,7 +181,7 @@ LAYERS = {
         {"_threadless", "_reports", "_dimse", "_eager_tasks"},
         {"_negotiation", "_upper_layer", "_flow_control", "_log"},
         {"_connection", "_checkpoint", "_n_set"},
-        {"_handlers"},
+        {"_handlers", "_data_sets"},
         {"_threads", "_queues", "_counters", "_limits", "_memory", "_names"},
         {"_implementation"},
         {"_core", "_pure"},

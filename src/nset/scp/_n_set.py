@@ -11,7 +11,6 @@ from typing import Any, Final
 from pydicom.uid import UID
 from pynetdicom import evt
 from pynetdicom._globals import STATUS_SUCCESS, STATUS_WARNING
-from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import ServiceClass
 from pynetdicom.service_class_n import (
@@ -23,8 +22,10 @@ from pynetdicom.service_class_n import (
 from pynetdicom.sop_class import uid_to_service_class
 
 from nset import _rules
+from nset.dataset import DataSetError
 from nset.primitive import N_SET
 from nset.pynetdicom._provider import sendable_status
+from nset.scp._data_sets import DataSetEvent, encoded, refused
 from nset.scp._handlers import messages_are_logged
 from nset.scp._implementation import RequestPath, SetEventBase
 from nset.scp._limits import Limits
@@ -65,7 +66,7 @@ def service_class(sop_class: UID | None) -> type[ServiceClass] | None:
     return found if found in _SERVICE_CLASSES else None
 
 
-class SetEvent(SetEventBase, evt.Event):
+class SetEvent(SetEventBase, DataSetEvent):
     """EVT_N_SET, without what takes time and few handlers ask for."""
 
     _event = evt.EVT_N_SET
@@ -97,6 +98,8 @@ def log_error(logger: logging.Logger, *args: Any, exc_info: BaseException | None
 
 def failed(exc: BaseException) -> tuple[int, None]:
     """Say in the log that the handler has raised; give what it is then taken to have returned."""
+    if isinstance(exc, DataSetError):
+        return refused(exc)
     log_error(_LOGGER, "Exception in the handler bound to 'evt.EVT_N_SET'")
     log_error(_LOGGER, "%s", exc, exc_info=exc)
     return _rules.PROCESSING_FAILURE, None
@@ -170,17 +173,15 @@ def _attach(response: N_SET, data_set: Any, context: PresentationContext) -> Non
     try:
         if not data_set:
             return
-        encoded = encode(
-            data_set, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated
-        )
+        attribute_list = encoded(data_set, syntax)
     except Exception as exc:
         _LOGGER.error("%s", exc, exc_info=exc)
-        encoded = None
-    if encoded is None:
+        attribute_list = None
+    if attribute_list is None:
         _LOGGER.error("Failed encoding the response 'Attribute List' dataset")
         response.Status = _rules.PROCESSING_FAILURE
     else:
-        response.AttributeList = BytesIO(encoded)
+        response.AttributeList = BytesIO(attribute_list)
 
 
 class NSetDispatcher(RequestPath):

@@ -11,6 +11,7 @@ from pynetdicom.association import Association as _StockAssociation
 from pynetdicom.association import ServiceUser
 from pynetdicom.transport import AddressInformation
 
+from nset.scp._data_sets import bounded
 from nset.scp._handlers import Bindings, rebound
 from nset.scp._n_set import NSetDispatcher
 from nset.scp._negotiation import Acceptor
@@ -156,5 +157,5 @@ class ThreadlessAssociation(_StockAssociation):
         """Return what is bound to an event, coroutine functions as such that can be called."""
         handlers = self._handlers.get(event, [])
         if event.is_intervention:
-            return self._server.coroutines.callable_handler(handlers)
+            return bounded(event, self._server.coroutines.callable_handler(handlers))
         return handlers
