@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 from associations import serving
-from certificates import make_certificate
+from certificates import client_context, make_certificate, server_context
 from services import (
     CT,
     observed,
@@ -63,3 +63,16 @@ def certificates(tmp_path_factory):
 def scp(nset):
     """The package `nset.scp`, on each implementation in turn."""
     return importlib.import_module("nset.scp")
+
+
+@pytest.fixture(params=["TCP", "TLS"])
+def security(request, tmp_path):
+    """What makes a server, and what makes a client's socket of a bare one."""
+    if request.param == "TCP":
+        return {}, lambda bare: bare
+    certificate = make_certificate(tmp_path, "server")
+    context = client_context(certificate)
+    return (
+        {"ssl_context": server_context(certificate)},
+        lambda bare: context.wrap_socket(bare, server_hostname="localhost"),
+    )

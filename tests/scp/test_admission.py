@@ -1,6 +1,5 @@
 """nset.scp: how many connections and associations there may be, and of whom."""
 
-import importlib
 import ssl
 import threading
 from contextlib import ExitStack
@@ -12,8 +11,7 @@ from callers import ECHO, Caller, over, proposal, rejected, serving, ways
 from raw_peer import AE_TITLE
 
 
-def test_connections(nset):
-    scp = importlib.import_module("nset.scp")
+def test_connections(nset, scp):
     with serving(nset, [], limits=scp.Limits(connections=3)) as (server, _):
         callers = [Caller(server) for _ in range(3)]
         until(lambda: server.counts.open_connections == 3)
@@ -33,9 +31,8 @@ def test_connections(nset):
 
 
 @pytest.mark.parametrize("kind", ["TCP", "TLS"])
-def test_connections_that_come_all_at_once(nset, kind):
+def test_connections_that_come_all_at_once(nset, scp, kind):
     """Those whose TLS handshake does not get on count, too; the oldest go first."""
-    scp = importlib.import_module("nset.scp")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if kind == "TLS" else None
     may_go_on = threading.Event()
     limits = scp.Limits(connections=3)

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from io import BytesIO
 
 import pytest
-from acceptors import accepting, entity, n_set_pdus, port, until
+from acceptors import accepting, entity, is_over, n_set_pdus, port, until
 from associations import MPPS, TIMEOUT
 from certificates import client_context, make_certificate, server_context
 from paths import SUPPORT
@@ -36,10 +36,6 @@ def succeed(event):
 
 def exits(event):
     raise SystemExit(event.event.name)
-
-
-def is_over(server):
-    return not server._associations and server.counts.open_connections == 0
 
 
 def query():
@@ -683,8 +679,7 @@ def test_a_tls_handshake_that_ends_while_the_server_shuts_down(nset, tmp_path):
 
 
 @pytest.mark.parametrize("block", [True, False])
-def test_a_shutdown_before_the_loop_runs(nset, monkeypatch, block):
-    scp = importlib.import_module("nset.scp")
+def test_a_shutdown_before_the_loop_runs(scp, monkeypatch, block):
     made, may_go_on = threading.Event(), threading.Event()
     running = importlib.import_module("nset.scp._run")
     stock = running.new_loop
@@ -712,8 +707,7 @@ def test_a_shutdown_before_the_loop_runs(nset, monkeypatch, block):
     assert ae._servers == []
 
 
-def test_a_serve_that_is_cancelled(nset):
-    scp = importlib.import_module("nset.scp")
+def test_a_serve_that_is_cancelled(scp):
     ae = entity()
 
     async def main():

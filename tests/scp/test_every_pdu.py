@@ -119,7 +119,7 @@ def in_state(nset: ModuleType, state: str, how: str) -> Iterator[tuple[Any, Call
         server, _ = enter(serving(nset, handlers, ae))
         if state in ("Sta3", "Sta8"):
             stack.callback(gate.may_go_on.set)  # before the server is shut down
-        shutdown = threading.Thread(target=server.shutdown)
+        shutdown = threading.Thread(target=server.shutdown, kwargs={"quiet": 0.1})
         stack.callback(lambda: shutdown.ident and shutdown.join(TIMEOUT))
         peer = enter(Caller(server))
         if state == "Sta2":

@@ -1,6 +1,5 @@
 """nset.scp: lengths that lie, and messages that are longer than the limits."""
 
-import importlib
 import time
 
 import pytest
@@ -102,8 +101,7 @@ def test_no_association_request(nset, caplog, sent):
 
 
 @ways
-def test_pdu_length(nset, way):
-    scp = importlib.import_module("nset.scp")
+def test_pdu_length(nset, scp, way):
     limits = scp.Limits(pdu_length=1000, negotiation_length=500)
     with serving(nset, way, limits=limits) as (server, handler):
         with Caller(server).associate() as peer:
@@ -161,9 +159,8 @@ def packed(how: str, command: bytes, data_set: bytes) -> bytes:
 @ways
 @pytest.mark.parametrize("how", ["one PDU", "two PDUs", "many PDUs"])
 @pytest.mark.parametrize("begins", ["canonical", "otherwise"])
-def test_data_sets_over_the_limit(nset, caplog, way, how, begins):
+def test_data_sets_over_the_limit(nset, scp, caplog, way, how, begins):
     """Each is answered in its turn, and the association goes on."""
-    scp = importlib.import_module("nset.scp")
     changes = {} if begins == "canonical" else AFFECTED
     sent = [
         packed(how, request({0x0110: number, **changes}), bytes(100 + number % 2))
@@ -205,8 +202,7 @@ def test_a_command_set_that_does_not_end(nset, caplog, way, field):
 
 
 @ways
-def test_a_data_set_over_the_limit_of_another_message(nset, caplog, way):
-    scp = importlib.import_module("nset.scp")
+def test_a_data_set_over_the_limit_of_another_message(nset, scp, caplog, way):
     fields = {0x0002: uid(MPPS), 0x0100: 0x0140, 0x0110: 2, 0x0800: 1, 0x1000: uid(INSTANCE)}
     limits = scp.Limits(data_set_bytes=100)
     with serving(nset, way, limits=limits) as (server, _), Caller(server).associate() as peer:

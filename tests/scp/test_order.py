@@ -1,6 +1,5 @@
 """nset.scp: answers come in the order of the requests, however many of them wait."""
 
-import importlib
 import threading
 from contextlib import ExitStack
 from types import ModuleType
@@ -35,8 +34,8 @@ def in_fragments(nset: ModuleType, message_id: int) -> list[bytes]:
 
 @pytest.mark.parametrize("inline", [True, False])
 @pytest.mark.parametrize("limit", [1, 2])
-def test_a_request_that_was_served_at_once_holds_up_nobody(nset, inline, limit):
-    limits = importlib.import_module("nset.scp").Limits(pending_requests=limit)
+def test_a_request_that_was_served_at_once_holds_up_nobody(nset, scp, inline, limit):
+    limits = scp.Limits(pending_requests=limit)
     options = {"limits": limits, "inline": inline}
     with (
         serving(nset, [(evt.EVT_N_SET, plain)], **options) as (server, _),
@@ -50,9 +49,9 @@ def test_a_request_that_was_served_at_once_holds_up_nobody(nset, inline, limit):
         peer.release()
 
 
-def test_no_more_than_the_limit_wait(nset):
+def test_no_more_than_the_limit_wait(nset, scp):
     is_served, may_go_on = threading.Event(), threading.Event()
-    limits = importlib.import_module("nset.scp").Limits(pending_requests=4)
+    limits = scp.Limits(pending_requests=4)
 
     def wait(event: Any) -> int:
         is_served.set()

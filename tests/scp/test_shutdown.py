@@ -113,8 +113,7 @@ class TestIdleAssociations:
             with shutting_down(server):
                 agree_to_release(peer)
 
-    def test_in_a_loop_of_ones_own(self, nset):
-        scp = importlib.import_module("nset.scp")
+    def test_in_a_loop_of_ones_own(self, scp):
 
         async def serve():
             server = await scp.serve(entity(), ("127.0.0.1", 0))
@@ -462,9 +461,8 @@ def test_a_coroutine_that_exits_breaks_off_no_thread(nset):
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
-def test_the_main_thread_ends_in_good_order(nset, error):
+def test_the_main_thread_ends_in_good_order(nset, scp, error):
     """As by Ctrl-C where a loop has no signal handlers: on Windows."""
-    scp = importlib.import_module("nset.scp")
     ae = entity()
     ended = []
 
@@ -491,9 +489,8 @@ def test_the_main_thread_ends_in_good_order(nset, error):
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_the_main_thread_does_so_whatever_exits_meanwhile(nset, begun):
+def test_the_main_thread_does_so_whatever_exits_meanwhile(nset, scp, begun):
     """Two coroutines exit, one behind the other; a third handler still answers its peer."""
-    scp = importlib.import_module("nset.scp")
     ae = entity()
     turns, ended = {number: asyncio.Event() for number in (1, 2, 3)}, []
 

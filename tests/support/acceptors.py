@@ -84,3 +84,8 @@ def ended(server: Any) -> None:
     for assoc in server.active_associations:
         assoc.join(TIMEOUT)
         assert not assoc.is_alive()
+
+
+def is_over(server: Any) -> bool:
+    """Tell whether nothing is left of connections and associations."""
+    return not server._associations and server.counts.open_connections == 0
