@@ -1,10 +1,12 @@
-"""What a server counts, of connections and by itself, and how an association is summed up."""
+"""What a server counts, of associations and by itself, and how an association is summed up."""
 
 import importlib
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
+from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, N_SET
 from together import run_together
 
 
@@ -13,17 +15,29 @@ def module(nset):
     return importlib.import_module("nset.scp._counters")
 
 
-class Connection:
-    """What a connection counts, on the fast path."""
+class Association:
+    """What an association counts itself."""
 
     def __init__(self, requests=0, received=0, sent=0, **statuses):
-        self.requests_read, self.bytes_received, self.bytes_sent = requests, received, sent
-        self.sent = {int(code[1:], 16): number for code, number in statuses.items()}
+        self.path = SimpleNamespace(requests_read=requests, bytes_received=received)
+        self.path.sent = {int(code[1:], 16): number for code, number in statuses.items()}
+        self.bytes_sent = sent
+
+
+def message(cls, status=None):
+    message = cls()
+    message.Status = status
+    return message
 
 
 @pytest.fixture
 def counters(module):
     return module.Counters()
+
+
+@pytest.fixture
+def tally(module, counters):
+    return module.Tally(counters)
 
 
 def test_nothing_has_been_counted(counters, module):
@@ -48,12 +62,12 @@ def test_aborts_by_reason(counters):
     assert counters.counts(0, 0).aborted == {"peer": 2, "idle": 1}
 
 
-def test_requests_and_responses_of_the_slow_path(counters, module):
-    tally, other = module.Tally(), module.Tally()
-    for one, service in ((tally, "N-SET"), (tally, "C-ECHO"), (other, "C-ECHO")):
-        counters.count_request(one, service)
-        counters.count_response(one, service, 0x0000)
-    counters.count_response(tally, "N-SET", 0x0110)
+def test_requests_and_responses_of_the_slow_path(counters, module, tally):
+    other = module.Tally(counters)
+    for one, cls in ((tally, N_SET), (tally, C_ECHO), (other, C_ECHO)):
+        one.count_request(message(cls))
+        one.count_response(message(cls, 0x0000))
+    tally.count_response(message(N_SET, 0x0110))
     counts = counters.counts(0, 0)
     assert (counts.requests, counts.n_set_requests) == (3, 1)
     assert counts.responses == {"Success": 3, "Failure": 1}
@@ -62,8 +76,14 @@ def test_requests_and_responses_of_the_slow_path(counters, module):
     assert other.requests == {"C-ECHO": 1}
 
 
-def test_a_connection_counts_while_it_is_open_and_afterwards(counters):
-    one, other = Connection(2, 300, 40, s0000=1, s0107=1), Connection(1, 100, 10, s0000=1)
+@pytest.mark.parametrize("response", [message(N_SET), C_CANCEL()], ids=["none", "C-CANCEL"])
+def test_a_response_without_a_status_does_not_count(counters, tally, response):
+    tally.count_response(response)
+    assert (counters.counts(0, 0).responses, tally.responses) == ({}, {})
+
+
+def test_an_association_counts_while_its_connection_is_open_and_afterwards(counters):
+    one, other = Association(2, 300, 40, s0000=1, s0107=1), Association(1, 100, 10, s0000=1)
     counters.open(one)
     counters.open(other)
 
@@ -74,7 +94,7 @@ def test_a_connection_counts_while_it_is_open_and_afterwards(counters):
 
     assert counted() == (3, 3, 400, 50, {"Success": 2, "Warning": 1})
     assert counted() == (3, 3, 400, 50, {"Success": 2, "Warning": 1})
-    one.requests_read, one.bytes_received, one.sent[0x0000] = 3, 400, 2
+    one.path.requests_read, one.path.bytes_received, one.path.sent[0x0000] = 3, 400, 2
     assert counted() == (4, 4, 500, 50, {"Success": 3, "Warning": 1})
     counters.close(one)
     assert counted() == (4, 4, 500, 50, {"Success": 3, "Warning": 1})
@@ -82,24 +102,24 @@ def test_a_connection_counts_while_it_is_open_and_afterwards(counters):
     assert counted() == (4, 4, 500, 50, {"Success": 3, "Warning": 1})
 
 
-def test_a_forked_process_has_no_connections_and_a_free_lock(counters):
+def test_a_forked_process_has_no_associations_and_a_free_lock(counters):
     counters.count("associations")
-    counters.open(Connection(5, 5, 5, s0000=5))
+    counters.open(Association(5, 5, 5, s0000=5))
     counters._lock.acquire()  # by a thread that the fork has not taken along
     counters.renew()
     counts = counters.counts(0, 0)
     assert (counts.associations, counts.requests, counts.responses) == (1, 0, {})
 
 
-def test_nothing_is_lost_that_threads_count_together(counters, module):
-    tally = module.Tally()
+def test_nothing_is_lost_that_threads_count_together(counters, tally):
+    request, response = message(N_SET), message(N_SET, 0x0000)
 
     def count():
         for _ in range(2000):
             counters.count("associations")
             counters.count_abort("peer")
-            counters.count_request(tally, "N-SET")
-            counters.count_response(tally, "N-SET", 0)
+            tally.count_request(request)
+            tally.count_response(response)
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -145,8 +165,7 @@ def test_statuses_by_category(module, statuses, numbers):
     ],
     ids=["nothing", "not answered", "fast path", "slow path", "both"],
 )
-def test_summary_of_an_association(module, requests, responses, n_sets, statuses, summary):
-    tally = module.Tally()
+def test_summary_of_an_association(tally, requests, responses, n_sets, statuses, summary):
     tally.requests.update(requests)
     tally.responses.update(responses)
     assert tally.summary(n_sets, statuses) == summary

@@ -314,6 +314,47 @@ def test_calls_to_a_closed_loop_are_not_kept(callbacks, loop):
     assert loop.wakeups == 0
 
 
+# -- Turns -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def turns(module, loop):
+    return module.Turns(loop)
+
+
+def test_one_function_is_called_in_each_turn_of_the_loop(turns, loop):
+    called = []
+
+    def call(number):
+        called.append(number)
+        loop.call_soon(called.append, "another's")
+
+    for number in range(3):
+        turns.add(lambda number=number: call(number))
+    assert called == []
+    loop.run()
+    assert called == [0, "another's", 1, "another's", 2, "another's"]
+    assert loop.pending == []
+
+
+def test_a_function_that_raises_leaves_the_others_their_turns(turns, loop):
+    called = []
+
+    def fails():
+        raise KeyboardInterrupt
+
+    turns.add(fails)
+    turns.add(lambda: called.append(1))
+    with pytest.raises(KeyboardInterrupt):
+        loop.run()
+    assert called == []
+    loop.run()
+    assert called == [1]
+    turns.add(lambda: called.append(2))
+    loop.run()
+    assert called == [1, 2]
+
+
 # -- Who is in which -------------------------------------------------------------------------------
 
 
@@ -368,6 +409,23 @@ def test_in_loop_is_now_in_its_thread_and_soon_from_another(threads, loop):
     assert called == ["now"]
     loop.run()
     assert called == ["now", "soon"]
+
+
+def test_call_later_is_after_a_while_from_any_thread(threads, loop):
+    called = []
+    in_thread(lambda: threads.call_later(5, lambda: called.append(loop.now)))
+    loop.run(10)
+    assert called == [5]
+
+
+def test_what_is_to_end_the_loop(threads):
+    def ends():
+        return [
+            threads.is_for_loop(error()) for error in (KeyboardInterrupt, SystemExit, ValueError)
+        ]
+
+    assert ends() == [True, True, False]
+    assert in_worker(threads, ends) == [False, False, False]
 
 
 def test_each_job_begins_with_the_variables_that_were_given(module, loop):
