@@ -1,8 +1,8 @@
-"""The slow path for command sets: all that is not canonical.
+"""The slow path for command sets, shared by both implementations: those that are not canonical.
 
-`decode` reads anything that a peer may send and names what is wrong with it, `encode` writes
-anything that a primitive may hold. Canonical command sets (PS3.7 Section 6.3.1, Tables 10.3-5 and
-10.3-6) never get here: either implementation reads and writes those itself.
+`decode` accepts anything that a peer may send and reports its violations; `encode` encodes anything
+that a primitive may have. Canonical command sets (PS3.7 Section 6.3.1, Tables 10.3-5 and 10.3-6) do
+not get here: each implementation decodes and encodes them itself.
 """
 
 import logging
@@ -24,14 +24,14 @@ from nset._uid import is_conformant_uid, validate_uid
 
 
 def _escape(record: logging.LogRecord) -> bool:
-    """Escape what can't be printed in a record and in its traceback's exceptions."""
-    with suppress(Exception):  # of an object's own __str__, which is for the handlers to report
+    """Escape unprintable characters in a record and in the exceptions of its traceback."""
+    with suppress(Exception):  # raised by an object's __str__; the handlers report it
         text = record.getMessage()
         if not text.isprintable():
             record.msg, record.args = _rules.escaped(text), None
         exc = record.exc_info[1] if record.exc_info else None
         trace = "".join(traceback.format_exception(exc)).rstrip("\n") if exc else ""
-        for _ in range(_rules.MAX_LOGGED):  # of a chain that may be a ring
+        for _ in range(_rules.MAX_LOGGED):  # the chain of exceptions may be a cycle
             if exc is not None and not str(exc).isprintable():
                 record.exc_text = trace = trace.replace(str(exc), _rules.escaped(str(exc)))
             exc = exc and (exc.__cause__ or exc.__context__)
@@ -81,7 +81,7 @@ _LONG_VRS: Final = (
 
 
 class Element(NamedTuple):
-    """An element as it stands in a command set."""
+    """An element of a command set, as sent."""
 
     tag: int
     vr: str
@@ -92,7 +92,7 @@ class Element(NamedTuple):
 
 
 class Kind(Enum):
-    """What a violation concerns, where that makes a difference to who reports it."""
+    """What a violation concerns; not every caller reports every kind."""
 
     COMMAND_FIELD = "the message is not of N-SET"
     ELEMENT = "the element is not of N-SET"
@@ -101,14 +101,14 @@ class Kind(Enum):
 
 
 class Violation(NamedTuple):
-    """Something that PS3.7 does not allow."""
+    """A violation of PS3.7."""
 
     reason: str
     tag: int | None
     offset: int | None
     status: int
     is_error: bool
-    """Whether even a lenient reader can't go on."""
+    """Whether lenient decoding fails, too."""
     kind: Kind = Kind.OTHER
 
 
@@ -116,7 +116,7 @@ class Violation(NamedTuple):
 
 
 def decode(data: bytes, strict: bool) -> dict[str, Any]:
-    """Read any command set that can be an N-SET request or response.
+    """Decode any command set that can be one of an N-SET request or response.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def decode(data: bytes, strict: bool) -> dict[str, Any]:
     Raises
     ------
     CommandSetError
-        For the first thing that can't be accepted.
+        For the first violation that is not accepted.
     """
     elements, violations = examine(data)
     errors = [violation for violation in violations if violation.is_error]
@@ -162,7 +162,7 @@ def decode(data: bytes, strict: bool) -> dict[str, Any]:
 
 
 def examine(data: bytes) -> tuple[list[Element], list[Violation]]:
-    """Take a command set apart and list what is wrong with it.
+    """Return the elements of a command set, and its violations.
 
     Parameters
     ----------
@@ -172,10 +172,10 @@ def examine(data: bytes) -> tuple[list[Element], list[Violation]]:
     Returns
     -------
     list of Element
-        As far as the bytes can be read, in their order.
+        As far as the bytes can be decoded, in their order.
     list of Violation
-        Every violation of PS3.7 Sections 6.3.1 and 10.3.3, in the order of the bytes, and last
-        what is missing.
+        Violations of PS3.7 Sections 6.3.1 and 10.3.3, in the order of the bytes; missing elements
+        last.
     """
     elements, violations, padding = _split(data)
     seen: set[int] = set()
@@ -196,12 +196,12 @@ def examine(data: bytes) -> tuple[list[Element], list[Violation]]:
 
 
 def command_field(elements: list[Element]) -> int | None:
-    """Return the Command Field (0000,0100), the last where there are several.
+    """Return the Command Field (0000,0100), the last one if there are several.
 
     Returns
     -------
     int or None
-        None where it is missing, empty or of a wrong length.
+        None if it is missing, empty or of a wrong length.
     """
     return _us(elements, 0x00000100)
 
@@ -217,12 +217,13 @@ def message_id(elements: list[Element]) -> int | None:
 
 
 def announces_data_set(field: int, data_set_type: int | None) -> bool:
-    """Tell whether a data set follows, by the Command Field where there is no type.
+    """Return whether a command set announces a data set.
 
     Returns
     -------
     bool
-        A request is taken to announce one, a response (bit 15 of the field) not to.
+        Without a Command Data Set Type, True for a request and False for a response (bit 15 of the
+        field).
     """
     return not field & 0x8000 if data_set_type is None else data_set_type != NO_DATA_SET
 
@@ -245,7 +246,7 @@ def read_command_field_and_type(data: bytes) -> tuple[int, int | None]:
     Raises
     ------
     CommandSetError
-        If there is no Command Field, or the bytes can't be read.
+        If there is no Command Field, or the bytes cannot be decoded.
     """
     elements, violations, _ = _split(data)
     for violation in violations:
@@ -266,12 +267,12 @@ def _us(elements: list[Element], tag: int) -> int | None:
 
 
 def _split(data: bytes) -> tuple[list[Element], list[Violation], int]:
-    """Cut the bytes into elements, up to where they can't be cut; count those that are padding.
+    """Split the bytes into elements, as far as possible; count the bytes of padding.
 
-    Padding is what can be no element: fewer bytes than a header has, or zeros to the end.
+    Padding is fewer bytes than a header has, or zeros up to the end.
     """
     elements: list[Element] = []
-    explicit = _is_vr(data[4:6])  # by the first element, as pydicom tells it
+    explicit = _is_vr(data[4:6])  # decided by the first element, as in pydicom
     violations = []
     if explicit:
         violations.append(_violation("explicit VR, not Implicit VR Little Endian", None, 0))
@@ -312,7 +313,7 @@ def _split(data: bytes) -> tuple[list[Element], list[Violation], int]:
 
 
 def _is_vr(text: bytes) -> bool:
-    """Whether these are two capital letters: no length of a command element looks like that."""
+    """Return whether these are two capital letters: no length of a command element is like that."""
     return len(text) == 2 and text.isalpha() and text.isupper()
 
 
@@ -335,7 +336,7 @@ def _vr(tag: int) -> str:
 
 
 def _element_violations(element: Element) -> list[Violation]:
-    """Judge one element by PS3.7 Section 6.3.1 and by its VR."""
+    """Return the violations of PS3.7 Section 6.3.1 and of its VR in an element."""
     tag, offset, value = element.tag, element.offset, element.value
     reasons: dict[str, Kind] = {}
     known = COMMAND_ELEMENTS.get(tag)
@@ -368,7 +369,7 @@ def _element_violations(element: Element) -> list[Violation]:
 
 
 def _uid_violations(value: bytes) -> dict[str, Kind]:
-    """Judge a UID by PS3.5 Sections 6.2 and 9.1."""
+    """Return the violations of PS3.5 Sections 6.2 and 9.1 in a UID."""
     if b"\\" in value:
         return {f"{value.count(92) + 1} values, the first is taken": Kind.OTHER}
     text = value.decode("latin-1").rstrip("\0 ")
@@ -386,7 +387,7 @@ def _uid_violations(value: bytes) -> dict[str, Kind]:
 
 
 def _comment_violations(value: bytes) -> list[str]:
-    """Judge an Error Comment, an LO of the default character repertoire (PS3.5 Section 6.2)."""
+    """Return the violations in an Error Comment, an LO of the default repertoire (PS3.5 6.2)."""
     text = value.rstrip(b"\0 ")
     reasons = []
     if b"\\" in value:
@@ -401,7 +402,7 @@ def _comment_violations(value: bytes) -> list[str]:
 
 
 def _message_violations(elements: list[Element], size: int, padding: int) -> list[Violation]:
-    """Judge the whole by PS3.7 Tables 10.3-5 and 10.3-6."""
+    """Return the violations of PS3.7 Tables 10.3-5 and 10.3-6 in a command set."""
     present = {element.tag: element for element in elements}
     violations = []
     length = present.get(0)
@@ -446,7 +447,7 @@ def _violation(
 
 
 def missing_status(keyword: str) -> int:
-    """Return the Status to answer with where an element is missing or no good.
+    """Return the Status for a missing or invalid element.
 
     Returns
     -------
@@ -461,7 +462,7 @@ def missing_status(keyword: str) -> int:
 
 
 def _value(known: CommandElement, element: Element, elements: list[Element]) -> Any:
-    """Convert a value as pydicom does; the last to refuse it are the validators."""
+    """Convert a value as pydicom does; raise if the validators refuse it."""
     value = element.value
     if known.vr in ("US", "UL"):
         item = _ITEM_LENGTHS[known.vr]
@@ -494,26 +495,26 @@ def _error(violation: Violation, elements: list[Element]) -> CommandSetError:
 
 
 def encode(primitive: Any, *, is_lenient: bool = False) -> bytes:
-    """Write the command set of any primitive.
+    """Encode the command set of any primitive.
 
     Parameters
     ----------
     primitive : N_SET
-        A response where it has a Message ID Being Responded To, else a request.
+        A response if it has a Message ID Being Responded To, else a request.
     is_lenient : bool
-        Send what can be sent of a response: its Error Comment cut and with "?" for what an LO
-        can't have, and without each other element that can't be sent, if it may be missing. The log
-        says so.
+        Encode as much of a response as possible: a long Error Comment is cut, characters that LO
+        does not allow become "?", and optional elements that cannot be encoded are left out. Each
+        is logged.
 
     Returns
     -------
     bytes
-        What pynetdicom would send.
+        The bytes that pynetdicom would send.
 
     Raises
     ------
     ValueError, TypeError
-        For a value that can't be sent, by the element's name.
+        For a value that cannot be encoded; names the element.
     """
     is_response = primitive.MessageIDBeingRespondedTo is not None
     parts = []
@@ -535,19 +536,19 @@ def encode(primitive: Any, *, is_lenient: bool = False) -> bytes:
 
 
 def _has_data_set(primitive: Any, is_response: bool) -> bool:
-    """Whether bytes of a data set will follow: an empty list is none."""
+    """Return whether a data set will be sent: an empty list is none."""
     stream = primitive.AttributeList if is_response else primitive.ModificationList
     if stream is None:
-        return bool(primitive._dataset_path)  # pynetdicom sends the data set from a file then
+        return bool(primitive._dataset_path)  # pynetdicom then sends the data set from a file
     return len(stream.getvalue()) > 0
 
 
 def _encode_field(primitive: Any, known: CommandElement) -> bytes | None:
-    """Return the value's bytes, padded; None where the element is not to be sent."""
+    """Return the encoded value, padded; None if the element is not sent."""
     keyword = known.keyword
     optional = keyword in _rules.STATUS_OPTIONAL_KEYWORDS
     if optional and not hasattr(primitive, keyword):
-        # pynetdicom sends its three without a value once they have been deleted.
+        # pynetdicom sends its three with an empty value after they were deleted.
         return None if keyword == "OffendingElement" else b""
     value = getattr(primitive, keyword)
     if value is None:
@@ -564,22 +565,22 @@ def _encode_field(primitive: Any, known: CommandElement) -> bytes | None:
 
 
 def _encode_leniently(primitive: Any, known: CommandElement) -> bytes | None:
-    """Return the value's bytes or those of what can be sent of it; None where that is nothing."""
+    """Return the encoded value, or as much of it as possible; None if that is nothing."""
     try:
         return _encode_field(primitive, known)
-    except Exception as exc:  # a value may be anything
+    except Exception as exc:  # a program may set any value
         value = getattr(primitive, known.keyword)
         if known.vr == "LO" and isinstance(value, list | tuple | MultiValue):
-            value = "\\".join(map(str, value))  # as pydicom splits a text of a Dataset
+            value = "\\".join(map(str, value))  # pydicom has split the text of a Dataset
         if known.vr == "LO" and isinstance(value, str | bytes):
             _LOGGER.warning("Sending what can be sent of an Error Comment: %s", exc)
-            return _encode_comment(_mended(value), known.keyword)
+            return _encode_comment(_repaired(value), known.keyword)
         _LOGGER.error("Sending an N-SET response without an element: %s", exc)
         return None
 
 
-def _mended(comment: str | bytes) -> str:
-    """Cut a comment and put "?" for what an LO of the default character repertoire can't have."""
+def _repaired(comment: str | bytes) -> str:
+    """Cut a comment, with "?" for characters that LO in the default repertoire does not allow."""
     text = comment.decode("latin-1") if isinstance(comment, bytes) else comment
     return "".join(
         char if char.isascii() and char.isprintable() and char != "\\" else "?"
@@ -592,8 +593,8 @@ def _named(keyword: str) -> str:
 
 
 def _encode_number(value: Any, keyword: str) -> bytes:
-    """Write a US, 2 bytes (PS3.5 Section 6.2)."""
-    if not issubclass(type(value), int):  # isinstance() would believe what only poses as one
+    """Encode a US, 2 bytes (PS3.5 Section 6.2)."""
+    if not issubclass(type(value), int):  # isinstance() would believe a __class__ of int
         raise TypeError(f"{_named(keyword)} must be an int, not {type(value).__name__}")
     try:
         return _US.pack(value)
@@ -602,9 +603,9 @@ def _encode_number(value: Any, keyword: str) -> bytes:
 
 
 def _encode_uid(uid: Any, keyword: str) -> bytes:
-    """Write a UID, padded with a NUL to an even length (PS3.5 Section 9.1)."""
+    """Encode a UID, padded with a NUL to an even length (PS3.5 Section 9.1)."""
     if not is_conformant_uid(uid):
-        # Sent as it is, with pydicom's warning.
+        # Sent unchanged, with pydicom's warning.
         try:
             uid = "\\".join([UID(part) for part in uid.split("\\")])
         except ValueError as exc:
@@ -619,12 +620,12 @@ def _encode_uid(uid: Any, keyword: str) -> bytes:
 
 
 def _encode_tags(value: Any, keyword: str) -> bytes:
-    """Write one tag or a list of tags as AT, 4 bytes each (PS3.5 Section 6.2)."""
+    """Encode one tag or a list of tags as AT, 4 bytes each (PS3.5 Section 6.2)."""
     encoded = []
     for item in value if isinstance(value, list | MultiValue) else [value]:
         try:
             tag = Tag(item)
-            if not 0 <= tag <= 0xFFFFFFFF:  # Tag() takes any BaseTag for good
+            if not 0 <= tag <= 0xFFFFFFFF:  # Tag() does not check a BaseTag
                 raise ValueError("a tag has 4 bytes")
             encoded.append(struct.pack("<HH", tag.group, tag.element))
         except (TypeError, ValueError, OverflowError) as exc:
@@ -634,7 +635,7 @@ def _encode_tags(value: Any, keyword: str) -> bytes:
 
 
 def _encode_comment(value: Any, keyword: str) -> bytes:
-    """Write an LO of the default character repertoire, padded with a space (PS3.5 Section 6.2)."""
+    """Encode an LO of the default repertoire, padded with a space (PS3.5 Section 6.2)."""
     if not isinstance(value, str | bytes):
         raise TypeError(f"{_named(keyword)} must be str or bytes, not {type(value).__name__}")
     text = value.decode("latin-1") if isinstance(value, bytes) else value

@@ -1,5 +1,5 @@
-# The wall between the two extensions: all that nset.scp._core may use of nset._core. In front of it
-# a request is an object; only nset._core knows the fields of a primitive.
+# The interface between the two extensions: all that nset.scp._core may use of nset._core, which
+# alone knows the fields of a primitive.
 
 cdef enum:
     MAX_UID_LENGTH = 64
@@ -13,7 +13,7 @@ cdef struct Cursor:
     size_t left
 
 
-# Steps over bytes; NULL where there are fewer: the one place that checks bounds.
+# Advances by a number of bytes; NULL if there are fewer. The one place that checks bounds.
 cdef inline const unsigned char* take(Cursor* cursor, size_t count) noexcept nogil:
     cdef const unsigned char* at = cursor.at
     if count > cursor.left:
@@ -23,25 +23,25 @@ cdef inline const unsigned char* take(Cursor* cursor, size_t count) noexcept nog
     return at
 
 
-# Whether the bytes are the command set of an N-SET-RQ that breaks no rule.
+# Whether the bytes are a canonical command set of an N-SET-RQ.
 cdef bint is_request(const unsigned char* data, size_t length) noexcept nogil
 
-# A request of the class `cls` in that presentation context; None for what is_request() denies, and
-# while the default UID validator is not in force. Its list is empty until one is attached.
+# A request of the class `cls` in that presentation context; None if is_request() returns False, or
+# if the default UID validator is not in force. Its list is empty until attach() is called.
 cdef object decode_request(
     object cls, const unsigned char* data, size_t length, unsigned char context_id
 )
 
-# Gives a request its data set: a BytesIO, or bytes, which become one when they are first read.
+# Sets the data set of a request: a BytesIO, or bytes, which become one when they are first read.
 cdef int attach(object request, object data_set) except -1
 
-# Writes the command set of the N-SET-RSP without a data set to `at`, where there must be room for
-# MAX_COMMAND_SET bytes; gives its length, 0 where it is left to the slow path.
+# Writes the command set of the N-SET-RSP without a data set to `at`, which must have room for
+# MAX_COMMAND_SET bytes; returns its length, or 0 for the slow path.
 cdef Py_ssize_t encode_response_command_set(
     object request, object status, unsigned char* at
 ) except -1
 
-# The ID of the presentation context that a request came in; -1 where that is no US.
+# The ID of a request's presentation context; -1 if it is not in the range of US.
 cdef long context_id_of(object request) except -2
 
 # The Requested SOP Class UID of a request: a str or a UID, or None.

@@ -1,11 +1,11 @@
 # cython: language_level=3, freethreading_compatible=True, embedsignature=False
 # cython: binding=True, auto_pickle=False, autotestdict=False
 # cython: warn.unused=True, warn.maybe_uninitialized=True
-"""The compiled implementation: UID scan, ranges, list and validity checks, command-set codec.
+"""The C extension: UID scan, ranges, list and validity checks, command-set codec.
 
-What a scan or a range check touches is C; every text and every unusual value is left to ``_rules``
-and ``_uid``, which the pure-Python fallback uses, too. Attributes are read and written inside a
-critical section: nothing under the GIL, a lock of the object's own without it.
+Scans and range checks are C. Error texts and unusual values are left to ``_rules`` and ``_uid``,
+which the pure-Python fallback uses, too. Attributes are read and written in a critical section: a
+no-op under the GIL, a lock of the object without it.
 """
 
 import sys
@@ -92,7 +92,7 @@ cdef enum:
     )
 
 cdef type _UID = UID
-# Asked by isinstance, so not as types of C: an object may say by __class__ that it is one.
+# For isinstance(), so not C types: an object may return one of these as its __class__.
 cdef object _BytesIO = BytesIO
 cdef object _int = int
 cdef dict _modules = sys.modules
@@ -103,19 +103,19 @@ cdef tuple _RESPONSE_KEYWORDS = _rules.RESPONSE_KEYWORDS
 # -- UIDs -----------------------------------------------------------------------------------------
 
 cdef enum:
-    # The scan runs over whole vectors: 1 + 64 + 1 characters, filled up.
+    # 1 + 64 + 1 characters, rounded up to whole vectors.
     SCAN_LENGTH = 80
 
 
 cdef bint _is_conformant_uid(const unsigned char* text, Py_ssize_t length) noexcept nogil:
-    """Whether the text is a UID by PS3.5 Section 9.1: no branch in the loop, so it vectorises."""
+    """Return whether the text is a UID by PS3.5 Section 9.1; without a branch, so it vectorises."""
     cdef unsigned char padded[SCAN_LENGTH + 2]
     cdef unsigned char before, here, after
     cdef unsigned char bad = 0
     cdef int i
     if length < 1 or length > MAX_UID_LENGTH:
         return False
-    # A dot on either side of every component, and harmless digits up to the end.
+    # A dot on both sides of each component, and digits up to the end.
     memset(padded, c"1", sizeof(padded))
     padded[0] = c"."
     memcpy(padded + 1, text, <size_t>length)
@@ -131,7 +131,7 @@ cdef bint _is_conformant_uid(const unsigned char* text, Py_ssize_t length) noexc
 
 
 cdef bint _default_validator_is_in_force() except -1:
-    """Whether conformant text can cause no error, warning or record; read at each call."""
+    """Return whether conformant text causes no error, warning or record; read at each call."""
     if _is_as_last_seen():
         return True
     cdef dict settings = _own_settings
@@ -142,7 +142,7 @@ cdef bint _default_validator_is_in_force() except -1:
             return False
         settings = <dict>PyModule_GetDict(module)
     validators = _get(settings, "VALIDATORS")
-    # Not there while another thread is still importing pynetdicom: the slow path knows.
+    # Missing while another thread is importing pynetdicom: the slow path handles that.
     if type(validators) is not dict:
         return False
     if _get(<dict>validators, "UI") is not _get(settings, "validate_ui"):
@@ -151,8 +151,8 @@ cdef bint _default_validator_is_in_force() except -1:
     return True
 
 
-# Goes with Python 3.11, and the two calls above with it: a version for each state of a dict, by
-# which _default_validator_is_in_force() knows that nothing has changed since it last said yes.
+# Goes with Python 3.11, and the two calls above with it: the versions of dicts, by which
+# _default_validator_is_in_force() knows that they have not changed since it last returned True.
 
 cdef extern from *:
     """
@@ -168,7 +168,7 @@ cdef extern from *:
     """
     uint64_t _version "nset_dict_version"(void* mapping) noexcept
 
-# Each dict is alive as long as the one before it has the same version.
+# Each dict is alive as long as the previous one has the same version.
 cdef uint64_t _modules_version = 0
 cdef void* _settings = NULL
 cdef uint64_t _settings_version = 0
@@ -194,7 +194,7 @@ cdef inline void _see(dict settings, dict validators) noexcept:
 
 
 cdef object _check_uid(object value, object name, bint* is_conformant):
-    """Give what to keep for `value`: text that is still to become a UID, a UID, or None."""
+    """Return the value to store: conformant text, a UID, or None."""
     if type(value) is str or type(value) is _UID:
         if (
             PyUnicode_IS_ASCII(value)
@@ -219,7 +219,7 @@ cdef object _check_uid(object value, object name, bint* is_conformant):
 
 
 cdef object _new_uid(object text):
-    """Make the UID that pydicom would make of conformant text, without checking it again."""
+    """Return the UID that pydicom would make of conformant text, without another check."""
     cdef tuple args = (text,)
     return PyUnicode_Type.tp_new(_UID, <PyObject*>args, NULL)
 
@@ -227,7 +227,7 @@ cdef object _new_uid(object text):
 # -- Integers -------------------------------------------------------------------------------------
 
 cdef bint _is_us(object value) except -1:
-    """Whether the int, or what says that it is one, fits in a US element (2 bytes)."""
+    """Return whether an int, or an object with that __class__, is in the range of US."""
     cdef int overflow = 0
     cdef long number
     if not PyLong_CheckExact(value):
@@ -241,7 +241,7 @@ cdef inline bint _is_int(object value) except -1:
 
 
 cdef inline int _check_us(object value, str name) except -1:
-    """Refuse what is neither None nor an int that fits in a US element."""
+    """Raise unless the value is None or an int in the range of US."""
     if _is_int(value):
         if not _is_us(value):
             raise _rules.us_out_of_range(name)
@@ -251,7 +251,7 @@ cdef inline int _check_us(object value, str name) except -1:
 
 
 def category(code):
-    """Give the category of a status code by the ranges of PS3.7 Annex C.
+    """Return the category of a status code by the ranges of PS3.7 Annex C.
 
     Parameters
     ----------
@@ -262,19 +262,19 @@ def category(code):
     -------
     str
         ``"Success"``, ``"Warning"``, ``"Failure"``, ``"Cancel"``, ``"Pending"``, or ``"Unknown"``
-        for what Annex C does not list.
+        for codes that Annex C does not list.
 
     Raises
     ------
     ValueError
-        If `code` is negative or no int.
+        If `code` is negative or not an int.
     """
     cdef int overflow = 0
     cdef long number = -1
     if _is_int(code):
         try:
             number = PyLong_AsLongAndOverflow(code, &overflow)
-        except TypeError:  # it only gives itself out as an int
+        except TypeError:  # its __class__ is int, its type is not
             pass
     if overflow > 0:
         return "Unknown"
@@ -306,7 +306,7 @@ cdef enum:
 assert (N_SET_RQ, N_SET_RSP) == (_rules.N_SET_RQ, _rules.N_SET_RSP)
 assert NO_DATA_SET == _rules.NO_DATA_SET
 
-# What a canonical command set has, as bits; and what an N-SET-RQ and an N-SET-RSP must have.
+# The elements of a canonical command set, as bits; and those that N-SET-RQ and N-SET-RSP must have.
 cdef enum:
     HAS_AFFECTED_CLASS = 1
     HAS_REQUESTED_CLASS = 2
@@ -331,7 +331,7 @@ cdef struct Span:
 cdef struct Command:
     uint32_t has
     uint16_t command_field
-    uint16_t message_id  # or the one responded to
+    uint16_t message_id  # or Message ID Being Responded To
     uint16_t data_set_type
     uint16_t status
     Py_ssize_t known_sop_class  # index into _sop_classes, or -1
@@ -347,7 +347,7 @@ cdef inline uint32_t _ul(const unsigned char* at) noexcept nogil:
 
 
 cdef inline bint _uid_span(Span* span, const unsigned char* value, uint32_t length) noexcept nogil:
-    """Take a conformant UID that is padded as it should be."""
+    """Read a conformant UID with canonical padding."""
     if length == 0 or length > MAX_UID_LENGTH or length & 1:
         return False
     span.text = value
@@ -355,7 +355,7 @@ cdef inline bint _uid_span(Span* span, const unsigned char* value, uint32_t leng
     return _is_conformant_uid(span.text, <Py_ssize_t>span.length)
 
 
-# Made once: a server meets the same SOP Class in each request. Never changed, so safe to share.
+# Made once, as requests have the same SOP Class again and again. Immutable, so safe to share.
 cdef tuple _sop_classes = tuple([UID(text) for text in _rules.SOP_CLASSES])
 cdef Span[MAX_SOP_CLASSES] _sop_class_spans
 assert len(_sop_classes) == MAX_SOP_CLASSES
@@ -366,7 +366,7 @@ del _index, _uid
 
 
 cdef inline Py_ssize_t _find_sop_class(const unsigned char* value, uint32_t size) noexcept nogil:
-    """Look a padded UID up among the SOP Classes that N-SET is defined for; -1 for any other."""
+    """Return the index of a padded UID among N-SET's SOP Classes; -1 for any other."""
     cdef Py_ssize_t i
     cdef uint32_t length
     for i in range(MAX_SOP_CLASSES):
@@ -383,7 +383,7 @@ cdef inline Py_ssize_t _find_sop_class(const unsigned char* value, uint32_t size
 cdef bint _decode_canonical(
     const unsigned char* data, size_t length, Command* command
 ) noexcept nogil:
-    """Read a canonical command set; False for any other, whatever its fault."""
+    """Decode a canonical command set; return False for any other."""
     cdef Cursor cursor
     cdef const unsigned char* header
     cdef const unsigned char* value
@@ -438,7 +438,7 @@ cdef bint _decode_canonical(
 
 
 def read_command_field_and_type(bytes data not None):
-    """Give Command Field and Command Data Set Type of any message's command set.
+    """Return Command Field and Command Data Set Type of any message's command set.
 
     Parameters
     ----------
@@ -463,7 +463,7 @@ def read_command_field_and_type(bytes data not None):
     cdef long data_set_type = -1
     cursor.at = <const unsigned char*>PyBytes_AS_STRING(data)
     cursor.left = <size_t>PyBytes_GET_SIZE(data)
-    # Two capital letters where the length would stand: explicit VR.
+    # Two capital letters instead of a length: explicit VR.
     if cursor.left >= 6 and c"A" <= cursor.at[4] <= c"Z" and c"A" <= cursor.at[5] <= c"Z":
         return _command_set.read_command_field_and_type(data)
     while cursor.left > 0:
@@ -497,7 +497,7 @@ cdef inline unsigned char* _put_header(
     return at + 8
 
 
-# The elements between the two UIDs, to be filled in from byte 18 on.
+# The elements between the two UIDs, with values to be filled in from byte 18 on.
 cdef const unsigned char* RQ_MIDDLE = (
     b"\x00\x00\x00\x01\x02\x00\x00\x00\x20\x01"  # Command Field
     b"\x00\x00\x10\x01\x02\x00\x00\x00\x00\x00"  # Message ID
@@ -518,7 +518,7 @@ cdef inline void _fill_us(unsigned char* at, long value) noexcept nogil:
 cdef inline unsigned char* _put_uid(
     unsigned char* at, uint32_t tag, object uid, bint is_checked
 ) noexcept:
-    """Write a UID, or nothing for None; NULL for one that does not conform."""
+    """Write a UID, or nothing for None; return NULL if it is not conformant."""
     cdef Py_ssize_t length
     cdef const unsigned char* text
     if uid is None:
@@ -539,7 +539,7 @@ cdef inline unsigned char* _put_uid(
 
 
 cdef inline long _us_or_minus_1(object value) except -2:
-    """Give the int if a US element can hold it; else -1."""
+    """Return the int if it is in the range of US, else -1."""
     cdef int overflow = 0
     cdef long number
     if not PyLong_Check(value):
@@ -552,7 +552,7 @@ cdef inline unsigned char* _put_response(
     unsigned char* at, long message_id, long data_set_type, long status,
     object sop_class, bint is_class_checked, object instance, bint is_instance_checked,
 ) noexcept:
-    """Write an N-SET-RSP's elements behind the group length; NULL if a UID does not conform."""
+    """Write an N-SET-RSP's elements after the group length; NULL if a UID is not conformant."""
     at = _put_uid(at, 0x0002, sop_class, is_class_checked)
     if at == NULL:
         return NULL
@@ -564,7 +564,7 @@ cdef inline unsigned char* _put_response(
 
 
 cdef inline void _put_group_length(unsigned char* at, size_t length) noexcept nogil:
-    """Write the element (0000,0000) of a command set of so many bytes."""
+    """Write the Command Group Length (0000,0000)."""
     _put_header(at, 0x0000, 4)
     length -= GROUP_LENGTH_SIZE
     at[8], at[9] = <unsigned char>length, <unsigned char>(length >> 8)
@@ -572,7 +572,7 @@ cdef inline void _put_group_length(unsigned char* at, size_t length) noexcept no
 
 
 cdef bytes _encode_canonical(Primitive primitive, bint has_data_set):
-    """Encode what is canonical; None where it is left to the slow path."""
+    """Encode a canonical command set; return None for the slow path."""
     cdef unsigned char buffer[MAX_COMMAND_SET]
     cdef unsigned char* at = buffer + GROUP_LENGTH_SIZE
     cdef long data_set_type = 0x0001 if has_data_set else NO_DATA_SET
@@ -625,7 +625,7 @@ cdef object _text(Span* span):
 
 
 cdef int _fill(Primitive primitive, Command* command) except -1:
-    """Put what has been read into a primitive that nobody else has yet."""
+    """Set the decoded fields of a new primitive, which no other thread has yet."""
     primitive._lazy |= 1 << LIST
     if command.command_field == N_SET_RQ:
         primitive._message_id = command.message_id
@@ -653,7 +653,7 @@ cdef int _fill(Primitive primitive, Command* command) except -1:
     return 0
 
 
-# -- What nset.scp._core may use: see _core.pxd ---------------------------------------------------
+# -- For nset.scp._core: see _core.pxd ------------------------------------------------------------
 
 cdef bint is_request(const unsigned char* data, size_t length) noexcept nogil:
     cdef Command command
@@ -732,7 +732,7 @@ cdef Py_ssize_t _registered_size = 0
 
 
 def register_class(cls):
-    """Name the class whose fields are read past its properties, as long as nobody patches it.
+    """Register the class whose fields are accessed without its properties, while it is not patched.
 
     Parameters
     ----------
@@ -746,12 +746,12 @@ def register_class(cls):
 
 
 cdef inline bint _is_unpatched(Class* cls) noexcept:
-    """Whether it is the registered class itself, and nobody has added to its namespace."""
+    """Return whether this is the registered class, and nothing was added to its namespace."""
     return cls == _registered and PyDict_GET_SIZE(cls.tp_dict) == _registered_size
 
 
 cdef Primitive _new(object cls):
-    """Call a class without arguments; the registered one without the detour of a call."""
+    """Return a new instance; of the registered class without a Python call."""
     cdef Primitive primitive
     cdef tuple nothing = ()
     if not _is_unpatched(<Class*><PyObject*>cls):
@@ -781,7 +781,7 @@ cdef enum Kind:
     US  # a Message ID or a Status
     UI  # a UID
     DATA_SET  # the list, under one of its names
-    DATA_SET_VARIANT  # the list, set as a tuple of the list and the name that an error is to have
+    DATA_SET_VARIANT  # the list, set as a tuple of the list and the name for an error
     ANY  # any value; may be deleted
 
 
@@ -856,7 +856,7 @@ cdef class _Field:
     cdef inline int put(
         self, Primitive primitive, object value, bint is_conformant
     ) except -1:
-        """Put a value unchecked; with whether it is conformant text, still to become a UID."""
+        """Set a value unchecked, and whether it is conformant text that is not a UID yet."""
         with cython.critical_section(primitive):
             _put_slot(primitive, self._slot, value)
             primitive._absent &= ~self._bit
@@ -865,7 +865,7 @@ cdef class _Field:
 
 
 cdef class _Computed:
-    """A property without a setter, whose errors have the words of the running Python."""
+    """A property without a setter, with error texts as the running Python words them."""
 
     cdef readonly object __doc__
     cdef str _name
@@ -922,19 +922,19 @@ cdef object _msg_type(Primitive primitive):
 
 
 cdef object _stream_of(bytes content):
-    """Make the list of a message that has been decoded."""
+    """Return the list of a decoded message."""
     cdef object stream
     if content is None:
         return _BytesIO()
     stream = _BytesIO(content)
-    stream.seek(0, 2)  # as where the fragments have been written into it
+    stream.seek(0, 2)  # as after writing the fragments into it
     return stream
 
 
 cdef class Primitive:
-    """What an N-SET request and response hold; ``nset.N_SET`` is its public face.
+    """The fields of an N-SET request or response; the base class of ``nset.N_SET``.
 
-    Instances are safe to share between threads: each attribute is read and written whole.
+    Instances are safe to share between threads: each attribute is read and written atomically.
     """
 
     REQUEST_KEYWORDS = _rules.REQUEST_KEYWORDS
@@ -1039,11 +1039,11 @@ cdef class Primitive:
     cdef object _message_id
     cdef object _message_id_being_responded_to
     cdef object _status
-    # UIDs that are text so far, and a list that is empty or the bytes that have come.
+    # UIDs that are still text, and a list that is still None or the received bytes.
     cdef uint16_t _lazy
-    # UIDs that are known to conform, and need no scan when they are sent.
+    # UIDs that are known to be conformant, and are not scanned again on encode.
     cdef uint16_t _conformant
-    # Plain attributes that were deleted, or not yet set by __init__.
+    # Plain attributes that were deleted, or not set by __init__ yet.
     cdef uint16_t _absent
 
     def __cinit__(self):
@@ -1066,7 +1066,7 @@ cdef class Primitive:
             self._absent &= 1 << CONTEXT_ID
 
     cdef inline void _mark(self, uint16_t uid, bint is_conformant) noexcept:
-        """Note of a UID that was set whether it is conformant text, of which no object is made."""
+        """Record whether a UID that was set is conformant text without a UID object."""
         if is_conformant:
             self._lazy |= uid
             self._conformant |= uid
@@ -1075,12 +1075,12 @@ cdef class Primitive:
             self._conformant &= ~uid
 
     cdef int _make(self, unsigned int slot) except -1:
-        """Make the object of a lazy field; in a critical section."""
+        """Create the object of a lazy field; in a critical section."""
         cdef object content, made
         while self._lazy & 1 << slot:
             content = _get_slot(self, slot)
             made = _stream_of(content) if slot == LIST else _new_uid(content)
-            # Making it may have run the garbage collector, and that anything.
+            # That may have run the garbage collector, and so any code.
             if self._lazy & 1 << slot and _get_slot(self, slot) is content:
                 _put_slot(self, slot, made)
                 self._lazy &= <uint16_t>~(1 << slot)
@@ -1092,14 +1092,14 @@ cdef class Primitive:
         Returns
         -------
         bytes
-            That of an N-SET-RSP where `MessageIDBeingRespondedTo` is set, else of an N-SET-RQ.
+            That of an N-SET-RSP if `MessageIDBeingRespondedTo` is set, else that of an N-SET-RQ.
 
         Raises
         ------
         ValueError
-            If a value can't be sent; by the element's name.
+            If a value cannot be encoded; names the element.
         TypeError
-            If a value is of a type that can't be sent; by the element's name.
+            If a value is of a type that cannot be encoded; names the element.
         """
         cdef bytes encoded = None
         cdef object stream
@@ -1108,7 +1108,7 @@ cdef class Primitive:
                 if self._lazy & 1 << LIST:
                     self._make(LIST)
                 stream = self._dataset
-            # Without a list pynetdicom may have a file to send: the slow path knows.
+            # Without a list pynetdicom may send a file: the slow path handles that.
             if stream is not None or not self._dataset_path:
                 has_data_set = stream is not None and len(stream.getvalue()) > 0
                 with cython.critical_section(self):
@@ -1122,21 +1122,21 @@ cdef class Primitive:
         Parameters
         ----------
         data : bytes-like
-            The command set, Implicit VR Little Endian. What deviates from that but can be read is
-            accepted, each violation with a WARNING record of the logger ``nset``.
+            The command set, Implicit VR Little Endian. A violation that does not prevent decoding
+            is accepted, with a WARNING record of the logger ``nset``.
         strict : bool
             Accept only what PS3.7 Sections 6.3.1 and 10.3.3 allow.
 
         Returns
         -------
         N_SET
-            With an empty `BytesIO` as its list. In a request, a Requested UID that is absent takes
-            the value of the Affected one.
+            With an empty `BytesIO` as its list. In a request, an absent Requested UID gets the
+            value of the Affected one.
 
         Raises
         ------
         CommandSetError
-            If the bytes can't be such a command set.
+            If the bytes are not such a command set.
         TypeError
             If `data` is not bytes-like.
         """
@@ -1162,19 +1162,19 @@ cdef class Primitive:
         return primitive
 
     def __getstate__(self):
-        state = self.__dict__.copy()  # whole: other threads may set and delete
+        state = self.__dict__.copy()  # atomic: other threads may set and delete
         for keyword, field in _fields.items():
             try:
                 value = field.__get__(self)
             except AttributeError:
-                continue  # deleted, and to be so in the copy
+                continue  # deleted, and so it is in the copy
             if value is not None or keyword in _rules.STATUS_OPTIONAL_KEYWORDS:
                 state[keyword] = value
         return state
 
     def __setstate__(self, state):
         for name, value in state.items():
-            # A pickle of pynetdicom's class, read while nset stands in its place, has these names.
+            # A pickle of pynetdicom's class, loaded while nset is installed, has these names.
             field = _fields.get(_rules.KEYWORDS.get(name, name))
             if field is None:
                 setattr(self, name, value)
@@ -1184,5 +1184,5 @@ cdef class Primitive:
 
 assert _number_of_slots(Primitive()) == SLOTS
 
-# The fields themselves, for a state that no subclass's override has a part in.
+# The fields themselves, for a state that does not depend on overrides in a subclass.
 cdef dict _fields = {keyword: getattr(Primitive, keyword) for keyword in _rules.STATE_KEYWORDS}

@@ -1,4 +1,4 @@
-"""The error of a command set, and how texts name elements and count bytes."""
+"""`CommandSetError`, and how error texts name elements and count bytes."""
 
 from pydicom.datadict import dictionary_description, dictionary_has_tag
 from pydicom.tag import BaseTag
@@ -7,16 +7,16 @@ from nset import _rules
 
 
 class CommandSetError(ValueError):
-    """Bytes that can't be an N-SET command set, or a message that breaks the rules of its PDVs.
+    """Bytes that are not an N-SET command set, or a message that violates the rules for PDVs.
 
     Parameters
     ----------
     reason : str
         What is wrong, in a sentence.
     tag : int, optional
-        The element that is at fault.
+        The element.
     offset : int, optional
-        Bytes from the start of the command set to that element's tag.
+        Bytes from the start of the command set to the element's tag.
     status : int
         The Status (0000,0900) that a server should answer with.
 
@@ -31,7 +31,7 @@ class CommandSetError(ValueError):
     status : int
         As given.
     message_id : int or None
-        The Message ID (0000,0110) of the request, where it could be read: what a server needs to
+        The Message ID (0000,0110) of the request, if it could be decoded: a server needs it to
         answer.
     """
 
@@ -54,7 +54,7 @@ class CommandSetError(ValueError):
 
 
 def describe(reason: str, tag: int | None, offset: int | None) -> str:
-    """Return what is wrong behind the element and the place.
+    """Return the element, the offset and what is wrong.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Picks the implementation, once, for every module.
+"""Selects the implementation, once, for all modules.
 
 The environment variable ``NSET_IMPLEMENTATION`` says which: ``compiled`` (an ImportError where the
 extension can't be had), ``python``, or ``auto`` (the default: compiled if it can be had). The same
@@ -13,7 +13,7 @@ _choice = os.environ.get("NSET_IMPLEMENTATION", "auto")
 if _choice not in _CHOICES:
     raise ImportError(f"NSET_IMPLEMENTATION must be one of {', '.join(_CHOICES)}, not {_choice!r}")
 
-# What Cython and CPython say in an interpreter of the process that can't have the extension.
+# Texts of Cython's and CPython's errors in an interpreter that cannot load the extension.
 _ANOTHER_INTERPRETER = ("one interpreter per process", "loading in subinterpreters")
 
 IMPLEMENTATION: Literal["compiled", "python"]
@@ -28,8 +28,8 @@ else:
 
         IMPLEMENTATION = "compiled"
     except ImportError as exc:
-        # Only an extension that was never built, or that another interpreter has, is passed over:
-        # one that fails to load is a fault.
+        # Only an extension that was not built, or that another interpreter has loaded, is replaced
+        # by the fallback: one that fails to load is an error.
         is_missing = isinstance(exc, ModuleNotFoundError) and exc.name == "nset._core"
         is_elsewhere = any(text in str(exc) for text in _ANOTHER_INTERPRETER)
         if not (is_missing or (is_elsewhere and _choice == "auto")):

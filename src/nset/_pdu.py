@@ -15,7 +15,7 @@ ABORT = LAST_PDU_TYPE = 0x07
 """PDU types are 01H to 07H (PS3.8 Section 9.3.1)."""
 
 HEADER_LENGTH = 6
-"""Bytes of a PDU up to the end of its length field."""
+"""Bytes of a PDU up to the end of its PDU-length field."""
 
 PDV_HEADER_LENGTH = 6
 """Of a PDV: its length field, the presentation context ID and the message control header."""
@@ -24,21 +24,21 @@ IS_COMMAND = 0x01
 IS_LAST = 0x02
 """Bits of the message control header (PS3.8 Section E.2)."""
 
-# Reasons of an A-ABORT that the service provider has caused (PS3.8 Table 9-26).
+# Reasons of an A-ABORT of the service provider (PS3.8 Table 9-26).
 UNRECOGNIZED_PDU = 1
 UNEXPECTED_PDU = 2
 INVALID_PDU_PARAMETER = 6
 
 
 class PduError(ValueError):
-    """A PDU that can't be read.
+    """A PDU that cannot be processed.
 
     Parameters
     ----------
     reason : str
         What is wrong, in a sentence.
     diagnostic : int
-        The reason to give in the A-ABORT (PS3.8 Table 9-26).
+        The reason for the A-ABORT (PS3.8 Table 9-26).
 
     Attributes
     ----------
@@ -55,54 +55,54 @@ class PduError(ValueError):
 
 
 def command_among_data() -> CommandSetError:
-    """For a command fragment where the data set is not complete."""
+    """Return the error for a command fragment before the end of the data set."""
     return CommandSetError("a fragment of a command set among those of a data set")
 
 
 def data_before_command() -> CommandSetError:
-    """For a data set fragment where the command set is not complete."""
+    """Return the error for a data set fragment before the end of the command set."""
     return CommandSetError("a fragment of a data set before the last of the command set")
 
 
 def context_change(context_id: int | None, expected: int | None) -> CommandSetError:
-    """For a PDV of another presentation context than the message that it is in."""
+    """Return the error for a PDV in another presentation context than its message."""
     return CommandSetError(
         f"presentation context {context_id} within a message of context {expected}"
     )
 
 
-def may_be_of(contexts: dict[int, Any], context_id: int, expected: int, is_told: bool) -> bool:
-    """Tell whether a fragment of a data set can be of a message in another presentation context.
+def may_be_of(contexts: dict[int, Any], context_id: int, expected: int, is_logged: bool) -> bool:
+    """Return whether a data set fragment may belong to a message in another presentation context.
 
-    It can where both contexts have been accepted with one transfer syntax: messages do not mix
-    (PS3.8 Annex E), so it can be of no other, and its bytes mean the same.
+    It may if both contexts were accepted with the same transfer syntax: messages do not mix (PS3.8
+    Annex E), so it belongs to no other message, and its bytes have the same meaning.
 
     Parameters
     ----------
     contexts : dict
         The accepted presentation contexts by ID.
     context_id : int
-        Of the fragment.
+        The fragment's context.
     expected : int
-        Of the message.
-    is_told : bool
-        Whether the log tells already that some of the message have come so.
+        The message's context.
+    is_logged : bool
+        Whether this has been logged for the message already.
 
     Returns
     -------
     bool
-        Whether it can.
+        Whether it may.
     """
     other, own = contexts.get(context_id), contexts.get(expected)
     if other is None or own is None or other.transfer_syntax != own.transfer_syntax:
         return False
-    if not is_told:
+    if not is_logged:
         _LOGGER.warning("%s, with the same transfer syntax", context_change(context_id, expected))
     return True
 
 
 def command_set_too_long() -> CommandSetError:
-    """For more fragments of a command set than are collected."""
+    """Return the error for a command set over the limit."""
     return CommandSetError(
         f"a command set of more than {_rules.MAX_COMMAND_SET_LENGTH} bytes",
         status=_rules.RESOURCE_LIMITATION,
@@ -110,7 +110,7 @@ def command_set_too_long() -> CommandSetError:
 
 
 def data_set_too_long(limit: int, message_id: int | None) -> CommandSetError:
-    """For a data set over the limit; with the Message ID where the request can be answered."""
+    """Return the error for a data set over the limit; the Message ID, if a response is possible."""
     error = CommandSetError(
         f"a data set of more than {limit} bytes", status=_rules.RESOURCE_LIMITATION
     )

@@ -1,8 +1,8 @@
-"""The pure-Python fallback: the same contract as ``_core.pyx``, for where nothing is compiled.
+"""The pure-Python fallback: the same contract as ``_core.pyx``, without a compiler.
 
-A UID has a slot, a list of its own, with whether it is known to conform: text at first, which is
-replaced by a `UID` object when it is first read. Setting makes a new slot, so a thread that reads
-can never undo what another thread has just set; the C extension has critical sections for that.
+Each UID has a slot, a list with the UID and whether it is known to be conformant. The UID is text
+at first, and becomes a `UID` object when it is first read. Setting makes a new slot, so a reading
+thread cannot undo what another thread has just set; the C extension has critical sections for that.
 """
 
 import re
@@ -40,7 +40,7 @@ _registered_size = 0
 
 
 def register_class(cls: type) -> None:
-    """Name the class whose fields are read past its properties, as long as nobody patches it.
+    """Register the class whose fields are accessed without its properties, while it is not patched.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def register_class(cls: type) -> None:
 
 
 def category(code: int) -> str:
-    """Give the category of a status code by the ranges of PS3.7 Annex C.
+    """Return the category of a status code by the ranges of PS3.7 Annex C.
 
     Parameters
     ----------
@@ -65,16 +65,16 @@ def category(code: int) -> str:
     -------
     str
         ``"Success"``, ``"Warning"``, ``"Failure"``, ``"Cancel"``, ``"Pending"``, or ``"Unknown"``
-        for what Annex C does not list.
+        for codes that Annex C does not list.
 
     Raises
     ------
     ValueError
-        If `code` is negative or no int.
+        If `code` is negative or not an int.
     """
     try:
         number = index(code) if isinstance(code, int) else -1
-    except TypeError:  # it only gives itself out as an int
+    except TypeError:  # its __class__ is int, its type is not
         number = -1
     if number < 0:
         raise _rules.status_code_type()
@@ -92,14 +92,14 @@ def category(code: int) -> str:
 
 
 def _default_validator_is_in_force() -> bool:
-    """Whether conformant text can cause no error, warning or record; read at each call."""
-    # By subscripts: free-threaded 3.13 locks twice, and yields, where get() gives what another
-    # thread has made.
+    """Return whether conformant text causes no error, warning or record; read at each call."""
+    # Subscripts, not get(): free-threaded 3.13 locks twice, and yields, where get() returns an
+    # object of another thread.
     try:
         now = _modules[_CONFIG].__dict__ if _CONFIG in _modules else _own_settings
         return now["VALIDATORS"]["UI"] is now["validate_ui"]
     except (KeyError, AttributeError):
-        # It is being imported by another thread, or must not be (None): the slow path knows.
+        # Another thread is importing it, or it is blocked (None): the slow path handles that.
         return False
 
 
@@ -125,14 +125,14 @@ def _check_uid(value: Any, keyword: str) -> list[Any] | None:
 
 
 def _uid_in(slot: list[Any]) -> UID:
-    """Make the UID that pydicom would make of conformant text, without checking it again."""
+    """Return the UID that pydicom would make of conformant text, without another check."""
     uid: UID
     uid = slot[0] = _new_str(UID, slot[0])
     return uid
 
 
 def _check_us(value: Any, keyword: str) -> None:
-    """Refuse what is neither None nor an int that fits in a US element."""
+    """Raise unless the value is None or an int in the range of US."""
     if isinstance(value, int):
         if not 0 <= value <= MAX_US:
             raise _rules.us_out_of_range(_rules.ELEMENT_NAMES[keyword])
@@ -140,7 +140,7 @@ def _check_us(value: Any, keyword: str) -> None:
         raise _rules.us_type(_rules.ELEMENT_NAMES[keyword])
 
 
-# A command set as PS3.7 Section 6.3.1 wants it; the lengths are still to be compared.
+# Canonical command sets (PS3.7 Section 6.3.1), but for the lengths, which are compared later.
 _LENGTH: Final = rb"(..\x00\x00)"
 _US: Final = rb"\x02\x00\x00\x00(..)"
 _UID: Final = _LENGTH + rb"([0-9.]+\x00?)"
@@ -185,7 +185,7 @@ def _us(value: bytes) -> int:
 
 
 def _uid_slot(length: bytes | None, value: bytes | None) -> list[Any] | None:
-    """Return the slot for a conformant UID, padded as it should be; None for any other."""
+    """Return the slot for a conformant UID with canonical padding; None for any other."""
     if length is None or value is None or _us(length) != len(value) or len(value) % 2:
         return None
     text = (value[:-1] if value[-1] == 0 else value).decode("ascii")
@@ -193,7 +193,7 @@ def _uid_slot(length: bytes | None, value: bytes | None) -> list[Any] | None:
 
 
 def _decode_canonical(data: bytes) -> dict[str, Any] | None:
-    """Read a canonical command set into attributes; None for any other."""
+    """Decode a canonical command set into attributes; return None for any other."""
     if not _default_validator_is_in_force():
         return None
     found = _CANONICAL_RQ(data)
@@ -231,16 +231,16 @@ def _decode_canonical(data: bytes) -> dict[str, Any] | None:
 
 
 def _us_or_none(value: Any) -> int | None:
-    """Give the int if a US element can hold it; None for any other."""
+    """Return the int if it is in the range of US; None for any other value."""
     if type(value) is not int:
-        if not issubclass(type(value), int):  # isinstance() would believe what only poses as one
+        if not issubclass(type(value), int):  # isinstance() would believe a __class__ of int
             return None
         value = index(value)
     return value if 0 <= value <= MAX_US else None
 
 
 def _uid_element(number: int, slot: list[Any] | None) -> bytes | None:
-    """Encode a conformant UID with its header, nothing for None; None for any other."""
+    """Encode a conformant UID with its header, b"" for None; return None for any other."""
     if slot is None:
         return b""
     uid: str
@@ -254,7 +254,7 @@ def _uid_element(number: int, slot: list[Any] | None) -> bytes | None:
 
 
 def _encode_canonical(primitive: "Primitive") -> bytes | None:
-    """Encode what is canonical; None where it is left to the slow path."""
+    """Encode a canonical command set; return None for the slow path."""
     stream = primitive._dataset
     if (
         type(primitive) is not _registered
@@ -315,14 +315,14 @@ def _encode_response(
 
 
 def _alias(field: Any, keyword: str) -> Any:
-    """Make a property of a field's getter and setter, with a name of its own in error texts."""
+    """Return a second property for a field."""
     return property(field.fget, field.fset, doc=f"pynetdicom's other name of `{keyword}`.")
 
 
 class Primitive:
-    """What an N-SET request and response hold; ``nset.N_SET`` is its public face.
+    """The fields of an N-SET request or response; the base class of ``nset.N_SET``.
 
-    Instances are safe to share between threads: each attribute is read and written whole.
+    Instances are safe to share between threads: each attribute is read and written atomically.
     """
 
     _message_id: int | None = None
@@ -525,14 +525,14 @@ class Primitive:
         Returns
         -------
         bytes
-            That of an N-SET-RSP where `MessageIDBeingRespondedTo` is set, else of an N-SET-RQ.
+            That of an N-SET-RSP if `MessageIDBeingRespondedTo` is set, else that of an N-SET-RQ.
 
         Raises
         ------
         ValueError
-            If a value can't be sent; by the element's name.
+            If a value cannot be encoded; names the element.
         TypeError
-            If a value is of a type that can't be sent; by the element's name.
+            If a value is of a type that cannot be encoded; names the element.
         """
         return _encode_canonical(self) or _command_set.encode(self)
 
@@ -545,21 +545,21 @@ class Primitive:
         Parameters
         ----------
         data : bytes-like
-            The command set, Implicit VR Little Endian. What deviates from that but can be read is
-            accepted, each violation with a WARNING record of the logger ``nset``.
+            The command set, Implicit VR Little Endian. A violation that does not prevent decoding
+            is accepted, with a WARNING record of the logger ``nset``.
         strict : bool
             Accept only what PS3.7 Sections 6.3.1 and 10.3.3 allow.
 
         Returns
         -------
         N_SET
-            With an empty `BytesIO` as its list. In a request, a Requested UID that is absent takes
-            the value of the Affected one.
+            With an empty `BytesIO` as its list. In a request, an absent Requested UID gets the
+            value of the Affected one.
 
         Raises
         ------
         CommandSetError
-            If the bytes can't be such a command set.
+            If the bytes are not such a command set.
         TypeError
             If `data` is not bytes-like.
         """
@@ -578,7 +578,7 @@ class Primitive:
 
     def __getstate__(self) -> dict[str, Any]:
         state = {}
-        for name, value in self.__dict__.copy().items():  # whole: other threads may set and delete
+        for name, value in self.__dict__.copy().items():  # atomic: other threads may set and delete
             if name in _UIDS and value is not None:
                 value = value[0] if type(value[0]) is UID else _uid_in(value)
             state[_rules.KEYWORDS.get(name, name)] = value
@@ -597,17 +597,17 @@ _ATTRIBUTES: Final = {keyword: attribute for attribute, keyword in _rules.KEYWOR
 _UIDS: Final = frozenset(name for name in _rules.KEYWORDS if name.endswith("_uid"))
 
 
-# -- What nset.scp._pure uses: as in _core.pxd ----------------------------------------------------
+# -- For nset.scp._pure: what _core.pxd declares for the C extension ------------------------------
 
 
 def is_request(data: bytes) -> bool:
-    """Whether the bytes are the command set of an N-SET-RQ that breaks no rule."""
+    """Return whether the bytes are a canonical command set of an N-SET-RQ."""
     fields = _decode_canonical(data)
     return fields is not None and "_message_id" in fields
 
 
 def decode_request(cls: type[_Self], data: bytes, context_id: int) -> _Self | None:
-    """Return a request in that presentation context; None for what `is_request` denies."""
+    """Return a request of the class in that context; None if `is_request` returns False."""
     fields = _decode_canonical(data)
     if fields is None or "_message_id" not in fields:
         return None
@@ -618,12 +618,12 @@ def decode_request(cls: type[_Self], data: bytes, context_id: int) -> _Self | No
 
 
 def attach(request: Primitive, data_set: BytesIO) -> None:
-    """Give a request its data set."""
+    """Set the data set of a request."""
     request._dataset = data_set
 
 
 def encode_response_command_set(request: Primitive, status: int) -> bytes | None:
-    """Encode an N-SET-RSP without a data set; None where it is left to the slow path."""
+    """Encode an N-SET-RSP without a data set; return None for the slow path."""
     if request._requested_sop_class_uid is None or request._requested_sop_instance_uid is None:
         return None
     return _encode_response(
@@ -636,7 +636,7 @@ def encode_response_command_set(request: Primitive, status: int) -> bytes | None
 
 
 def context_id_of(request: Primitive) -> int:
-    """Return the ID of the presentation context of a request; -1 where that is no US."""
+    """Return the ID of a request's presentation context; -1 if it is not in the range of US."""
     context_id = _us_or_none(request._context_id)
     return -1 if context_id is None else context_id
 

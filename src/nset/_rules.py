@@ -6,19 +6,19 @@ MAX_US = 0xFFFF
 """Largest value of a US element (PS3.5 Section 6.2), so of a Message ID and of a Status."""
 
 MAX_UID_LENGTH = 64
-"""Most characters a UID may have (PS3.5 Section 9.1)."""
+"""The most characters of a UID (PS3.5 Section 9.1)."""
 
 MAX_CONFORMANT_UIDS = 1024
-"""Most UIDs that are remembered as conformant."""
+"""The most UIDs in the cache of conformant UIDs."""
 
 MAX_COMMENT_LENGTH = 64
-"""Most characters an Error Comment may have, an LO (PS3.5 Section 6.2)."""
+"""The most characters of an Error Comment, an LO (PS3.5 Section 6.2)."""
 
 MAX_COMMAND_SET_LENGTH = 0x10000
-"""Most bytes that are collected of a command set; the longest of real ones has a few hundred."""
+"""The most bytes of a command set; the longest real ones have a few hundred."""
 
 MAX_LOGGED = 16
-"""Most violations of one message that the log lists; a peer chooses how many there are."""
+"""The most violations of one message that are logged; a peer determines how many there are."""
 
 N_SET_RQ = 0x0120
 N_SET_RSP = 0x8120
@@ -28,9 +28,8 @@ N_SET_FIELDS = (N_SET_RQ, N_SET_RSP)
 NO_DATA_SET = 0x0101
 """The Command Data Set Type that announces no data set (PS3.7 Section E.1)."""
 
-# The SOP Classes whose instances an N-SET changes, as its Requested SOP Class. UPS is always UPS
-# Push, whichever of the UPS SOP Classes was negotiated (PS3.4 CC.3.1.1); print is never a Meta SOP
-# Class.
+# SOP Classes that can be the Requested SOP Class of an N-SET. For UPS that is always UPS Push,
+# whichever UPS SOP Class was negotiated (PS3.4 CC.3.1.1); for print it is never a Meta SOP Class.
 MPPS = "1.2.840.10008.3.1.2.3.3"
 UPS_PUSH = "1.2.840.10008.5.1.4.34.6.1"
 FILM_SESSION = "1.2.840.10008.5.1.1.1"
@@ -52,7 +51,7 @@ SOP_CLASSES = (
     RT_ION,
 )
 
-# Statuses to answer a faulty request with (PS3.7 Annex C).
+# Statuses for invalid requests (PS3.7 Annex C).
 PROCESSING_FAILURE = 0x0110
 INVALID_SOP_INSTANCE = 0x0117
 NO_SUCH_SOP_CLASS = 0x0118
@@ -86,13 +85,13 @@ STATE_KEYWORDS = (
     "_context_id",
     *STATUS_OPTIONAL_KEYWORDS,
 )
-"""What a pickled primitive holds, beside attributes that the user added."""
+"""The fields in a pickle, beside attributes that a program has added."""
 
 REPR_KEYWORDS = (*STATE_KEYWORDS[:8], *STATUS_OPTIONAL_KEYWORDS)
-"""What ``repr`` shows where it is set."""
+"""The fields that ``repr`` shows if they are set."""
 
 INIT_KEYWORDS = ("ModificationList", "AttributeList", *STATUS_OPTIONAL_KEYWORDS)
-"""What ``N_SET()`` sets to None by name, so that a subclass may step in between."""
+"""The attributes that ``N_SET()`` sets to None by name, so that a subclass can override them."""
 
 KEYWORDS = {
     "_message_id": "MessageID",
@@ -104,7 +103,7 @@ KEYWORDS = {
     "_requested_sop_instance_uid": "RequestedSOPInstanceUID",
     "_dataset": "ModificationList",
 }
-"""By the names of pynetdicom's own attributes, which the pure-Python fallback has, too."""
+"""Keywords by the names of pynetdicom's private attributes, which the fallback has, too."""
 
 ELEMENT_NAMES = {
     "MessageID": "Message ID",
@@ -115,11 +114,11 @@ ELEMENT_NAMES = {
     "RequestedSOPClassUID": "Requested SOP Class UID",
     "RequestedSOPInstanceUID": "Requested SOP Instance UID",
 }
-"""Of the fields that are checked, by their keywords: for error texts."""
+"""Names of the checked fields for error texts, by keyword."""
 
 
 def escaped(text: str) -> str:
-    """Make a log line of text that a peer may have sent, to forge others or to steer a terminal."""
+    """Escape text of a peer for the log, so that it cannot forge records or control a terminal."""
     if text.isprintable():
         return text
     return "".join(
@@ -128,58 +127,58 @@ def escaped(text: str) -> str:
     )
 
 
-# pynetdicom has other words for this one.
+# pynetdicom has another text for this one.
 _US_OWNERS = {"Status": "DIMSE primitive's 'Status'"}
 
 
 def us_out_of_range(name: str) -> ValueError:
-    """For an int that no US element can hold."""
+    """Return the error for an int outside the range of US."""
     return ValueError(f"{name} must be between 0 and {MAX_US}, inclusive")
 
 
 def us_type(name: str) -> TypeError:
-    """For a Message ID or a Status that is neither int nor None."""
+    """Return the error for a Message ID or a Status that is neither int nor None."""
     return TypeError(f"{_US_OWNERS.get(name, name)} must be an int")
 
 
 def list_type(name: str) -> TypeError:
-    """For an Attribute or Modification List that is neither BytesIO nor None."""
+    """Return the error for an Attribute or Modification List that is neither BytesIO nor None."""
     return TypeError(f"'{name}' parameter must be a BytesIO object")
 
 
 def status_code_type() -> ValueError:
-    """For a status code that is negative or no int."""
+    """Return the error for a status code that is negative or not an int."""
     return ValueError("'code' must be a positive integer.")
 
 
 def takes_no_arguments(count: int) -> TypeError:
-    """For arguments to ``N_SET()``, in the words of Python for a method that takes only self."""
+    """Return the error for arguments to ``N_SET()``, as Python words it."""
     return TypeError(f"N_SET.__init__() takes 1 positional argument but {count + 1} were given")
 
 
 def no_message_id() -> ValueError:
-    """For a response to what has no Message ID."""
+    """Return the error for a response to a request without a Message ID."""
     return ValueError("can't respond to an N-SET request without a Message ID (0000,0110)")
 
 
 def no_attribute(primitive: object, name: str) -> AttributeError:
-    """For an attribute that has been deleted: the words of the running Python."""
+    """Return the error for a deleted attribute, as the running Python words it."""
     text = f"'{type(primitive).__name__}' object has no attribute '{name}'"
     return AttributeError(text, name=name, obj=primitive)
 
 
-# property says it in other words since 3.11; a getset descriptor would say it in words of its own.
+# The texts of `property` changed in 3.11; those of a getset descriptor would differ from both.
 if sys.version_info >= (3, 11):
     no_attribute_to_delete = no_attribute
 
     def no_deleter(primitive: object, name: str) -> AttributeError:
-        """For ``del`` of a property."""
+        """Return the error for ``del`` of a property."""
         return AttributeError(
             f"property '{name}' of '{type(primitive).__qualname__}' object has no deleter"
         )
 
     def no_setter(primitive: object, name: str) -> AttributeError:
-        """For assignment to a property that is only read."""
+        """Return the error for assignment to a read-only property."""
         return AttributeError(
             f"property '{name}' of '{type(primitive).__qualname__}' object has no setter"
         )
@@ -187,13 +186,13 @@ if sys.version_info >= (3, 11):
 else:
 
     def no_attribute_to_delete(primitive: object, name: str) -> AttributeError:
-        """For ``del`` of an attribute that is not there."""
+        """Return the error for ``del`` of a missing attribute."""
         return AttributeError(name)
 
     def no_deleter(primitive: object, name: str) -> AttributeError:
-        """For ``del`` of a property."""
+        """Return the error for ``del`` of a property."""
         return AttributeError(f"can't delete attribute '{name}'")
 
     def no_setter(primitive: object, name: str) -> AttributeError:
-        """For assignment to a property that is only read."""
+        """Return the error for assignment to a read-only property."""
         return AttributeError(f"can't set attribute '{name}'")

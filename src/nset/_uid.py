@@ -1,8 +1,8 @@
-"""The slow path for UIDs: all that either implementation does not know to conform.
+"""The slow path for UIDs, shared by both implementations: UIDs that may not be conformant.
 
-Here are pydicom's warnings, the validators, and pynetdicom's log records and error texts, word for
-word. Conformant text (PS3.5 Section 9.1) under the default validator never gets here: it can cause
-neither.
+It has pydicom's warnings, the validators, and pynetdicom's log records and error texts, word for
+word. With the default validator, conformant text (PS3.5 Section 9.1) causes none of them and does
+not get here.
 """
 
 import logging
@@ -15,19 +15,19 @@ from pydicom.uid import UID
 
 from nset import _rules, config
 
-# pynetdicom's own logger: who filters or counts its records goes on doing so. Without a handler
-# Python would print errors to stderr where the user has not configured logging.
+# pynetdicom's own logger, for programs that filter or count its records. Without a handler Python
+# would print errors to stderr if the program has not configured logging.
 _LOGGER = logging.getLogger("pynetdicom.utils")
 _LOGGER.addHandler(logging.NullHandler())
 
 _GRAMMAR: Final = re.compile(r"(?:[1-9][0-9]*|0)(?:\.(?:[1-9][0-9]*|0))*").fullmatch
 
 
-# A cache: a server meets each UID several times. A dict, because adding and looking up are atomic,
-# with and without the GIL.
+# A cache: a server gets each UID several times. Adding to a dict and looking up are atomic, with
+# and without the GIL.
 conformant_uids: Final = dict.fromkeys(_rules.SOP_CLASSES)
 
-# What peers have sent and can't be printed, by its id: nothing is to be seen of that on a UID.
+# Unprintable UIDs that peers have sent, by id(): a UID itself has no room for such a mark.
 _of_peers: Final[WeakValueDictionary[int, UID]] = WeakValueDictionary()
 
 
@@ -44,17 +44,17 @@ def is_conformant_uid(text: str) -> bool:
 
 
 def validate_uid(value: Any, name: str, *, is_peers: bool = False) -> UID | None:
-    """Make a UID of what a program set or a peer sent, or refuse it.
+    """Return the UID that a program has set or a peer has sent, or raise.
 
     Parameters
     ----------
     value : str, bytes, pydicom.uid.UID or None
-        The UID, at most 64 characters after blanks around it are taken off.
+        The UID, at most 64 characters without the blanks around it.
     name : str
         The element's name, for messages.
     is_peers : bool
-        Whether it has come over the network: what can't be printed of it is escaped in the log,
-        then and wherever the UID is set again, as it is in a response.
+        Whether a peer has sent it: unprintable characters are then escaped in the log, now and
+        when the same UID is set again, as in a response.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def validate_uid(value: Any, name: str, *, is_peers: bool = False) -> UID | None
     Raises
     ------
     ValueError
-        If the bytes can't be decoded or the validator refuses the UID.
+        If the bytes cannot be decoded or the validator refuses the UID.
     TypeError
         If `value` is of another type.
     """
@@ -94,7 +94,7 @@ def validate_uid(value: Any, name: str, *, is_peers: bool = False) -> UID | None
 
 
 def _decode(value: bytes) -> str:
-    """ASCII first, then the codecs of the configuration with all that is not ASCII left out."""
+    """Decode as ASCII, else with the configured codecs and without non-ASCII characters."""
     try:
         return value.decode("ascii")
     except UnicodeDecodeError as exc:
