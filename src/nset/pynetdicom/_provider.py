@@ -64,13 +64,13 @@ def receive_primitive(stock: Callable[[Any, Any], None]) -> Callable[[Any, Any],
                 warn_of_no_pdv(self)
             for pdv in pdvs:
                 context_id, data = pdv
-                if passes_over(self, context_id, data) or (may_skip and _is_data(data)):
+                if skip_refused_data_set(self, context_id, data) or (may_skip and _is_data(data)):
                     continue
                 message = self.message
                 if message is None:
                     message = self.message = new_message()
                 stock(self, primitive if len(pdvs) == 1 else _p_data(pdv))
-                may_skip = self.message is None and has_come(self, message, context_id)
+                may_skip = self.message is None and end_message(self, message, context_id)
                 # Stock code aborts if a message cannot be converted, and does not log the peer.
                 fault = message.__dict__.get("_nset_fault")
                 if fault is not None:
@@ -102,7 +102,7 @@ def _is_data(data: bytes) -> bool:
     return len(data) > 0 and not data[0] & _pdu.IS_COMMAND
 
 
-def passes_over(dimse: Any, context_id: int, data: bytes) -> bool:
+def skip_refused_data_set(dimse: Any, context_id: int, data: bytes) -> bool:
     """Skip the data set of a refused request.
 
     Parameters
@@ -128,7 +128,7 @@ def passes_over(dimse: Any, context_id: int, data: bytes) -> bool:
     return is_part
 
 
-def has_come(dimse: Any, message: Any, context_id: int) -> bool:
+def end_message(dimse: Any, message: Any, context_id: int) -> bool:
     """Process the end of a message; return whether a data set after it in its PDU is skipped."""
     if lacks_data_set(message):
         dimse._nset_refused = context_id

@@ -200,12 +200,12 @@ class DIMSEServiceProvider(_StockDIMSE):
         """
         fault: Exception
         try:
-            may_pass_over = False
+            may_skip = False
             if not primitive.presentation_data_value_list:
                 _provider.warn_of_no_pdv(self)
             for pdv in primitive.presentation_data_value_list:
-                if not (may_pass_over and pdv[1] and not pdv[1][0] & _pdu.IS_COMMAND):
-                    may_pass_over = self._receive(pdv)
+                if not (may_skip and pdv[1] and not pdv[1][0] & _pdu.IS_COMMAND):
+                    may_skip = self._receive(pdv)
             return
         except CommandSetError as exc:
             fault = exc
@@ -216,7 +216,7 @@ class DIMSEServiceProvider(_StockDIMSE):
     def _receive(self, pdv: tuple[int, bytes]) -> bool:
         """Take one PDV; give whether data behind it in the same PDU is passed over."""
         context_id, data = pdv
-        if _provider.passes_over(self, context_id, data):
+        if _provider.skip_refused_data_set(self, context_id, data):
             return False
         message = self.message
         if message is None:
@@ -240,7 +240,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         if not _decode_msg(message, primitive, self._assoc):
             return False
         self._complete(message)
-        return _provider.has_come(self, message, context_id)
+        return _provider.end_message(self, message, context_id)
 
     def _complete(self, message: Any) -> None:
         # The log handlers have nothing to say of an N-SET but at DEBUG.
@@ -297,7 +297,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         if message_id is None:
             raise fault
         self._nset_refused = context_id
-        _provider.passes_over(self, context_id, data)
+        _provider.skip_refused_data_set(self, context_id, data)
         self._user.refuse_request(fault, context_id)
         return False
 
