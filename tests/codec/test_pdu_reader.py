@@ -57,10 +57,10 @@ def error_shape(exc):
     return type(exc).__name__, str(exc), exc.args, vars(exc)
 
 
-def read(twin, chunks, limits=LIMITS, is_fast=True):
+def read(twin, chunks, limits=LIMITS, decodes_requests=True):
     """All that comes of a stream, up to a PduError: behind one nothing can be read."""
     reader = twin.module.PduReader(*limits, twin.nset.N_SET)
-    reader.is_fast = is_fast
+    reader.decodes_requests = decodes_requests
     found = []
     for chunk in chunks:
         reader.feed(chunk)
@@ -85,9 +85,9 @@ def read(twin, chunks, limits=LIMITS, is_fast=True):
     return found
 
 
-def read_by_all(chunks, limits=LIMITS, is_fast=True):
+def read_by_all(chunks, limits=LIMITS, decodes_requests=True):
     """The same, on which the implementations agree."""
-    first, *others = [read(twin, chunks, limits, is_fast) for twin in TWINS.values()]
+    first, *others = [read(twin, chunks, limits, decodes_requests) for twin in TWINS.values()]
     for other in others:
         assert other == first
         assert [list(map(type, values(item))) for item in other] == [
@@ -337,7 +337,7 @@ def test_each_item_comes_in_its_place_however_the_stream_is_chopped(stream, chop
 def test_when_not_fast_each_pdu_is_left_as_it_is(stream, chop):
     """Or in pieces, where it is more than the slow path takes in one go."""
     data = b"".join(stream.pdus)
-    assert read_by_all(chopped(data, chop), is_fast=False) == stream.left
+    assert read_by_all(chopped(data, chop), decodes_requests=False) == stream.left
 
 
 def mutated(rng, data):
@@ -369,7 +369,7 @@ SMALL_LIMITS = (400, 30, 60)
     st.booleans(),
     st.sampled_from([LIMITS, SMALL_LIMITS]),
 )
-def test_the_twins_agree_on_any_mix_of_pdvs(messages, rng, chop, is_fast, limits):
+def test_the_twins_agree_on_any_mix_of_pdvs(messages, rng, chop, decodes_requests, limits):
     """PDVs and bytes that are lost, doubled or exchanged: the errors are the same, too."""
     pdvs = [pdv for message in messages for pdv in message.pdvs]
     for _ in range(rng.choice((0, 0, 1, 2))):
@@ -381,14 +381,16 @@ def test_the_twins_agree_on_any_mix_of_pdvs(messages, rng, chop, is_fast, limits
         sent += p_data(*pdvs[:number])
         pdvs = pdvs[number:]
     sent = mutated(rng, sent)
-    assert read_by_all(chopped(sent, chop), limits, is_fast) == read_by_all([sent], limits, is_fast)
+    assert read_by_all(chopped(sent, chop), limits, decodes_requests) == read_by_all(
+        [sent], limits, decodes_requests
+    )
 
 
 @laws
 @given(st.binary(max_size=300), chops, st.booleans())
-def test_random_bytes(data, chop, is_fast):
+def test_random_bytes(data, chop, decodes_requests):
     """`read` lets no exception pass but the two kinds that it is to raise."""
-    read_by_all(chopped(data, chop), is_fast=is_fast)
+    read_by_all(chopped(data, chop), decodes_requests=decodes_requests)
 
 
 def test_random_bodies():
@@ -433,7 +435,7 @@ def test_nothing_is_kept_of_a_request_that_has_ended(twin, end):
     """Its data set may be large, and the next one may never come."""
     data = b"to be found in this test alone"
     reader = twin.module.PduReader(*LIMITS, twin.nset.N_SET)
-    reader.is_fast = True
+    reader.decodes_requests = True
     reader.feed(p_data((1, COMMAND | LAST, request()), (1, 0, data)))
     assert reader.next() is None
     if end == "last fragment":
@@ -446,7 +448,7 @@ def test_nothing_is_kept_of_a_request_that_has_ended(twin, end):
         with pytest.raises(twin.nset.CommandSetError):
             reader.next()
     else:
-        reader.give_up()
+        reader.discard_input()
     assert streams_of(data) == []
 
 
@@ -465,7 +467,7 @@ def test_a_long_pdu_is_taken_as_it_comes(size):
     assert len(sent) > 0x100000
     for twin in TWINS.values():
         reader = twin.module.PduReader(*UNLIMITED, twin.nset.N_SET)
-        reader.is_fast = True
+        reader.decodes_requests = True
         found, unread = [], 0
         for chunk in chopped(sent + NEXT, size):
             reader.feed(chunk)
@@ -482,10 +484,10 @@ def test_a_long_pdu_is_taken_as_it_comes(size):
         assert reader.bytes_waiting == 0
 
 
-@pytest.mark.parametrize("is_fast", [False, True])
-def test_what_the_slow_path_takes_of_a_long_pdu_comes_in_pieces(is_fast):
+@pytest.mark.parametrize("decodes_requests", [False, True])
+def test_what_the_slow_path_takes_of_a_long_pdu_comes_in_pieces(decodes_requests):
     pdvs = [(1, COMMAND | LAST, N_CREATE), (1, LAST, LONG_DATA_SET), (3, COMMAND | LAST, C_ECHO)]
-    found = read_by_all(chopped(p_data(*pdvs), 50_000), UNLIMITED, is_fast)
+    found = read_by_all(chopped(p_data(*pdvs), 50_000), UNLIMITED, decodes_requests)
     pieces = [split(item) for item in found]
     assert all(len(item) <= 0x10000 + 12 for item in found)
     assert all(len(piece) == 1 for piece in pieces)
@@ -524,19 +526,19 @@ def test_a_long_pdu_that_is_malformed(body):
     assert found[-1][:2] == ("PduError", "a P-DATA-TF PDU that is not PDVs to its end")
 
 
-@pytest.mark.parametrize("is_fast", [False, True])
+@pytest.mark.parametrize("decodes_requests", [False, True])
 @pytest.mark.parametrize(
     ("pdv", "together"),
     [((1, 0, b"ab"), 32), ((1, COMMAND, b"ab"), 32), ((1, COMMAND | LAST, C_ECHO), 4)],
     ids=["data set", "command set", "messages"],
 )
-def test_a_pdu_of_many_pdvs_is_taken_apart(is_fast, pdv, together):
+def test_a_pdu_of_many_pdvs_is_taken_apart(decodes_requests, pdv, together):
     sent = p_data(*[pdv] * 100)
-    found = [split(item) for item in read_by_all([sent], is_fast=is_fast)]
+    found = [split(item) for item in read_by_all([sent], decodes_requests=decodes_requests)]
     assert [pdv for pdvs in found for pdv in pdvs] == [pdv] * 100
     assert {len(pdvs) for pdvs in found[:-1]} == {together}
     malformed = pdu(P_DATA_TF, sent[6:] + b"\0")
-    assert read_by_all([malformed], is_fast=is_fast)[-1][1] == (
+    assert read_by_all([malformed], decodes_requests=decodes_requests)[-1][1] == (
         "a P-DATA-TF PDU that is not PDVs to its end"
     )
 
@@ -553,7 +555,7 @@ def test_fragments_without_a_byte():
 def test_pdvs_left(twin):
     """What takes many PDVs can be left for later."""
     reader = twin.module.PduReader(*LIMITS, twin.nset.N_SET)
-    reader.is_fast = True
+    reader.decodes_requests = True
     reader.feed(p_data((1, COMMAND | LAST, request()), *[(1, 0, b"ab")] * 9, (1, LAST, b"")))
     for _ in range(2):
         reader.pdvs_left = 5
@@ -583,10 +585,10 @@ def test_what_breaks_none_is_taken(command):
 def test_a_request_that_has_begun_is_taken_when_not_fast_any_more():
     for twin in TWINS.values():
         reader = twin.module.PduReader(*LIMITS, twin.nset.N_SET)
-        reader.is_fast = True
+        reader.decodes_requests = True
         reader.feed(p_data((1, COMMAND | LAST, request()), (1, 0, DATA)))
         assert reader.next() is None
-        reader.is_fast = False
+        reader.decodes_requests = False
         following = (1, COMMAND | LAST, request(8)), (1, LAST, DATA)
         reader.feed(p_data((1, LAST, b"more"), *following) + NEXT)
         assert shape(reader.next()) == taken(7, DATA + b"more")
@@ -662,9 +664,9 @@ def test_the_shortest_pdv_is_one():
 
 @twins
 class TestPdus:
-    def error(self, twin, sent, limits=LIMITS, is_fast=True):
+    def error(self, twin, sent, limits=LIMITS, decodes_requests=True):
         reader = twin.module.PduReader(*limits, twin.nset.N_SET)
-        reader.is_fast = is_fast
+        reader.decodes_requests = decodes_requests
         reader.feed(sent)
         with pytest.raises(twin.nset._pdu.PduError) as caught:
             reader.next()
@@ -676,10 +678,13 @@ class TestPdus:
         return str(caught.value), caught.value.diagnostic
 
     @pytest.mark.parametrize("kind", [0x00, 0x08, 0x09, 0x80, 0xFF])
-    @pytest.mark.parametrize("is_fast", [False, True])
-    def test_unknown_type(self, twin, kind, is_fast):
+    @pytest.mark.parametrize("decodes_requests", [False, True])
+    def test_unknown_type(self, twin, kind, decodes_requests):
         sent = bytes((kind, 0, 0, 0, 0, 0))
-        assert self.error(twin, sent, is_fast=is_fast) == (f"unknown PDU type 0x{kind:02X}", 1)
+        assert self.error(twin, sent, decodes_requests=decodes_requests) == (
+            f"unknown PDU type 0x{kind:02X}",
+            1,
+        )
 
     @pytest.mark.parametrize(
         ("kind", "limit"), [(kind, 30 if kind != P_DATA_TF else 100) for kind in range(1, 8)]
@@ -733,7 +738,7 @@ class TestDataSets:
             reader = twin.module.PduReader(*LIMITS, twin.nset.N_SET)
             one.transfer_syntax, other.transfer_syntax = ["1.2.840.10008.1.2"], [syntax]
             reader.contexts = {1: one, 3: other}
-            reader.is_fast = True
+            reader.decodes_requests = True
             reader.feed(
                 p_data((1, COMMAND | LAST, request()), (3, 0, b"ab"), (3, 0, b"cd"))
                 + p_data((1, 0, b"ef"), (3, LAST, b"gh"))
@@ -804,11 +809,11 @@ class TestDataSets:
     def test_is_passed_over_when_not_fast_any_more(self):
         for twin in TWINS.values():
             reader = twin.module.PduReader(PDU_LENGTH, OTHER_LENGTH, 18, twin.nset.N_SET)
-            reader.is_fast = True
+            reader.decodes_requests = True
             reader.feed(p_data((1, COMMAND | LAST, request(5)), (1, 0, bytes(19))))
             with pytest.raises(twin.nset.CommandSetError):
                 reader.next()
-            reader.is_fast = False
+            reader.decodes_requests = False
             reader.feed(p_data((1, 0, b"more")) + p_data((1, LAST, b"")) + NEXT)
             assert reader.next() == NEXT
             assert reader.next() is None
@@ -825,7 +830,7 @@ class TestDataSets:
 def received(twin, message_id, sop_class, instance, context_id):
     """A request as the reader gives it."""
     reader = twin.module.PduReader(*LIMITS, twin.nset.N_SET)
-    reader.is_fast = True
+    reader.decodes_requests = True
     command = request(message_id, sop_class, instance)
     reader.feed(p_data((context_id, COMMAND | LAST, command), (context_id, LAST, DATA)))
     return reader.next()

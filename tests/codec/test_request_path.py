@@ -8,7 +8,7 @@ from associations import MPPS
 from raw_peer import COMMAND, LAST, p_data, pdu
 from test_pdu_reader import DATA, LIMITS, request, twins
 
-LEFT = ("take_request", "take_pdu", "take_fault", "answered", "pause", "resume")
+LEFT = ("take_request", "take_pdu", "take_fault", "responded", "pause", "resume")
 """What the path leaves to the association and its flow control."""
 
 
@@ -20,13 +20,13 @@ def path_of(twin, function):
     """A path with nothing to do, whose handler is called in the loop; and what it has done."""
     done = []
 
-    class Path(twin.module.RequestPath):
+    class Path(twin.module.FastPath):
         def failed(self, exc):
             done.append("failed")
             return 0x0110, None
 
-        def answer_slowly(self, event, service, answer):
-            done.append("answer_slowly")
+        def respond_slowly(self, event, service, answer):
+            done.append("respond_slowly")
 
     def leave(name):
         return lambda *args: done.append(name)
@@ -40,13 +40,13 @@ def path_of(twin, function):
 
     path = Path(*LIMITS, twin.nset.N_SET)
     path.handler = handle, (), twin.nset.scp._rules.IN_LOOP
-    path.event_class, path.contexts, path.services = Event, {1: "context"}, {MPPS: Service}
-    path.requests, path.outbox, path.primitives, path.sent = [], [], [], {}
+    path.event_class, path.contexts, path.service_classes = Event, {1: "context"}, {MPPS: Service}
+    path.pending, path.outbox, path.user_queue, path.response_counts = [], [], [], {}
     path.assoc = path.flow = SimpleNamespace(**{name: leave(name) for name in LEFT})
-    path.transmit = lambda pdu: done.append("sent")
+    path.write = lambda pdu: done.append("sent")
     path.send_message = leave("send_message")
-    path.is_enabled = lambda level: False
-    path.is_transferring = True
+    path.is_logged = lambda level: False
+    path.in_data_transfer = True
     return path, done
 
 
@@ -63,7 +63,7 @@ def test_a_request_that_finds_nothing_else_to_do(twin):
     path, done = path_of(twin, succeed)
     path.data_received(sent(7) + sent(8))
     assert done == ["handler 7", "sent", "handler 8", "sent"]
-    assert path.sent == {0x0000: 2}
+    assert path.response_counts == {0x0000: 2}
     assert not path.is_busy
 
 
@@ -72,7 +72,9 @@ def test_an_answer_is_counted_before_it_is_sent(twin):
     """A peer that has the answer finds it in the server's counts."""
     path, _ = path_of(twin, succeed)
     counted = []
-    path.transmit = lambda pdu: counted.append((dict(path.sent), path.bytes_sent == len(pdu)))
+    path.write = lambda pdu: counted.append(
+        (dict(path.response_counts), path.bytes_sent == len(pdu))
+    )
     path.data_received(sent())
     assert counted == [({0x0000: 1}, True)]
 
@@ -86,12 +88,12 @@ def put(name, value):
     "change",
     [
         put("is_busy", True),
-        put("is_receiving", True),
-        put("requests", [(1, "a request that waits")]),
+        put("is_mid_message", True),
+        put("pending", [(1, "a request that waits")]),
         put("contexts", {3: "another context"}),
-        put("services", {}),
+        put("service_classes", {}),
     ],
-    ids=["is_busy", "is_receiving", "requests", "contexts", "services"],
+    ids=["is_busy", "is_mid_message", "pending", "contexts", "service_classes"],
 )
 def test_a_request_that_does_not_is_left(twin, change):
     path, done = path_of(twin, succeed)
@@ -103,24 +105,24 @@ def test_a_request_that_does_not_is_left(twin, change):
 @twins
 def test_a_request_behind_one_that_has_come_to_wait_is_left(twin):
     """No request overtakes another."""
-    path, done = path_of(
-        twin, lambda path: path.requests.append((1, "a request")) or (0x0000, None)
-    )
+    path, done = path_of(twin, lambda path: path.pending.append((1, "a request")) or (0x0000, None))
     path.data_received(sent(7) + sent(8))
-    assert done == ["handler 7", "sent", "answered", "take_request"]
+    assert done == ["handler 7", "sent", "responded", "take_request"]
 
 
 @twins
 def test_a_request_behind_the_end_of_the_association_is_left(twin):
     path, done = path_of(twin, succeed)
-    path.assoc.take_pdu = lambda pdu: setattr(path, "is_transferring", False)
+    path.assoc.take_pdu = lambda pdu: setattr(path, "in_data_transfer", False)
     path.data_received(sent(7) + pdu(0x05, bytes(4)) + sent(8))
     assert done == ["handler 7", "sent", "take_request"]
 
 
 @twins
 @pytest.mark.parametrize(
-    ("name", "value"), [("is_observed", True), ("is_transferring", False)], ids=lambda value: value
+    ("name", "value"),
+    [("observes_messages", True), ("in_data_transfer", False)],
+    ids=lambda value: value,
 )
 def test_an_answer_is_left_where_the_handler_has_changed_what_it_needs(twin, name, value):
     def handle(path):
@@ -129,8 +131,8 @@ def test_an_answer_is_left_where_the_handler_has_changed_what_it_needs(twin, nam
 
     path, done = path_of(twin, handle)
     path.data_received(sent())
-    assert done == ["handler 7", "answer_slowly"]
-    assert path.sent == {}
+    assert done == ["handler 7", "respond_slowly"]
+    assert path.response_counts == {}
 
 
 @twins
@@ -151,16 +153,16 @@ def test_an_answer_is_left_where_the_handler_has_changed_what_it_needs(twin, nam
 def test_an_answer_that_takes_more_thought_is_left(twin, answer):
     path, done = path_of(twin, lambda path: answer)
     path.data_received(sent())
-    assert done == ["handler 7", "answer_slowly"]
+    assert done == ["handler 7", "respond_slowly"]
 
 
 @twins
 def test_an_answer_where_messages_are_logged_is_left(twin):
     path, done = path_of(twin, succeed)
     path.data_received(p_data((1, COMMAND | LAST, request())))
-    path.is_enabled = lambda level: True
+    path.is_logged = lambda level: True
     path.data_received(p_data((1, LAST, DATA)))
-    assert done == ["handler 7", "answer_slowly"]
+    assert done == ["handler 7", "respond_slowly"]
 
 
 @twins
@@ -171,11 +173,11 @@ def test_an_answer_behind_what_waits_to_be_sent(twin):
 
 
 @twins
-@pytest.mark.parametrize("name", ["requests", "primitives"])
+@pytest.mark.parametrize("name", ["pending", "user_queue"])
 def test_whoever_waits_is_told_of_an_answer(twin, name):
     path, done = path_of(twin, lambda path: getattr(path, name).append(1) or (0x0000, None))
     path.data_received(sent())
-    assert done == ["handler 7", "sent", "answered"]
+    assert done == ["handler 7", "sent", "responded"]
 
 
 @twins
@@ -183,4 +185,4 @@ def test_a_handler_that_raises(twin):
     path, done = path_of(twin, lambda path: 1 / 0)
     path.data_received(sent())
     assert done == ["handler 7", "failed", "sent"]
-    assert path.sent == {0x0110: 1}
+    assert path.response_counts == {0x0110: 1}

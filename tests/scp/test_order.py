@@ -67,9 +67,9 @@ def test_no_more_than_the_limit_wait(nset, scp):
         assert is_served.wait(TIMEOUT)
         peer.send(*(echo(number) for number in range(1, 100)))
         (assoc,) = server.connected
-        until(lambda: len(assoc.path.requests) >= 4)
-        until(lambda: assoc.path.is_held)  # as it is before, too, until its next turn
-        assert len(assoc.path.requests) == 4
+        until(lambda: len(assoc.path.pending) >= 4)
+        until(lambda: assoc.path.is_reading_paused)  # as it is before, too, until its next turn
+        assert len(assoc.path.pending) == 4
         may_go_on.set()
         assert [peer.answer() for _ in range(100)] == [echo_answer(n) for n in range(100)]
         peer.release()

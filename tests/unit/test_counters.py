@@ -20,7 +20,7 @@ class Association:
 
     def __init__(self, requests=0, received=0, sent=0, **statuses):
         self.path = SimpleNamespace(requests_read=requests, bytes_received=received)
-        self.path.sent = {int(code[1:], 16): number for code, number in statuses.items()}
+        self.path.response_counts = {int(code[1:], 16): number for code, number in statuses.items()}
         self.bytes_sent = sent
 
 
@@ -94,7 +94,7 @@ def test_an_association_counts_while_its_connection_is_open_and_afterwards(count
 
     assert counted() == (3, 3, 400, 50, {"Success": 2, "Warning": 1})
     assert counted() == (3, 3, 400, 50, {"Success": 2, "Warning": 1})
-    one.path.requests_read, one.path.bytes_received, one.path.sent[0x0000] = 3, 400, 2
+    one.path.requests_read, one.path.bytes_received, one.path.response_counts[0x0000] = 3, 400, 2
     assert counted() == (4, 4, 500, 50, {"Success": 3, "Warning": 1})
     counters.close(one)
     assert counted() == (4, 4, 500, 50, {"Success": 3, "Warning": 1})

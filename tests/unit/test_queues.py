@@ -306,11 +306,11 @@ def test_a_timer_tells_what_pynetdicoms_does(module, loop):
 
 
 def test_an_idle_timer_counts_from_what_was_heard_last(module, loop, expired):
-    path = SimpleNamespace(heard=0.0)
+    path = SimpleNamespace(last_received=0.0)
     timer = module.IdleTimer(10, loop, lambda: expired.append(loop.now), path)
     timer.start()
     loop.run(6)
-    path.heard = 6
+    path.last_received = 6
     assert timer.remaining == 10
     loop.run(9)
     assert expired == []

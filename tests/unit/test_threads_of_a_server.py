@@ -25,7 +25,7 @@ def loop():
 @pytest.fixture
 def workers(module, loop, monkeypatch):
     """Makes pools of workers, which are closed in the end; none ends for want of work."""
-    monkeypatch.setattr(module, "_IDLE", 3600)
+    monkeypatch.setattr(module, "_IDLE_SECONDS", 3600)
     made = []
 
     def make(limit=1, run=lambda job: job()):
@@ -95,7 +95,7 @@ def test_quick_jobs_share_a_thread(workers, loop, module):
     for _ in range(20):
         threads.add(thread_of(pool))
         until(lambda: is_idle(pool))
-        loop.run(2 * module._PATIENCE)
+        loop.run(2 * module._MAX_WAIT_SECONDS)
     assert len(threads) == 1
     assert loop.pending == []
 
@@ -105,10 +105,10 @@ def test_what_waits_gets_a_thread_of_its_own_up_to_the_limit(workers, loop, modu
     for _ in range(3):
         pool.submit(jobs)
     first = jobs.thread()
-    loop.run(module._PATIENCE)
+    loop.run(module._MAX_WAIT_SECONDS)
     second = jobs.thread()
     assert first is not second
-    loop.run(10 * module._PATIENCE)
+    loop.run(10 * module._MAX_WAIT_SECONDS)
     assert pool._threads == 2
     assert jobs.begun.empty()
     assert len(jobs.may_end(1)) == 1
@@ -123,9 +123,9 @@ def test_a_job_waits_the_whole_time_for_a_thread(workers, loop, module):
     jobs.thread()
     loop.run()  # the first look notes what there is
     pool.submit(jobs)
-    loop.run(module._PATIENCE)
+    loop.run(module._MAX_WAIT_SECONDS)
     assert pool._threads == 1
-    loop.run(module._PATIENCE)
+    loop.run(module._MAX_WAIT_SECONDS)
     assert pool._threads == 2
     jobs.may_end(2)
 
@@ -135,10 +135,10 @@ def test_a_raised_limit_counts_from_the_next_look(workers, loop, module):
     pool.submit(jobs)
     pool.submit(jobs)
     jobs.thread()
-    loop.run(2 * module._PATIENCE)
+    loop.run(2 * module._MAX_WAIT_SECONDS)
     assert pool._threads == 1
     pool.limit = 2
-    loop.run(module._PATIENCE)
+    loop.run(module._MAX_WAIT_SECONDS)
     jobs.thread()
     jobs.may_end(2)
 
@@ -148,12 +148,12 @@ def test_a_thread_that_has_not_come_to_its_job_is_enough(workers, loop, module):
     pool = workers(2)
     thread_of(pool)
     until(lambda: is_idle(pool))
-    loop.run(2 * module._PATIENCE)
+    loop.run(2 * module._MAX_WAIT_SECONDS)
     with pool._lock:  # the thread has taken the job, and has not begun
         pool._submitted += 1
         pool._is_watched = True
-    pool._watch_from_now()
-    loop.run(3 * module._PATIENCE)
+    pool._watch_later()
+    loop.run(3 * module._MAX_WAIT_SECONDS)
     assert pool._threads == 1
     pool._jobs.put(lambda: None)
     until(lambda: is_idle(pool))
@@ -194,7 +194,7 @@ def test_closed_workers_take_no_more_and_get_no_more(workers, loop, module):
     thread = jobs.thread()
     loop.run()
     pool.close()
-    loop.run(2 * module._PATIENCE)
+    loop.run(2 * module._MAX_WAIT_SECONDS)
     assert loop.pending == []
     assert set(jobs.may_end(2)) == {thread}
     thread.join(TIMEOUT)
@@ -204,7 +204,7 @@ def test_closed_workers_take_no_more_and_get_no_more(workers, loop, module):
 
 
 def test_a_thread_without_work_ends_and_the_next_job_gets_another(workers, module, monkeypatch):
-    monkeypatch.setattr(module, "_IDLE", 0)
+    monkeypatch.setattr(module, "_IDLE_SECONDS", 0)
     pool = workers()
     first = thread_of(pool)
     first.join(TIMEOUT)
@@ -223,7 +223,7 @@ def test_a_thread_that_the_system_does_not_give_is_asked_for_again(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
         pool.submit(done.set)
-        loop.run(3 * module._PATIENCE)
+        loop.run(3 * module._MAX_WAIT_SECONDS)
     assert not done.is_set()
     assert caplog.record_tuples == [
         (
@@ -232,7 +232,7 @@ def test_a_thread_that_the_system_does_not_give_is_asked_for_again(
             "No thread for nset-test, which waits for one: can't start new thread",
         )
     ]
-    loop.run(module._PATIENCE)
+    loop.run(module._MAX_WAIT_SECONDS)
     assert done.wait(TIMEOUT)
 
 

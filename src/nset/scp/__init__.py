@@ -125,7 +125,14 @@ def start_server(
         If the address can't be listened at, or there are too few descriptors for an event loop.
     """
     server = _make(
-        ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits
+        *(ae, address),
+        ssl_context=ssl_context,
+        evt_handlers=evt_handlers,
+        ae_title=ae_title,
+        contexts=contexts,
+        inline=inline,
+        workers=workers,
+        limits=limits,
     )
     if block:
         with suppress(KeyboardInterrupt), kept_signals():
@@ -163,7 +170,7 @@ async def serve(
     -------
     Server
         Which takes connections already. ``await server.close()`` or ``async with server:`` ends it,
-        ``await server.wait_closed()`` waits until someone has.
+        ``await server.wait_closed()`` waits for that.
 
     Raises
     ------
@@ -171,7 +178,14 @@ async def serve(
         As for `start_server`.
     """
     server = _make(
-        ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits
+        *(ae, address),
+        ssl_context=ssl_context,
+        evt_handlers=evt_handlers,
+        ae_title=ae_title,
+        contexts=contexts,
+        inline=inline,
+        workers=workers,
+        limits=limits,
     )
     loop = asyncio.get_running_loop()
     started: asyncio.Future[None] = loop.create_future()
@@ -188,26 +202,6 @@ async def serve(
     return server
 
 
-def _make(
-    ae: ApplicationEntity,
-    address: Any,
-    ssl_context: Any,
-    evt_handlers: list[Any] | None,
-    ae_title: str | None,
-    contexts: list[Any] | None,
-    inline: bool,
-    workers: int | None,
-    limits: Limits | None,
-) -> Server:
-    server: Any = ae.make_server(
-        address,
-        ae_title=ae_title,
-        contexts=contexts,
-        ssl_context=ssl_context,
-        evt_handlers=evt_handlers,
-        server_class=Server,
-        inline=inline,
-        workers=workers,
-        limits=limits,
-    )
+def _make(ae: ApplicationEntity, address: Any, **options: Any) -> Server:
+    server: Any = ae.make_server(address, server_class=Server, **options)
     return server  # type: ignore[no-any-return]

@@ -62,7 +62,7 @@ class Association(ThreadlessAssociation):
     =====================  ==========================================================
     the loop's thread      what the connection, the fast path and the server call,
                            `has_run`, `advance`, `end`, `let_go`; ``path.is_busy``,
-                           ``path.is_pumping``, ``path.is_receiving``, ``_is_...ing``
+                           ``path.upper_layer_is_busy``, ``path.is_mid_message``, ``_is_...ing``
     a job's: the loop's    what `_next_job` returns, one at a time; what pynetdicom's
     or a worker's          services and ACSE set
     any thread             `UpperLayerUser`, `MessageUser`; what pynetdicom has: `abort`,
@@ -91,7 +91,7 @@ class Association(ThreadlessAssociation):
         self.memory = Memory(server.memory, limits.association_bytes)
         self.tally = Tally(server.counters)
         self.path = NSetDispatcher(
-            self, limits, ae.maximum_pdu_size, threads, server.tasks, server.begin
+            self, limits, ae.maximum_pdu_size, threads, server.tasks, server.start_task
         )
         self.connection = Connection(self, threads, sock, self.path.data_received)
         self.flow = FlowControl(
@@ -109,7 +109,7 @@ class Association(ThreadlessAssociation):
         self.path.flow = self.flow
         self.path.outbox = self.connection.outbox
         self.path.send_message = self.connection.send_message
-        self.path.primitives = self.dul.to_user_queue.queue
+        self.path.user_queue = self.dul.to_user_queue.queue
 
         self._take_settings(address)
 
@@ -135,7 +135,7 @@ class Association(ThreadlessAssociation):
 
     def is_observed(self) -> bool:
         """Return whether a program, or the log at DEBUG, looks at PDUs or messages."""
-        return self._bindings.is_observed or messages_are_logged(logging.DEBUG)
+        return self._bindings.observes_messages or messages_are_logged(logging.DEBUG)
 
     def peer_name(self) -> str:
         """Name the peer: AE title and address, or the address alone if there is no title yet."""
@@ -156,11 +156,11 @@ class Association(ThreadlessAssociation):
 
     def connection_made(self) -> None:
         """Begin."""
-        self.path.transmit = self.connection.write
+        self.path.write = self.connection.write
         self._server.opened(self)
         self.dul._idle_timer.start()
         self.dul.event_queue.put("Evt5")
-        if self.bindings.is_listened_to:
+        if self.bindings.has_callbacks:
             self.path.is_busy = True
             self.flow.pause_from_start()  # nobody hears of anything before that
             self.do_in_worker(self._open)
@@ -175,7 +175,7 @@ class Association(ThreadlessAssociation):
     def connection_lost(self) -> None:
         """End; count no more, also where a handler goes on whose peer has gone."""
         _log.lost(self)
-        self.path.is_transferring = False  # whatever the upper layer says, for now
+        self.path.in_data_transfer = False  # whatever the upper layer says, for now
         self._server.closed(self)
         self.dul.close_timers()
         self.dul.take(CLOSED)  # behind the PDUs that have come before it
@@ -227,7 +227,7 @@ class Association(ThreadlessAssociation):
             has_begun = type(message) is not DIMSEMessage
             raise _pdu.command_among_data() if has_begun else _pdu.data_before_command()
         path = self.path
-        self.flow.enqueue(path.requests, request._context_id, request, path.request_length)
+        self.flow.enqueue(path.pending, request._context_id, request, path.request_length)
         if not path.is_busy:
             self.advance()
 
@@ -238,20 +238,20 @@ class Association(ThreadlessAssociation):
             self._threads.loop.call_soon(self.path.read)
             self.advance()
             return
-        self.path.give_up()
+        self.path.discard_input()
         if self.dul.to_provider_queue.queue:
             self.dul.run()  # a rejection that waits to be sent comes first
         self.dul.refuse(fault)
         self.run_upper_layer()
 
-    def answered(self) -> None:
+    def responded(self) -> None:
         """Go on after a response, as other work waits."""
         if not self._is_advancing:
             self.advance()
 
     def read_no_more(self) -> None:
         """Drop what has come and whatever still comes."""
-        self.path.give_up()
+        self.path.discard_input()
         self.dul.drop_input()
         self.flow.pause()
 
@@ -259,13 +259,13 @@ class Association(ThreadlessAssociation):
 
     def accepting(self) -> None:
         """Establish the association."""
-        self.path.is_transferring = True
+        self.path.in_data_transfer = True
         self.is_established = True
 
     def in_data_transfer(self, value: bool) -> None:
         """Note whether the state is Sta6."""
-        self.path.is_transferring = value
-        self.path.is_fast = self.path.is_fast and value
+        self.path.in_data_transfer = value
+        self.path.decodes_requests = self.path.decodes_requests and value
 
     def rejecting(self, result: Any, source: Any, reason: Any) -> None:
         """Count and log an A-ASSOCIATE-RJ."""
@@ -275,24 +275,24 @@ class Association(ThreadlessAssociation):
     def run_upper_layer(self) -> None:
         """Have the upper layer do its work, in a worker if that may hold up the loop; and go on."""
         if self._is_for_worker():
-            self.path.is_pumping = True
+            self.path.upper_layer_is_busy = True
             self.submit(self._run_in_worker)  # a method of the association, to keep it until then
         elif self.dul.run():
             self.has_run()
         else:  # the other thread, when it has done the work, has the loop go on
-            self.path.is_pumping = True
+            self.path.upper_layer_is_busy = True
 
     def _run_in_worker(self) -> None:
         self.dul.run()
 
     def _is_for_worker(self) -> bool:
         """Return whether a program's code runs for what has come, or it is long."""
-        return self.bindings.is_listened_to or self._has_long_request
+        return self.bindings.has_callbacks or self._has_long_request
 
     def has_run(self) -> None:
         """Go on after the upper layer has run."""
-        self.path.is_pumping = self.dul.is_running
-        self.path.is_receiving = self.dimse.message is not None
+        self.path.upper_layer_is_busy = self.dul.is_running
+        self.path.is_mid_message = self.dimse.message is not None
         if self._is_sending:
             self._job_done()
         else:
@@ -308,7 +308,7 @@ class Association(ThreadlessAssociation):
                 self._begin_job(job)
         finally:
             self._is_advancing = False
-        if self.path.is_held:
+        if self.path.is_reading_paused:
             self.flow.resume()
 
     def _begin_job(self, job: Callable[[], None]) -> None:
@@ -327,7 +327,7 @@ class Association(ThreadlessAssociation):
 
     def do_in_worker(self, job: Callable[[], None]) -> None:
         """Have a worker do the job."""
-        self.path.began = time.monotonic()
+        self.path.job_began = time.monotonic()
         self.submit(partial(self._do, job))
 
     def _do(self, job: Callable[[], None]) -> None:
@@ -365,7 +365,7 @@ class Association(ThreadlessAssociation):
             return None
         if not self._reactor_checkpoint.is_set():
             # A thread waits for a response, or for the peer's release or abort.
-            return self._serve_next if self.is_established and self.path.requests else None
+            return self._serve_next if self.is_established and self.path.pending else None
         first = next(iter(self.dul.to_user_queue.queue), None)  # a program may take it meanwhile
         if self._kill:
             if self.dul.is_over:
@@ -378,7 +378,7 @@ class Association(ThreadlessAssociation):
         if self.is_established:
             if isinstance(first, (A_ABORT, A_P_ABORT)):
                 return partial(self._note_abort, first)
-            if self.path.requests:
+            if self.path.pending:
                 return self._serve_next
             if first is not None:
                 return self._release_confirmed if first.result else self._release_requested
@@ -409,18 +409,18 @@ class Association(ThreadlessAssociation):
             self._kill = True
 
     def negotiated(self) -> None:
-        """Tell the fast path what has been negotiated, before the peer knows that it may send."""
+        """Give the fast path what has been negotiated, before the peer may send."""
         self.path.peer_length = self.requestor.maximum_length or 0
         self.path.contexts = self._accepted_cx
         if self.acceptor._common_ext:  # which may name other service classes
-            self.path.services = {}
+            self.path.service_classes = {}
 
     # -- Requests ----------------------------------------------------------------------------------
 
     def message_came(self, context_id: int, message: Any, size: int = 0) -> None:
         """Serve a request in its turn, with a data set of `size` bytes; from any thread."""
         self.tally.count_request(message)
-        self.flow.enqueue(self.path.requests, context_id, message, size)
+        self.flow.enqueue(self.path.pending, context_id, message, size)
 
     def refuse_request(self, fault: CommandSetError, context_id: int) -> None:
         """Answer a request that can't be served, in its turn; from any thread."""
@@ -432,7 +432,7 @@ class Association(ThreadlessAssociation):
 
     def _serve_next(self) -> None:
         """Serve the next request; in the loop's thread."""
-        context_id, message, size = self.flow.take(self.path.requests)
+        context_id, message, size = self.flow.take(self.path.pending)
         if self.path.is_ending and self._sent_release:
             # It has crossed the A-RELEASE-RQ, and its peer may rather wait for an answer to it.
             self._threads.call_later(_RELEASE_CROSSING_SECONDS, self._give_up_release)
@@ -486,7 +486,7 @@ class Association(ThreadlessAssociation):
         """Return whether something that has been asked is being done, or waits to be."""
         return bool(
             self.path.is_busy
-            or self.path.requests
+            or self.path.pending
             or self._reports.are_served
             or not self._reactor_checkpoint.is_set()
         )
@@ -494,9 +494,9 @@ class Association(ThreadlessAssociation):
     def is_quiet(self) -> bool:
         """Return whether nothing has come since the last time, and nothing is being done."""
         path, before = self.path, self._last_look
-        self._last_look = path.heard
-        return before == path.heard and not (
-            self.is_working() or path.is_held or (self._was_requested and self.progress())
+        self._last_look = path.last_received
+        return before == path.last_received and not (
+            self.is_working() or path.is_reading_paused or (self._was_requested and self.progress())
         )
 
     def unanswered(self) -> int:
@@ -603,7 +603,7 @@ class Association(ThreadlessAssociation):
         """Abort the association; in the loop's thread, which no program may hold up."""
         self.dul.note_abort(reason)
         abort = partial(self._try, partial(self._abort_blocking, block=False))
-        if self.bindings.is_listened_to:
+        if self.bindings.has_callbacks:
             self._server.aborting.add(self)
             self.submit(partial(self._abort_in_worker, abort))
         else:
@@ -666,10 +666,10 @@ class Association(ThreadlessAssociation):
             _log.ended(self, time.monotonic() - self._since)
         self.dul.to_user_queue.put(None)  # for whoever still waits
         self.dimse.msg_queue.close()
-        for _, message, _ in self.path.requests:
+        for _, message, _ in self.path.pending:
             remove_file(message)
         remove_file(self.dimse.message)
-        self.path.requests.clear()
+        self.path.pending.clear()
         self.memory.close()
         self._server.forget(self)
         self._ended_event().set()

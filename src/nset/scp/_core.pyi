@@ -9,7 +9,7 @@ def encode_response(request: Primitive, status: int, max_pdu_length: int) -> byt
 
 @disjoint_base
 class PduReader:
-    is_fast: bool
+    decodes_requests: bool
     @property
     def bytes_received(self) -> int: ...
     @property
@@ -32,7 +32,7 @@ class PduReader:
     def feed(self, data: bytes) -> None: ...
     def progress(self) -> tuple[int | None, int] | None: ...
     def next(self) -> Any: ...
-    def give_up(self) -> None: ...
+    def discard_input(self) -> None: ...
 
 @disjoint_base
 class SetEventBase:
@@ -42,32 +42,32 @@ class SetEventBase:
     _seconds: Any
 
 @disjoint_base
-class RequestPath(PduReader):
+class FastPath(PduReader):
     assoc: Any
     flow: Any
     handler: Any
     event_class: Any
-    services: Any
-    requests: Any
-    sent: Any
-    begin: Any
+    service_classes: Any
+    pending: Any
+    response_counts: Any
+    start_task: Any
     outbox: Any
-    transmit: Any
+    write: Any
     send_message: Any
-    is_enabled: Any
-    primitives: Any
+    is_logged: Any
+    user_queue: Any
     @property
     def bytes_sent(self) -> int: ...
     peer_length: int
-    heard: float
-    is_transferring: bool
-    is_observed: bool
+    last_received: float
+    in_data_transfer: bool
+    observes_messages: bool
     is_busy: bool
-    is_receiving: bool
-    is_held: bool
+    is_mid_message: bool
+    is_reading_paused: bool
     is_ending: bool
-    is_pumping: bool
+    upper_layer_is_busy: bool
     def data_received(self, data: bytes) -> None: ...
     def read(self) -> None: ...
     def serve(self, request: Any) -> bool: ...
-    def answer(self, event: SetEventBase, service: Any, answer: Any) -> None: ...
+    def respond(self, event: SetEventBase, service: Any, answer: Any) -> None: ...

@@ -158,7 +158,7 @@ cdef bint _weigh(const unsigned char* body, size_t length, size_t* weight) noexc
 cdef class PduReader:
     """See ``_pure.PduReader``."""
 
-    cdef public bint is_fast
+    cdef public bint decodes_requests
     cdef uint64_t _bytes_received
     cdef uint64_t _requests_read
     cdef object _cls
@@ -251,7 +251,7 @@ cdef class PduReader:
             else:
                 self._data, self._offset = self._data[self._offset:] + data, 0
 
-    def give_up(self):
+    def discard_input(self):
         """Drop what has been received and all that will be: it can't be read any more."""
         with cython.critical_section(self):
             self._has_given_up = True
@@ -323,7 +323,7 @@ cdef class PduReader:
         if weight > MAX_WEIGHT:
             if not is_well_formed:
                 raise _rules.malformed()
-        elif not is_well_formed or not (self.is_fast or self._stage >= IN_DATA_SET):
+        elif not is_well_formed or not (self.decodes_requests or self._stage >= IN_DATA_SET):
             return self._current_pdu(data)
         self._pdu, self._pdv_start = data, self._pdu_start + PDU_HEADER
         return None
@@ -362,7 +362,7 @@ cdef class PduReader:
             at, size, self._pdv_context,
             self._pdv_header & ~IS_LAST if self._is_in_pdv else self._pdv_header,
         )
-        if not (self.is_fast or self._stage >= IN_DATA_SET):
+        if not (self.decodes_requests or self._stage >= IN_DATA_SET):
             return pdu
         self._pdu, self._pdu_start, self._pdv_start = pdu, 0, PDU_HEADER
         self._pdu_end = <size_t>PyBytes_GET_SIZE(pdu)
@@ -438,7 +438,7 @@ cdef class PduReader:
         """Whether a PDV can be the whole command set of a request that is to be decoded."""
         return (
             self._stage == BETWEEN_MESSAGES
-            and self.is_fast
+            and self.decodes_requests
             and header & (IS_COMMAND | IS_LAST) == IS_COMMAND | IS_LAST
         )
 
@@ -519,7 +519,7 @@ cdef bytes _pdu_of_piece(
     return pdu
 
 
-# -- The short way of a request through a server --------------------------------------------------
+# -- The fast path of a request through a server --------------------------------------------------
 
 # How a handler is called.
 cdef enum:
@@ -527,13 +527,13 @@ cdef enum:
     IN_LOOP = 1
     AS_TASK = 2
 
-    AT_A_TIME = 64
+    MAX_COST_PER_TURN = 64
     PDU_COST = 16
-    PDVS_AT_A_TIME = 256
+    MAX_PDVS_PER_CALL = 256
 
 assert (IN_WORKER, IN_LOOP, AS_TASK) == (_rules.IN_WORKER, _rules.IN_LOOP, _rules.AS_TASK)
-assert (AT_A_TIME, PDU_COST) == (_rules.AT_A_TIME, _rules.PDU_COST)
-assert PDVS_AT_A_TIME == _rules.PDVS_AT_A_TIME
+assert (MAX_COST_PER_TURN, PDU_COST) == (_rules.MAX_COST_PER_TURN, _rules.PDU_COST)
+assert MAX_PDVS_PER_CALL == _rules.MAX_PDVS_PER_CALL
 
 
 cdef extern from *:
@@ -557,7 +557,7 @@ def step(coroutine):
 
 
 cdef class SetEventBase:
-    """What an EVT_N_SET is made with; the rest is looked up when someone asks.
+    """What an EVT_N_SET is made with; the rest is computed on access.
 
     Attributes
     ----------
@@ -577,87 +577,93 @@ cdef class SetEventBase:
     cdef public object _seconds
 
 
-cdef class RequestPath(PduReader):
-    """The short way: from what has been received to the handler, and from its answer to the peer.
+cdef class FastPath(PduReader):
+    """The fast path: from received bytes to the handler, and from its answer to the peer.
 
-    It takes an N-SET request that finds its association with nothing else to do, and an answer that
-    is a known status and no data set. All else is left to the association, and to the methods that
-    a subclass has. For the loop's thread alone, but for its attributes.
+    It takes an N-SET request whose association has nothing else to do, and an answer that is a
+    known status and no data set. It leaves all else to the association, and to methods of the
+    subclass. In the loop's thread, but for attributes that say otherwise.
 
     Attributes
     ----------
     assoc : Association
-        For events; takes PDUs, requests and faults (`take_pdu`, `take_request`, `take_fault`), and
-        goes on after an answer (`answered`).
+        Goes into events. Has `take_pdu`, `take_request` and `take_fault` for what the fast path
+        leaves, and `responded`, called after a response if other work waits.
     flow : FlowControl
-        Pauses and resumes reading (`pause`, `resume`), and counts what waits (`note_incomplete`).
+        Has `pause` and `resume` for reading, and `note_incomplete` for bytes of partial messages.
     handler : tuple of (callable, tuple, int)
-        What is bound to EVT_N_SET: the function, more arguments, and how it is called.
+        What is bound to EVT_N_SET: the function, more arguments, and how it is called; any thread.
     event_class : type
         A subclass of `SetEventBase`.
-    services : dict
+    service_classes : dict
         By SOP Class, the service classes that have N-SET, with their ``statuses``.
-    requests : list of tuple
-        What waits to be served.
-    sent : dict
-        How many answers have gone out the short way, by status.
-    begin : callable
-        Begins a coroutine as a task: gives whether it has ended, and its result or the task.
+    pending : list of tuple
+        Messages that wait to be served.
+    response_counts : dict
+        How many responses the fast path has sent, by status.
+    start_task : callable
+        Starts a coroutine as a task; returns whether it has ended, and its result or the task.
     outbox : list of bytes
         What is to be sent before anything else.
-    transmit : callable
-        Hands bytes to the transport.
+    write : callable
+        Gives bytes to the transport.
     send_message : callable
         Sends bytes behind the outbox.
     bytes_sent : int
-        How many have been handed to it.
+        How many the fast path has given to the transport; any thread.
     peer_length : int
         The peer's maximum PDU length, 0 is unlimited.
-    heard : float
-        When something came last, by the monotonic clock.
-    is_enabled : callable
-        Whether a level of the logger is enabled that has the messages at DEBUG.
-    primitives : list
-        What waits for the association's user.
-    is_transferring, is_observed, is_busy : bool
-        Whether the state is Sta6, someone listens to messages, something is being done.
-    is_receiving : bool
-        Whether another message is on its way in.
-    is_held, is_pumping : bool
-        Whether no more is to be read for now, or not while another thread runs the upper layer.
+    last_received : float
+        When bytes were received last, by the monotonic clock.
+    is_logged : callable
+        Returns whether a level of the logger that has messages at DEBUG is enabled.
+    user_queue : list
+        Primitives for the association.
+    in_data_transfer : bool
+        Whether the state is Sta6; any thread.
+    observes_messages : bool
+        Whether a program is bound to events of PDUs or messages; any thread.
+    is_busy : bool
+        Whether the association has a job.
+    is_mid_message : bool
+        Whether the slow path has received part of a message.
+    is_reading_paused : bool
+        Whether nothing is to be read.
+    upper_layer_is_busy : bool
+        Whether another thread runs the upper layer; the next PDU is not read before it is done.
     is_ending : bool
-        Whether the association is to be released or is over.
+        Whether the association is to be released or is over; any thread.
     """
 
     cdef public object assoc
     cdef public object flow
     cdef object _handler
     cdef public object event_class
-    cdef public dict services
-    cdef public list requests
-    cdef public dict sent
-    cdef public object begin
+    cdef public dict service_classes
+    cdef public list pending
+    cdef public dict response_counts
+    cdef public object start_task
     cdef public list outbox
-    cdef public object transmit
+    cdef public object write
     cdef public object send_message
     cdef uint64_t _bytes_sent
     cdef public uint32_t peer_length
-    cdef public double heard
-    cdef int _is_transferring
-    cdef int _is_observed
+    cdef public double last_received
+    cdef int _in_data_transfer
+    cdef int _observes_messages
     cdef public bint is_busy
-    cdef public bint is_receiving
-    cdef public bint is_held
+    cdef public bint is_mid_message
+    cdef public bint is_reading_paused
     cdef int _is_ending
-    cdef public bint is_pumping
-    cdef public object is_enabled
-    cdef public list primitives
+    cdef public bint upper_layer_is_busy
+    cdef public object is_logged
+    cdef public list user_queue
     cdef bint _is_logged
-    cdef int _left  # of AT_A_TIME, in this turn of the loop
+    cdef int _budget  # of MAX_COST_PER_TURN, in this turn of the loop
     cdef size_t _noted
 
     def __cinit__(self, *args):
-        self._left = AT_A_TIME
+        self._budget = MAX_COST_PER_TURN
 
     @property
     def handler(self):
@@ -677,20 +683,20 @@ cdef class RequestPath(PduReader):
         return _count(&self._bytes_sent)
 
     @property
-    def is_transferring(self):
-        return _flag(&self._is_transferring) != 0
+    def in_data_transfer(self):
+        return _flag(&self._in_data_transfer) != 0
 
-    @is_transferring.setter
-    def is_transferring(self, bint value):
-        _set_flag(&self._is_transferring, value)
+    @in_data_transfer.setter
+    def in_data_transfer(self, bint value):
+        _set_flag(&self._in_data_transfer, value)
 
     @property
-    def is_observed(self):
-        return _flag(&self._is_observed) != 0
+    def observes_messages(self):
+        return _flag(&self._observes_messages) != 0
 
-    @is_observed.setter
-    def is_observed(self, bint value):
-        _set_flag(&self._is_observed, value)
+    @observes_messages.setter
+    def observes_messages(self, bint value):
+        _set_flag(&self._observes_messages, value)
 
     @property
     def is_ending(self):
@@ -701,30 +707,30 @@ cdef class RequestPath(PduReader):
         _set_flag(&self._is_ending, value)
 
     def data_received(self, bytes data not None):
-        """Take what has been received, and do what is asked.
+        """Process received bytes.
 
         Parameters
         ----------
         data : bytes
             Any part of the stream, as it comes.
         """
-        self.heard = _monotonic()
-        self._is_logged = self.is_enabled(10)
-        self.is_fast = (
-            _flag(&self._is_transferring) != 0
-            and not _flag(&self._is_observed)
+        self.last_received = _monotonic()
+        self._is_logged = self.is_logged(10)
+        self.decodes_requests = (
+            _flag(&self._in_data_transfer) != 0
+            and not _flag(&self._observes_messages)
             and not self._is_logged
         )
         self.feed(data)
         self._read()
 
     def read(self):
-        """Read what has been received, in another turn of the loop."""
-        self._left = AT_A_TIME
+        """Process what has been received, in another turn of the loop."""
+        self._budget = MAX_COST_PER_TURN
         self._read()
 
     cdef object _read(self):
-        """Read what has been received, as far as there is room, and as others may wait for it."""
+        """Process what has been received, until reading is paused or the turn is over."""
         cdef size_t waiting
         try:
             self._read_items()
@@ -737,31 +743,31 @@ cdef class RequestPath(PduReader):
 
     cdef object _read_items(self):
         cdef object item
-        while not self.is_held:
-            if self.is_pumping or self._left <= 0:
+        while not self.is_reading_paused:
+            if self.upper_layer_is_busy or self._budget <= 0:
                 self.flow.pause()
-                if self._left <= 0:
+                if self._budget <= 0:
                     self.flow.resume()
                 return
-            self.pdvs_left = PDVS_AT_A_TIME
+            self.pdvs_left = MAX_PDVS_PER_CALL
             item = self.next()
             if item is None:
                 if self.pdvs_left != 0:
                     return
-                self._left -= PDU_COST
+                self._budget -= PDU_COST
             elif type(item) is bytes:
-                self._left -= PDU_COST
+                self._budget -= PDU_COST
                 self.assoc.take_pdu(item)
             else:
-                self._left -= 1
+                self._budget -= 1
                 if (
-                    self.is_busy or self.requests or self.is_receiving
-                    or not _flag(&self._is_transferring) or not self.serve(item)
+                    self.is_busy or self.pending or self.is_mid_message
+                    or not _flag(&self._in_data_transfer) or not self.serve(item)
                 ):
                     self.assoc.take_request(item)
 
     cpdef bint serve(self, object request) except -1:
-        """Have the handler called.
+        """Call the handler.
 
         Parameters
         ----------
@@ -771,14 +777,14 @@ cdef class RequestPath(PduReader):
         Returns
         -------
         bool
-            False, with nothing done, where it takes more thought.
+            False, with nothing done, if it is left to the slow path.
         """
         cdef SetEventBase event
         cdef tuple handler = self.handler
         cdef object context = self.contexts.get(context_id_of(request))
-        cdef object service = self.services.get(sop_class_of(request))
+        cdef object service = self.service_classes.get(sop_class_of(request))
         cdef object function, args, answer
-        cdef int how = handler[2]
+        cdef int mode = handler[2]
         if context is None or service is None:
             return False
         function, args = handler[0], handler[1]
@@ -786,22 +792,22 @@ cdef class RequestPath(PduReader):
         event.assoc, event.request, event._context = self.assoc, request, context
         event._seconds = _time()
         self.is_busy = True
-        if how == IN_WORKER:
+        if mode == IN_WORKER:
             self.call_in_worker(event, service)
             return True
         try:
             answer = function(event, *args) if args else function(event)
-            if how == AS_TASK:
-                has_ended, answer = self.begin(answer)
+            if mode == AS_TASK:
+                has_ended, answer = self.start_task(answer)
                 if not has_ended:
-                    self.answer_later(answer, event, service)
+                    self.respond_later(answer, event, service)
                     return True
         except BaseException as exc:
             answer = self.failed(exc)
-        self.answer(event, service, answer)
+        self.respond(event, service, answer)
         return True
 
-    cpdef object answer(self, SetEventBase event, object service, object answer):
+    cpdef object respond(self, SetEventBase event, object service, object answer):
         """Send the response to what a handler has returned.
 
         Parameters
@@ -820,21 +826,21 @@ cdef class RequestPath(PduReader):
                 (<tuple>answer)[1] is None
                 and type(code) is int
                 and code in service.statuses
-                and _flag(&self._is_transferring)
-                and not _flag(&self._is_observed)
+                and _flag(&self._in_data_transfer)
+                and not _flag(&self._observes_messages)
                 and not self._is_logged
             ):
                 pdu = encode_response(event.request, code, self.peer_length)
                 if pdu is not None:
-                    # Before it is sent: whoever has the answer finds it counted.
-                    self.sent[code] = self.sent.get(code, 0) + 1
+                    # Before it is sent: a peer that has the answer finds it counted.
+                    self.response_counts[code] = self.response_counts.get(code, 0) + 1
                     if self.outbox:
                         self.send_message(pdu)
                     else:
                         _add(&self._bytes_sent, <uint64_t>len(<bytes>pdu))
-                        self.transmit(pdu)
+                        self.write(pdu)
                     self.is_busy = False
-                    if self.requests or self.primitives or _flag(&self._is_ending):
-                        self.assoc.answered()
+                    if self.pending or self.user_queue or _flag(&self._is_ending):
+                        self.assoc.responded()
                     return
-        self.answer_slowly(event, service, answer)
+        self.respond_slowly(event, service, answer)

@@ -1,4 +1,4 @@
-"""What a monitoring system may want to know of a server."""
+"""Counts of a server, for monitoring, and of one association, for the log."""
 
 import threading
 from collections import Counter, defaultdict
@@ -66,7 +66,7 @@ class Counters:
         self._associations = set()
 
     def count(self, what: str, number: int = 1) -> None:
-        """Count something that has happened."""
+        """Count an event."""
         with self._lock:
             self._events[what] += number
 
@@ -75,21 +75,18 @@ class Counters:
         with self._lock:
             self._aborted[reason] += 1
 
-    def count_request(self, tally: "Tally", message: Any) -> None:
+    def count_request(self, tally: "Tally", service: str) -> None:
         """Count a request that has not come by the fast path."""
-        service = _service(message)
         with self._lock:
             tally.requests[service] += 1
             self._events["requests"] += 1
             self._events["n_set_requests"] += service == "N-SET"
 
-    def count_response(self, tally: "Tally", message: Any) -> None:
+    def count_response(self, tally: "Tally", service: str, code: int) -> None:
         """Count a response that does not go by the fast path."""
-        code = getattr(message, "Status", None)
-        if isinstance(code, int) and code >= 0:
-            with self._lock:
-                tally.responses[_service(message), code] += 1
-                self._statuses[code] += 1
+        with self._lock:
+            tally.responses[service, code] += 1
+            self._statuses[code] += 1
 
     def open(self, assoc: Any) -> None:
         """Add what an association counts itself, whose connection is open."""
@@ -108,7 +105,7 @@ class Counters:
         events["n_set_requests"] += path.requests_read
         events["bytes_received"] += path.bytes_received
         events["bytes_sent"] += assoc.bytes_sent
-        statuses.update(dict(path.sent))  # a copy: the loop's thread goes on
+        statuses.update(dict(path.response_counts))  # a copy: the loop's thread goes on
 
     def counts(self, open_connections: int, open_associations: int) -> Counts:
         """Add up.
@@ -170,11 +167,13 @@ class Tally:
 
     def count_request(self, message: Any) -> None:
         """Count a request; from any thread."""
-        self._counters.count_request(self, message)
+        self._counters.count_request(self, _service(message))
 
     def count_response(self, message: Any) -> None:
         """Count a response; from any thread."""
-        self._counters.count_response(self, message)
+        code = getattr(message, "Status", None)
+        if isinstance(code, int) and code >= 0:
+            self._counters.count_response(self, _service(message), code)
 
     def summary(self, n_set_requests: int, n_set_statuses: dict[int, int]) -> str:
         """Return what there was, with what has taken the fast path.

@@ -273,7 +273,7 @@ class DIMSEServiceProvider(_StockDIMSE):
             self._drop_unexpected(primitive)
 
     def _drop_unexpected(self, response: Any) -> None:
-        """Drop a response to nothing that was asked; the log tells of the first ones."""
+        """Drop a response to no request; log the first ones."""
         self._unexpected += 1
         if self._unexpected <= _rules.MAX_LOGGED:
             _ASSOC_LOGGER.warning("Received unexpected %s service message", response.msg_type)
@@ -302,7 +302,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         return False
 
     def progress(self) -> tuple[int | None, int] | None:
-        """Tell of a message that has not come to its end.
+        """Return how much there is of a message that has not come to its end.
 
         Returns
         -------
@@ -360,7 +360,7 @@ class DIMSEServiceProvider(_StockDIMSE):
             self._send_pdus(b"".join(pdus))
 
     def send_encoded(self, response: N_SET, context_id: int) -> None:
-        """Send an N-SET response that can be encoded, and tell nobody."""
+        """Send an N-SET response that can be encoded, without an event."""
         self._send_pdus(encode_pdus(response, context_id, self.maximum_pdu_size))
 
     def _send_pdus(self, pdus: bytes) -> None:
@@ -370,7 +370,7 @@ class DIMSEServiceProvider(_StockDIMSE):
             self._connection.send_message(pdus)
 
     def _fragments(self, primitive: Any, context_id: int) -> Iterator[P_DATA]:
-        """Encode a message as pynetdicom does, and tell whoever listens."""
+        """Encode a message as pynetdicom does, and trigger its event."""
         table = _RQ_TO_MESSAGE if primitive.MessageIDBeingRespondedTo is None else _RSP_TO_MESSAGE
         message = table[primitive.__class__]()
         if issubclass(type(primitive), N_SET):

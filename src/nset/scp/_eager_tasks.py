@@ -11,7 +11,7 @@ _Coroutine = Coroutine[Any, Any, Any]
 
 if sys.version_info >= (3, 12):
 
-    def begin(loop: asyncio.AbstractEventLoop, coroutine: _Coroutine) -> tuple[bool, Any]:
+    def start_task(loop: asyncio.AbstractEventLoop, coroutine: _Coroutine) -> tuple[bool, Any]:
         """Run a coroutine as a task with a context of its own, up to where it first waits.
 
         Parameters
@@ -50,7 +50,7 @@ else:
         "_name": "N-SET handler",
     }
 
-    def _beginning() -> type:
+    def _lazy_task_class() -> type:
         """Make a class with all that asyncio's own task in Python has, but for its finalizer.
 
         An object of it turns into a task, class and all, when it first waits. Most never do, and to
@@ -61,11 +61,11 @@ else:
             names.pop(name, None)
         return type("Task", (), names | _DEFAULTS)
 
-    _Beginning: Any = _beginning()
+    _LazyTask: Any = _lazy_task_class()
 
-    def begin(loop: asyncio.AbstractEventLoop, coroutine: _Coroutine) -> tuple[bool, Any]:
+    def start_task(loop: asyncio.AbstractEventLoop, coroutine: _Coroutine) -> tuple[bool, Any]:
         """Do the same where no task is eager, before 3.12."""
-        task = _Beginning()
+        task = _LazyTask()
         task._loop = loop
         task._coro = coroutine
         context = task._context = copy_context()
@@ -84,7 +84,7 @@ else:
             if around is not None:
                 _enter_task(loop, around)
         if not has_ended:
-            _go_on(task, result)
+            _continue_as_task(task, result)
             return False, task
         task._state, task._result = "FINISHED", result
         if task._callbacks:
@@ -93,7 +93,7 @@ else:
 
     def _end(task: Any, exc: BaseException | None = None) -> None:
         """Let those know of the end who have asked for the current task."""
-        _become_a_task(task)
+        _promote(task)
         if exc is None:
             task._state = "PENDING"
             _PyFuture.set_result(task, task._result)
@@ -101,24 +101,24 @@ else:
             _PyFuture.cancel(task)
         else:
             _PyFuture.set_exception(task, exc)
-            task._Future__log_traceback = False  # whoever has begun it hears of it
+            task._Future__log_traceback = False  # the caller of start_task gets it
 
-    def _become_a_task(task: Any) -> None:
+    def _promote(task: Any) -> None:
         vars(task).update({**_DEFAULTS, **vars(task)})
         task.__class__ = _PyTask
 
-    def _go_on(task: Any, yielded: Any) -> None:
+    def _continue_as_task(task: Any, yielded: Any) -> None:
         """Leave a task that waits for what it has yielded to asyncio."""
-        _become_a_task(task)
+        _promote(task)
         _register_task(task)
-        task._coro = _resumed(yielded, task._coro)
+        task._coro = _continued(yielded, task._coro)
         cancel, task._must_cancel = task._must_cancel, False
         task._context.run(task._Task__step)
         # It has cancelled itself before it began to wait.
         if cancel and (task._fut_waiter is None or not task._fut_waiter.cancel()):
             task._must_cancel = True
 
-    def _resumed(yielded: Any, coroutine: _Coroutine) -> Generator[Any, Any, Any]:
+    def _continued(yielded: Any, coroutine: _Coroutine) -> Generator[Any, Any, Any]:
         """Go on with a coroutine that has yielded once already."""
         while True:
             step: Callable[[Any], Any]

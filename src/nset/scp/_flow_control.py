@@ -52,7 +52,7 @@ class FlowControl:
         self._checkpoint = checkpoint
         self._max_pending = max_pending
         self._threads = threads
-        self._requests: list[Any] = path.requests
+        self._requests: list[Any] = path.pending
         self.reports: list[Any] = []
         self._will_resume = False
 
@@ -109,18 +109,18 @@ class FlowControl:
     def pause(self) -> None:
         """Read no more until `resume`."""
         path = self._path
-        if path is not None and not path.is_held:
-            path.is_held = True
+        if path is not None and not path.is_reading_paused:
+            path.is_reading_paused = True
             self._connection.pause_reading()
 
     def pause_from_start(self) -> None:
         """Do the same when the connection is made; what comes before the pause waits."""
-        self._path.is_held = True
+        self._path.is_reading_paused = True
         # A transport only begins to read behind connection_made.
         self._threads.loop.call_soon(self._pause_still)
 
     def _pause_still(self) -> None:
-        if self._path is not None and self._path.is_held:
+        if self._path is not None and self._path.is_reading_paused:
             self._connection.pause_reading()
 
     def check(self) -> None:
@@ -142,7 +142,12 @@ class FlowControl:
     def resume(self) -> None:
         """Read again, in another turn of the loop, unless there is another reason not to."""
         path = self._path
-        if path is not None and path.is_held and not self._will_resume and self._may_resume():
+        if (
+            path is not None
+            and path.is_reading_paused
+            and not self._will_resume
+            and self._may_resume()
+        ):
             self._will_resume = True
             self._threads.turns.add(self._read_on)
 
@@ -165,7 +170,7 @@ class FlowControl:
         self._will_resume = False
         path = self._path
         if path is not None and self._may_resume():
-            path.is_held = False
+            path.is_reading_paused = False
             path.read()
-            if not path.is_held:
+            if not path.is_reading_paused:
                 self._connection.resume_reading()

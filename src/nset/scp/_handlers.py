@@ -28,7 +28,7 @@ _STANDARD: Final = (
     _handlers.standard_pdu_sent_handler,
 )
 
-# Whoever listens to one of these wants to hear of each PDU or message.
+# A program that is bound to one of these is called for each PDU or message.
 _OF_MESSAGES: Final = (
     evt.EVT_DATA_RECV,
     evt.EVT_DATA_SENT,
@@ -39,7 +39,7 @@ _OF_MESSAGES: Final = (
     evt.EVT_PDU_SENT,
 )
 
-# What is asked while an association is negotiated.
+# Handlers of these are called while an association is negotiated.
 _OF_NEGOTIATION: Final = (
     evt.EVT_ASYNC_OPS,
     evt.EVT_SOP_COMMON,
@@ -49,7 +49,7 @@ _OF_NEGOTIATION: Final = (
 
 
 class Bindings:
-    """Handlers, looked through once; never changed.
+    """Which handlers are bound, examined once; never changed.
 
     Parameters
     ----------
@@ -62,13 +62,13 @@ class Bindings:
     ----------
     n_set : tuple of (callable, tuple, int)
         That of EVT_N_SET, as `handler_of` gives it.
-    is_observed : bool
-        Whether someone wants to hear of each PDU or message; pynetdicom's log handlers aside.
-    is_listened_to : bool
+    observes_messages : bool
+        Whether a program is bound to events of PDUs or messages; pynetdicom's log handlers aside.
+    has_callbacks : bool
         Whether a program's code runs when an association is negotiated, sends, receives or ends.
     """
 
-    __slots__ = ("is_listened_to", "is_observed", "n_set")
+    __slots__ = ("has_callbacks", "n_set", "observes_messages")
 
     def __init__(self, handlers: dict[Any, Any], *, inline: bool) -> None:
         self.n_set = handler_of(handlers[evt.EVT_N_SET], inline=inline)
@@ -82,8 +82,8 @@ class Bindings:
             for event in _OF_NEGOTIATION
             if handlers[event][0] is not evt.get_default_handler(event)
         ]
-        self.is_observed = not heard.isdisjoint(_OF_MESSAGES)
-        self.is_listened_to = bool(heard or asked)
+        self.observes_messages = not heard.isdisjoint(_OF_MESSAGES)
+        self.has_callbacks = bool(heard or asked)
 
 
 def rebound(
@@ -94,7 +94,7 @@ def rebound(
     *,
     unbind: bool = False,
 ) -> dict[Any, Any]:
-    """Bind a handler in a copy of the handlers, which others may be reading.
+    """Bind a handler in a copy of the handlers, which other threads may be reading.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def rebound(
 
 
 def handler_of(bound: Any, *, inline: bool) -> tuple[Callable[..., Any], tuple[Any, ...], int]:
-    """Look at what is bound to EVT_N_SET.
+    """Return what is bound to EVT_N_SET.
 
     Parameters
     ----------
@@ -140,12 +140,12 @@ def handler_of(bound: Any, *, inline: bool) -> tuple[Callable[..., Any], tuple[A
         The function, more arguments for it, and how it is called.
     """
     function, args = bound
-    how = AS_TASK if is_async(function) else IN_LOOP if inline else IN_WORKER
-    return function, tuple(args or ()), how
+    mode = AS_TASK if is_async(function) else IN_LOOP if inline else IN_WORKER
+    return function, tuple(args or ()), mode
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Tell whether calling a function, or an object with ``__call__``, gives a coroutine."""
+    """Return whether calling a function, or an object with ``__call__``, gives a coroutine."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - it is what is looked into
     )
@@ -167,7 +167,7 @@ class CoroutineHandlers:
         self._tasks = tasks
 
     def callable_handler(self, bound: Any) -> Any:
-        """Give a handler that may be called by pynetdicom's services, which do not await.
+        """Return a handler that pynetdicom's services can call, which do not await.
 
         Parameters
         ----------

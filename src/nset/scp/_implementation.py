@@ -10,7 +10,7 @@ else:
     import nset.scp._core as _chosen
 
 PduReader = _chosen.PduReader
-RequestPath = _chosen.RequestPath
+FastPath = _chosen.FastPath
 SetEventBase = _chosen.SetEventBase
 encode_response = _chosen.encode_response
 step = _chosen.step

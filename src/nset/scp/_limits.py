@@ -79,7 +79,7 @@ class Limits:
                 check_count(field.name, value)
 
     def pdu_length_for(self, announced: int) -> int:
-        """Give the limit of a P-DATA-TF PDU.
+        """Return the limit of a P-DATA-TF PDU.
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class Limits:
         return min(max(announced + _HEADERS, _MIN_PDU_LENGTH), _UNLIMITED_PDU_LENGTH)
 
     def bytes_for_server(self) -> int:
-        """Give the limit of bytes that wait in all associations.
+        """Return the limit of bytes that wait in all associations.
 
         Returns
         -------
@@ -114,7 +114,7 @@ class Limits:
         return memory // 4
 
     def connections_for(self, associations: int) -> int:
-        """Give the limit of connections.
+        """Return the limit of connections.
 
         Parameters
         ----------

@@ -115,7 +115,7 @@ def still_handled(assoc: Any) -> None:
     """Log that a handler goes on though its peer has gone."""
     _LOGGER.warning(
         "A handler of the association with %s has gone on for %.1f s, and its peer has gone",
-        *(peer_name(assoc), time.monotonic() - assoc.path.began),
+        *(peer_name(assoc), time.monotonic() - assoc.path.job_began),
     )
 
 
@@ -130,7 +130,7 @@ def ended(assoc: Any, seconds: float) -> None:
         peer_name(assoc),
         primitive.called_ae_title if primitive else assoc.acceptor.ae_title,
         seconds,
-        assoc.tally.summary(path.requests_read, path.sent),
+        assoc.tally.summary(path.requests_read, path.response_counts),
         path.bytes_received,
         assoc.bytes_sent,
         end or f"aborted ({assoc.dul.abort_reason})",

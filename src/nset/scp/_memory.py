@@ -41,7 +41,7 @@ class ServerMemory:
         return self.waiting > self.limit
 
     def favours(self, memory: "Memory") -> bool:
-        """Tell whether an association may go on though there are too many; one may at a time."""
+        """Return whether an association may go on though there are too many; one may at a time."""
         with self.lock:
             self._favoured = self._favoured or memory
             return self._favoured is memory

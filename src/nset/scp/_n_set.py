@@ -1,4 +1,4 @@
-"""N-SET: how a request gets to its handler, the event for it, and the response that it makes."""
+"""N-SET: how a request gets to its handler, the event for it, and the response to it."""
 
 import logging
 import time
@@ -27,7 +27,7 @@ from nset.primitive import N_SET
 from nset.pynetdicom._provider import sendable_status
 from nset.scp._data_sets import DataSetEvent, encoded, refused
 from nset.scp._handlers import messages_are_logged
-from nset.scp._implementation import RequestPath, SetEventBase
+from nset.scp._implementation import FastPath, SetEventBase
 from nset.scp._limits import Limits
 from nset.scp._memory import ALLOWANCE
 from nset.scp._threads import Threads
@@ -48,7 +48,7 @@ known_services: Final[dict[Any, type[ServiceClass]]] = {
 
 
 def service_class(sop_class: UID | None) -> type[ServiceClass] | None:
-    """Give the service class that serves N-SET for an SOP Class, which may have been registered.
+    """Return the service class that serves N-SET for an SOP Class, which may have been registered.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def service_class(sop_class: UID | None) -> type[ServiceClass] | None:
 
 
 class SetEvent(SetEventBase, DataSetEvent):
-    """EVT_N_SET, without what takes time and few handlers ask for."""
+    """EVT_N_SET; what takes time and few handlers use is computed on access."""
 
     _event = evt.EVT_N_SET
     _hash = None
@@ -97,7 +97,7 @@ def log_error(logger: logging.Logger, *args: Any, exc_info: BaseException | None
 
 
 def failed(exc: BaseException) -> tuple[int, None]:
-    """Say in the log that the handler has raised; give what it is then taken to have returned."""
+    """Log that the handler has raised; return what it is then taken to have returned."""
     if isinstance(exc, DataSetError):
         return refused(exc)
     log_error(_LOGGER, "Exception in the handler bound to 'evt.EVT_N_SET'")
@@ -106,7 +106,7 @@ def failed(exc: BaseException) -> tuple[int, None]:
 
 
 def response_to(request: N_SET, answer: Any, service: Any, context: PresentationContext) -> N_SET:
-    """Make the response from what the handler has returned.
+    """Return the response for what the handler has returned.
 
     What pynetdicom can't answer is a Processing Failure (0110H) here, with the reason in the log.
 
@@ -148,9 +148,9 @@ def response_to(request: N_SET, answer: Any, service: Any, context: Presentation
 
 
 def is_awaitable(answer: Any) -> bool:
-    """Tell whether a plain function has returned a coroutine or the like.
+    """Return whether a plain function has returned an awaitable.
 
-    By the type, as an object may be anything; and a type may have a type of its own.
+    It is the type that is looked at: instances may fake attributes, and a metaclass may raise.
     """
     try:
         return hasattr(type(answer), "__await__")
@@ -184,14 +184,14 @@ def _attach(response: N_SET, data_set: Any, context: PresentationContext) -> Non
         response.AttributeList = BytesIO(attribute_list)
 
 
-class NSetDispatcher(RequestPath):
-    """The fast path of one association, and how N-SET is served where that leaves it to others.
+class NSetDispatcher(FastPath):
+    """The fast path of one association, and how N-SET is served off it.
 
     =====================  ==========================================================
     the loop's thread      all but what follows
-    any thread             `handler`, `is_transferring`, `is_observed`, `is_ending`,
-                           `contexts`, `services` (set while nothing is served);
-                           reading `heard` and all counts
+    any thread             `handler`, `in_data_transfer`, `observes_messages`, `is_ending`,
+                           `contexts`, `service_classes` (set while nothing is served);
+                           reading `last_received` and all counts
     a worker's             ``_call``, ``_respond``
     =====================  ==========================================================
 
@@ -207,14 +207,14 @@ class NSetDispatcher(RequestPath):
         The server's.
     tasks : set of asyncio.Task
         Where handlers are while they wait, to be cancelled when the server ends.
-    begin : callable
-        Begins a coroutine as a task.
+    start_task : callable
+        Starts a coroutine as a task.
 
     Attributes
     ----------
     flow : FlowControl
         The association's.
-    began : float
+    job_began : float
         When the association's job has begun, by the monotonic clock.
     queued_size : int
         Bytes in memory of the request that is served next, if it has waited.
@@ -229,7 +229,7 @@ class NSetDispatcher(RequestPath):
         max_pdu_size: int,
         threads: Threads,
         tasks: set[Any],
-        begin: Callable[[Any], tuple[bool, Any]],
+        start_task: Callable[[Any], tuple[bool, Any]],
     ) -> None:
         super().__init__(
             limits.pdu_length_for(max_pdu_size),
@@ -240,19 +240,19 @@ class NSetDispatcher(RequestPath):
         self.assoc = assoc
         self._threads = threads
         self._tasks = tasks
-        self.begin = begin
-        self.requests, self.contexts, self.sent = [], {}, {}
-        self.services = known_services
+        self.start_task = start_task
+        self.pending, self.contexts, self.response_counts = [], {}, {}
+        self.service_classes = known_services
         self.event_class = SetEvent
-        self.is_enabled = messages_are_logged
-        self.began = 0.0
+        self.is_logged = messages_are_logged
+        self.job_began = 0.0
         self.queued_size = 0
         self._is_long = False  # the request that is served
 
     def let_go(self, assoc: Any) -> None:
         """Keep only a weak reference to an association that is over."""
-        self.give_up()
-        self.transmit = None
+        self.discard_input()
+        self.write = None
         self.assoc = assoc
 
     def serve_queued(self, request: Any, size: int) -> bool:
@@ -268,7 +268,7 @@ class NSetDispatcher(RequestPath):
         Returns
         -------
         bool
-            False, with nothing done, if its presentation context or SOP Class is for others.
+            False, with nothing done, if pynetdicom's service has to serve it.
         """
         self.queued_size = size
         try:
@@ -278,7 +278,7 @@ class NSetDispatcher(RequestPath):
             service = service_class(sop_class)
             if service is None or service is known_services.get(sop_class):
                 return False
-            self.services = {**known_services, sop_class: service}
+            self.service_classes = {**known_services, sop_class: service}
             return bool(self.serve(request))
         finally:
             self.queued_size = 0
@@ -290,16 +290,16 @@ class NSetDispatcher(RequestPath):
         self._note_serving()
         self._threads.handler_workers.submit(partial(self._call, event, service))
 
-    def answer_later(self, task: Any, event: Any, service: Any) -> None:
+    def respond_later(self, task: Any, event: Any, service: Any) -> None:
         """Answer when the task of a handler has ended."""
         self._note_serving()
         self._tasks.add(task)
         task.add_done_callback(partial(self._task_done, event, service))
 
-    def answer_slowly(self, event: Any, service: Any, answer: Any) -> None:
+    def respond_slowly(self, event: Any, service: Any, answer: Any) -> None:
         """Send a response that the fast path does not make."""
         if is_awaitable(answer):
-            self.answer_later(self._threads.loop.create_task(_await(answer)), event, service)
+            self.respond_later(self._threads.loop.create_task(_await(answer)), event, service)
         else:
             self.assoc.do_in_worker(partial(self._respond, event, service, answer))
 
@@ -310,7 +310,7 @@ class NSetDispatcher(RequestPath):
     # -- Handlers that take their time -------------------------------------------------------------
 
     def _note_serving(self) -> None:
-        self.began = time.monotonic()
+        self.job_began = time.monotonic()
         size = self.queued_size or self.request_length
         self._is_long = size > ALLOWANCE
         if self._is_long:
@@ -335,7 +335,7 @@ class NSetDispatcher(RequestPath):
     def _handled(self, event: Any, service: Any, answer: Any) -> None:
         if self._is_long:
             self.flow.note_served()
-        self.answer(event, service, answer)
+        self.respond(event, service, answer)
 
     def _respond(self, event: Any, service: Any, answer: Any) -> None:
         """Send a response as pynetdicom does."""

@@ -84,7 +84,7 @@ class PduReader:
 
     Attributes
     ----------
-    is_fast : bool
+    decodes_requests : bool
         Whether to take requests out; False at first. Where False, all is given as PDUs.
     bytes_received : int
         How many have been fed.
@@ -109,7 +109,7 @@ class PduReader:
         cls: type[Primitive],
     ) -> None:
         self._cls = cls
-        self.is_fast = False
+        self.decodes_requests = False
         self.bytes_received = 0
         self.requests_read = 0
         self._max_pdu_length = max_pdu_length
@@ -166,7 +166,7 @@ class PduReader:
         else:
             self._data, self._offset = self._data[self._offset :] + data, 0
 
-    def give_up(self) -> None:
+    def discard_input(self) -> None:
         """Drop what has been received and all that will be: it can't be read any more."""
         self._has_given_up = True
         self._data = self._pdu = self._incomplete = None
@@ -253,7 +253,7 @@ class PduReader:
         if weight > _rules.MAX_WEIGHT:
             if not is_well_formed:
                 raise _rules.malformed()
-        elif not is_well_formed or not (self.is_fast or self._stage >= _IN_DATA_SET):
+        elif not is_well_formed or not (self.decodes_requests or self._stage >= _IN_DATA_SET):
             return data[begin:end]
         self._pdu, self._pdv_start = data, begin + _PDU_HEADER.size
         return None
@@ -293,7 +293,7 @@ class PduReader:
                 piece,
             )
         )
-        if not (self.is_fast or self._stage >= _IN_DATA_SET):
+        if not (self.decodes_requests or self._stage >= _IN_DATA_SET):
             return pdu
         self._pdu, self._pdu_start, self._pdv_start, self._pdu_end = (
             pdu,
@@ -362,7 +362,7 @@ class PduReader:
         """Whether a PDV can be the whole command set of a request that is to be decoded."""
         return (
             self._stage == _BETWEEN_MESSAGES
-            and self.is_fast
+            and self.decodes_requests
             and header & (_pdu.IS_COMMAND | _pdu.IS_LAST) == _pdu.IS_COMMAND | _pdu.IS_LAST
         )
 
@@ -433,7 +433,7 @@ def step(coroutine: Any) -> tuple[bool, Any]:
 
 
 class SetEventBase:
-    """What an EVT_N_SET is made with; the rest is looked up when someone asks.
+    """What an EVT_N_SET is made with; the rest is computed on access.
 
     Attributes
     ----------
@@ -453,112 +453,120 @@ class SetEventBase:
     _seconds: Any = None
 
 
-class RequestPath(PduReader):
-    """The short way: from what has been received to the handler, and from its answer to the peer.
+class FastPath(PduReader):
+    """The fast path: from received bytes to the handler, and from its answer to the peer.
 
-    It takes an N-SET request that finds its association with nothing else to do, and an answer that
-    is a known status and no data set. All else is left to the association, and to the methods that
-    a subclass has. For the loop's thread alone, but for its attributes.
+    It takes an N-SET request whose association has nothing else to do, and an answer that is a
+    known status and no data set. It leaves all else to the association, and to methods of the
+    subclass. In the loop's thread, but for attributes that say otherwise.
 
     Attributes
     ----------
     assoc : Association
-        For events; takes PDUs, requests and faults (`take_pdu`, `take_request`, `take_fault`), and
-        goes on after an answer (`answered`).
+        Goes into events. Has `take_pdu`, `take_request` and `take_fault` for what the fast path
+        leaves, and `responded`, called after a response if other work waits.
     flow : FlowControl
-        Pauses and resumes reading (`pause`, `resume`), and counts what waits (`note_incomplete`).
+        Has `pause` and `resume` for reading, and `note_incomplete` for bytes of partial messages.
     handler : tuple of (callable, tuple, int)
-        What is bound to EVT_N_SET: the function, more arguments, and how it is called.
+        What is bound to EVT_N_SET: the function, more arguments, and how it is called; any thread.
     event_class : type
         A subclass of `SetEventBase`.
-    services : dict
+    service_classes : dict
         By SOP Class, the service classes that have N-SET, with their ``statuses``.
-    requests : list of tuple
-        What waits to be served.
-    sent : dict
-        How many answers have gone out the short way, by status.
-    begin : callable
-        Begins a coroutine as a task: gives whether it has ended, and its result or the task.
+    pending : list of tuple
+        Messages that wait to be served.
+    response_counts : dict
+        How many responses the fast path has sent, by status.
+    start_task : callable
+        Starts a coroutine as a task; returns whether it has ended, and its result or the task.
     outbox : list of bytes
         What is to be sent before anything else.
-    transmit : callable
-        Hands bytes to the transport.
+    write : callable
+        Gives bytes to the transport.
     send_message : callable
         Sends bytes behind the outbox.
     bytes_sent : int
-        How many have been handed to it.
+        How many the fast path has given to the transport; any thread.
     peer_length : int
         The peer's maximum PDU length, 0 is unlimited.
-    heard : float
-        When something came last, by the monotonic clock.
-    is_enabled : callable
-        Whether a level of the logger is enabled that has the messages at DEBUG.
-    primitives : list
-        What waits for the association's user.
-    is_transferring, is_observed, is_busy : bool
-        Whether the state is Sta6, someone listens to messages, something is being done.
-    is_receiving : bool
-        Whether another message is on its way in.
-    is_held, is_pumping : bool
-        Whether no more is to be read for now, or not while another thread runs the upper layer.
+    last_received : float
+        When bytes were received last, by the monotonic clock.
+    is_logged : callable
+        Returns whether a level of the logger that has messages at DEBUG is enabled.
+    user_queue : list
+        Primitives for the association.
+    in_data_transfer : bool
+        Whether the state is Sta6; any thread.
+    observes_messages : bool
+        Whether a program is bound to events of PDUs or messages; any thread.
+    is_busy : bool
+        Whether the association has a job.
+    is_mid_message : bool
+        Whether the slow path has received part of a message.
+    is_reading_paused : bool
+        Whether nothing is to be read.
+    upper_layer_is_busy : bool
+        Whether another thread runs the upper layer; the next PDU is not read before it is done.
     is_ending : bool
-        Whether the association is to be released or is over.
+        Whether the association is to be released or is over; any thread.
     """
 
     assoc: Any = None
     flow: Any = None
     handler: Any = None
     event_class: Any = None
-    services: Any = None
-    requests: Any = None
-    sent: Any = None
-    begin: Any = None
+    service_classes: Any = None
+    pending: Any = None
+    response_counts: Any = None
+    start_task: Any = None
     outbox: Any = None
-    transmit: Any = None
+    write: Any = None
     send_message: Any = None
     bytes_sent = 0
     peer_length = 0
-    heard = 0.0
-    is_transferring = False
-    is_observed = False
+    last_received = 0.0
+    in_data_transfer = False
+    observes_messages = False
     is_busy = False
-    is_receiving = False
-    is_held = False
+    is_mid_message = False
+    is_reading_paused = False
     is_ending = False
-    is_pumping = False
-    is_enabled: Any = None
-    primitives: Any = None
+    upper_layer_is_busy = False
+    is_logged: Any = None
+    user_queue: Any = None
     _is_logged = False
-    _left = _rules.AT_A_TIME
+    _budget = _rules.MAX_COST_PER_TURN
     _noted = 0
 
     # What a subclass has.
     call_in_worker: Any
-    answer_later: Any
-    answer_slowly: Any
+    respond_later: Any
+    respond_slowly: Any
     failed: Any
 
     def data_received(self, data: bytes) -> None:
-        """Take what has been received, and do what is asked.
+        """Process received bytes.
 
         Parameters
         ----------
         data : bytes
             Any part of the stream, as it comes.
         """
-        self.heard = monotonic()
-        self._is_logged = self.is_enabled(10)
-        self.is_fast = self.is_transferring and not self.is_observed and not self._is_logged
+        self.last_received = monotonic()
+        self._is_logged = self.is_logged(10)
+        self.decodes_requests = (
+            self.in_data_transfer and not self.observes_messages and not self._is_logged
+        )
         self.feed(data)
         self._read()
 
     def read(self) -> None:
-        """Read what has been received, in another turn of the loop."""
-        self._left = _rules.AT_A_TIME
+        """Process what has been received, in another turn of the loop."""
+        self._budget = _rules.MAX_COST_PER_TURN
         self._read()
 
     def _read(self) -> None:
-        """Read what has been received, as far as there is room, and as others may wait for it."""
+        """Process what has been received, until reading is paused or the turn is over."""
         try:
             self._read_items()
         except (CommandSetError, _pdu.PduError) as fault:
@@ -569,34 +577,34 @@ class RequestPath(PduReader):
             self.flow.note_incomplete(waiting)
 
     def _read_items(self) -> None:
-        while not self.is_held:
-            if self.is_pumping or self._left <= 0:
+        while not self.is_reading_paused:
+            if self.upper_layer_is_busy or self._budget <= 0:
                 self.flow.pause()
-                if self._left <= 0:
+                if self._budget <= 0:
                     self.flow.resume()
                 return
-            self.pdvs_left = _rules.PDVS_AT_A_TIME
+            self.pdvs_left = _rules.MAX_PDVS_PER_CALL
             item = self.next()
             if item is None:
                 if self.pdvs_left != 0:
                     return
-                self._left -= _rules.PDU_COST
+                self._budget -= _rules.PDU_COST
             elif type(item) is bytes:
-                self._left -= _rules.PDU_COST
+                self._budget -= _rules.PDU_COST
                 self.assoc.take_pdu(item)
             else:
-                self._left -= 1
+                self._budget -= 1
                 if (
                     self.is_busy
-                    or self.requests
-                    or self.is_receiving
-                    or not self.is_transferring
+                    or self.pending
+                    or self.is_mid_message
+                    or not self.in_data_transfer
                     or not self.serve(item)
                 ):
                     self.assoc.take_request(item)
 
     def serve(self, request: Any) -> bool:
-        """Have the handler called.
+        """Call the handler.
 
         Parameters
         ----------
@@ -606,34 +614,34 @@ class RequestPath(PduReader):
         Returns
         -------
         bool
-            False, with nothing done, where it takes more thought.
+            False, with nothing done, if it is left to the slow path.
         """
         try:  # by subscripts: free-threaded 3.13 locks twice, and yields, in get()
             context = self.contexts[context_id_of(request)]
-            service = self.services[sop_class_of(request)]
+            service = self.service_classes[sop_class_of(request)]
         except KeyError:
             return False
-        function, args, how = self.handler
+        function, args, mode = self.handler
         event = self.event_class()
         event.assoc, event.request, event._context = self.assoc, request, context
         event._seconds = time()
         self.is_busy = True
-        if how == _rules.IN_WORKER:
+        if mode == _rules.IN_WORKER:
             self.call_in_worker(event, service)
             return True
         try:
             answer = function(event, *args)
-            if how == _rules.AS_TASK:
-                has_ended, answer = self.begin(answer)
+            if mode == _rules.AS_TASK:
+                has_ended, answer = self.start_task(answer)
                 if not has_ended:
-                    self.answer_later(answer, event, service)
+                    self.respond_later(answer, event, service)
                     return True
         except BaseException as exc:
             answer = self.failed(exc)
-        self.answer(event, service, answer)
+        self.respond(event, service, answer)
         return True
 
-    def answer(self, event: SetEventBase, service: Any, answer: Any) -> None:
+    def respond(self, event: SetEventBase, service: Any, answer: Any) -> None:
         """Send the response to what a handler has returned.
 
         Parameters
@@ -651,29 +659,29 @@ class RequestPath(PduReader):
             and answer[1] is None
             and type(answer[0]) is int
             and answer[0] in service.statuses
-            and self.is_transferring
-            and not self.is_observed
+            and self.in_data_transfer
+            and not self.observes_messages
             and not self._is_logged
         ):
             code = answer[0]
             pdu = encode_response(event.request, code, self.peer_length)
             if pdu is not None:
-                # Before it is sent: whoever has the answer finds it counted.
-                self.sent[code] = self.sent.get(code, 0) + 1
+                # Before it is sent: a peer that has the answer finds it counted.
+                self.response_counts[code] = self.response_counts.get(code, 0) + 1
                 if self.outbox:
                     self.send_message(pdu)
                 else:
                     self.bytes_sent += len(pdu)
-                    self.transmit(pdu)
+                    self.write(pdu)
                 self.is_busy = False
-                if self.requests or self.primitives or self.is_ending:
-                    self.assoc.answered()
+                if self.pending or self.user_queue or self.is_ending:
+                    self.assoc.responded()
                 return
-        self.answer_slowly(event, service, answer)
+        self.respond_slowly(event, service, answer)
 
 
 def _weight(header: int) -> int:
-    """Give what a PDV counts in what the slow path takes of a PDU in one go."""
+    """Return the weight of a PDV in what the slow path takes of a PDU in one go."""
     is_end_of_command = header & (_pdu.IS_COMMAND | _pdu.IS_LAST) == _pdu.IS_COMMAND | _pdu.IS_LAST
     return _rules.COMMAND_WEIGHT if is_end_of_command else 1
 

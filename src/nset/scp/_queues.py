@@ -1,4 +1,4 @@
-"""Queues and timers with pynetdicom's interface, which cost next to nothing while nobody uses them.
+"""Queues and timers with pynetdicom's interface, which cost next to nothing while unused.
 
 An association has five queues and two timers. Made of `queue.Queue` they would take 19 KiB of an
 idle association, and pynetdicom's timers have to be asked all the time whether they have expired.
@@ -17,7 +17,7 @@ _lock = threading.Lock()  # guards that a mailbox gets one condition
 class Mailbox:
     """A `queue.Queue` without a limit, as far as pynetdicom uses one.
 
-    Safe to share between threads. What it takes to wait in `get` is made when someone first does.
+    Safe to share between threads. The condition that `get` waits on is made at its first use.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Mailbox:
     def put(self, item: Any) -> None:
         """Put an item behind the others."""
         self.queue.append(item)
-        # Looked at after the append, as get() looks at the queue after it has set it.
+        # Append, then read `_condition`; get() does the reverse: one of the two sees the other.
         condition = self._condition
         if condition is not None:
             with condition:
@@ -81,11 +81,11 @@ class Mailbox:
             raise Empty from None
 
     def empty(self) -> bool:
-        """Tell whether there is nothing in it."""
+        """Return whether it is empty."""
         return not self.queue
 
     def qsize(self) -> int:
-        """Tell how many items are in it."""
+        """Return how many items are in it."""
         return len(self.queue)
 
 
@@ -114,7 +114,7 @@ class Responses(Mailbox):
                 condition.notify_all()  # each waits for its own
 
     def close(self) -> None:
-        """Have nobody wait any longer."""
+        """Wake all threads that wait, for good."""
         self.is_closed = True
         self.put((None, None))
 
@@ -154,9 +154,9 @@ def _nothing() -> None:
 
 
 class Timer:
-    """A `pynetdicom.timer.Timer` that calls a function of the loop's when it has expired.
+    """A `pynetdicom.timer.Timer` that calls a function in the loop's thread when it has expired.
 
-    Started anew it only notes the time; the loop's own timer looks at that when it comes to it.
+    Starting it again only notes the time; the loop's timer handle checks that when it fires.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ class Timer:
         """Begin to count, from zero."""
         self._started = time.monotonic()
         if self._handle is None and self._timeout is not None:
-            self._soon()
+            self._schedule()
 
     restart = start
 
@@ -196,7 +196,7 @@ class Timer:
         """Let go of the loop's timer, for good; in the loop's thread."""
         self._is_closed = True
         self._started = None
-        self._expire = _nothing  # and of what it was a method
+        self._expire = _nothing  # it was a method, and kept its object
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -226,24 +226,24 @@ class Timer:
             return
         self._timeout = value
         if self._started is not None:
-            self._soon()
+            self._schedule()
 
-    def _soon(self) -> None:
+    def _schedule(self) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._arm)
+            self._loop.call_soon_threadsafe(self._set_handle)
 
-    def _arm(self) -> None:
+    def _set_handle(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
         if self._timeout is not None and self._started is not None and not self._is_closed:
-            self._handle = self._loop.call_later(max(self.remaining, 0), self._look)
+            self._handle = self._loop.call_later(max(self.remaining, 0), self._check_expiry)
 
-    def _look(self) -> None:
+    def _check_expiry(self) -> None:
         self._handle = None
         # A loop's clock is coarse: what is left of a millisecond is over.
         if self._timeout is None or self._started is None or self.remaining > 0.001:
-            self._arm()
+            self._set_handle()
         else:
             self._started = None
             self._expire()
@@ -256,8 +256,8 @@ class IdleTimer(Timer):
     ----------
     timeout, loop, expire
         As for `Timer`.
-    path : RequestPath
-        With ``heard``, the time of that.
+    path : FastPath
+        With ``last_received``, the time of that.
     """
 
     __slots__ = ("_path",)
@@ -276,5 +276,5 @@ class IdleTimer(Timer):
     def remaining(self) -> float:
         """Seconds that are left; 1 if it never expires, as pynetdicom has it."""
         if self._started is not None:
-            self._started = max(self._started, self._path.heard)
+            self._started = max(self._started, self._path.last_received)
         return super().remaining

@@ -8,13 +8,13 @@ IN_WORKER = 0
 IN_LOOP = 1
 AS_TASK = 2
 
-AT_A_TIME = 64
-"""What an association may cost in one turn of the loop, in units: an N-SET request is one."""
+MAX_COST_PER_TURN = 64
+"""Units that an association may cost in one turn of the loop: an N-SET request is one."""
 
 PDU_COST = 16
 """Of a PDU, or part of one, that the slow path takes."""
 
-PDVS_AT_A_TIME = 256
+MAX_PDVS_PER_CALL = 256
 """Most PDVs that are looked at in one go; they cost as much as a PDU."""
 
 MAX_WEIGHT = 32

@@ -219,7 +219,7 @@ class Server(AssociationServer):
 
     @property
     def counts(self) -> Counts:
-        """What a monitoring system may want to know."""
+        """How much the server has done, for a monitoring system."""
         established = sum(assoc.is_established for assoc in self.active_associations)
         return self.counters.counts(len(self.connected), established)
 
@@ -235,7 +235,7 @@ class Server(AssociationServer):
     def leave(self, number: int) -> None:
         """Note that a handler goes on for a peer that has gone, 1, or that it has ended, -1.
 
-        As each association is to have a thread, those of others get another one.
+        Each association is to have a thread, so the pool gets another one meanwhile.
         """
         self._left += number
         if self._may_add_workers:
@@ -263,7 +263,7 @@ class Server(AssociationServer):
         self.threads.call(self._read_on)
 
     def _read_on(self) -> None:
-        """Read from connections again that were held as too many bytes waited."""
+        """Resume reading where it was paused as too many bytes waited."""
         for assoc in list(self.connected):
             assoc.flow.resume()
 
@@ -278,11 +278,11 @@ class Server(AssociationServer):
             Called once connections are taken.
         """
         self.loop = asyncio.get_running_loop()
-        # An association has one thing done at a time, and what it sends or receives beside it.
+        # Two service threads an association: its job, and its upper layer.
         services = 2 * self.limits.connections_for(self.ae.maximum_associations)
         self.threads = Threads(self.loop, self._max_workers, services, self._variables)
         self.coroutines = CoroutineHandlers(self.threads, self.tasks)
-        self.begin = partial(_eager_tasks.begin, self.loop)
+        self.start_task = partial(_eager_tasks.start_task, self.loop)
         listening = self.loop.create_task(self._listen())
         started()
         if self._is_to_stop:  # before there was a loop to tell
@@ -360,7 +360,7 @@ class Server(AssociationServer):
         self._silent[assoc] = self.loop.call_later(max(seconds, 0), self._silent_too_long, assoc)
 
     def _silent_too_long(self, assoc: Association) -> None:
-        if assoc.path.is_held:  # it is the server that does not read
+        if assoc.path.is_reading_paused:  # it is the server that does not read
             self._wait_for_pdu(assoc)
             return
         # What has come while the loop stood still is looked at first.

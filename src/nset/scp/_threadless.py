@@ -130,7 +130,7 @@ class ThreadlessAssociation(_StockAssociation):
     def bindings(self, bindings: Bindings) -> None:
         self._bindings = bindings
         self.path.handler = bindings.n_set
-        self.path.is_observed = bindings.is_observed
+        self.path.observes_messages = bindings.observes_messages
 
     @property
     def has_own_handlers(self) -> bool:

@@ -13,12 +13,12 @@ from typing import Any
 
 _LOGGER = logging.getLogger("nset")
 
-# Seconds. What has waited so long for a thread gets another one, up to the limit: so that quick
-# jobs are done by few threads, which cost least, and slow ones do not hold up each other.
-_PATIENCE = 0.005
+# A job that has waited so long for a thread gets another one, up to the limit: so quick jobs are
+# done by few threads, which cost least, and slow jobs do not hold up each other.
+_MAX_WAIT_SECONDS = 0.005
 
-# Seconds after which a thread without work ends.
-_IDLE = 10.0
+# A thread without work ends after this.
+_IDLE_SECONDS = 10.0
 
 
 class Workers:
@@ -75,7 +75,7 @@ class Workers:
         self._jobs.put(job)
         if watch:
             with suppress(RuntimeError):  # the loop is closed, and the server has ended
-                self._loop.call_soon_threadsafe(self._watch_from_now)
+                self._loop.call_soon_threadsafe(self._watch_later)
 
     def close(self) -> None:
         """Let the threads end once they have done what they are doing."""
@@ -97,8 +97,8 @@ class Workers:
             self._threads += 1
             self._is_short = False
 
-    def _watch_from_now(self) -> None:
-        self._loop.call_later(_PATIENCE, self._watch, self._submitted)
+    def _watch_later(self) -> None:
+        self._loop.call_later(_MAX_WAIT_SECONDS, self._watch, self._submitted)
 
     def _watch(self, submitted: int) -> None:
         """Add a thread if a job that was there at the last look still has none, and gets none.
@@ -117,12 +117,12 @@ class Workers:
                     break
             self._is_watched = again = self._submitted > self._started
         if again:
-            self._watch_from_now()
+            self._watch_later()
 
     def _work(self) -> None:
         while True:
             try:
-                job = self._jobs.get(timeout=_IDLE)
+                job = self._jobs.get(timeout=_IDLE_SECONDS)
             except Empty:
                 with self._lock:
                     if self._submitted > self._started and not self._is_closed:
@@ -137,7 +137,7 @@ class Workers:
                 self._started += 1
             try:
                 self._run(job)
-            except BaseException:  # the thread goes on, with what others have for it
+            except BaseException:  # the thread goes on with the jobs of other associations
                 failure = (*sys.exc_info(), threading.current_thread())
                 threading.excepthook(threading.ExceptHookArgs(failure))
                 del failure
@@ -161,7 +161,7 @@ class Callbacks:
         self._waiting: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
-        """Have the loop call a function soon; from any thread. Where it is closed, nobody does."""
+        """Have the loop call a function soon; from any thread. A closed loop never does."""
         with self._lock:
             self._waiting.append((function, args))
             if len(self._waiting) > 1:
@@ -177,7 +177,7 @@ class Callbacks:
         for number, (function, args) in enumerate(waiting, 1):
             try:
                 function(*args)
-            except Exception as exc:  # the others' are to be called all the same
+            except Exception as exc:  # the functions of other associations are called all the same
                 self._loop.call_exception_handler(
                     {"message": f"Exception in {function}", "exception": exc}
                 )
@@ -191,7 +191,7 @@ class Callbacks:
 class Turns:
     """Calls functions in the loop's thread, one in each turn of the loop, in their order.
 
-    However many have more to do than others wait for, those others wait for one of them.
+    However many associations have much to do, any other one waits for one of them only.
 
     Parameters
     ----------
@@ -256,11 +256,11 @@ class Threads:
         self.service_workers = Workers(loop, services, "nset-service", self._run_job)
 
     def is_loop_thread(self) -> bool:
-        """Tell whether the caller is in the loop's thread."""
+        """Return whether the caller is in the loop's thread."""
         return threading.get_ident() == self._loop_thread
 
     def is_own_thread(self) -> bool:
-        """Tell whether the caller is in the loop's or a worker's thread."""
+        """Return whether the caller is in the loop's or a worker's thread."""
         return self.is_loop_thread() or getattr(_worker, "threads", None) is self
 
     def may_wait(self) -> None:
