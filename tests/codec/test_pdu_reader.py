@@ -10,34 +10,17 @@ from typing import Any, NamedTuple
 import pytest
 from associations import INSTANCE, MPPS, fields
 from command_sets import command_set, element, joined
+from cores import LIMITS, OTHER_LENGTH, PDU_LENGTH, TWINS, twins
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from implementations import IMPLEMENTATIONS, loaded
+from n_set_requests import request_of, uid
 from pynetdicom import build_context
 from raw_peer import COMMAND, LAST, P_DATA_TF, p_data, pdu
 from values import Contrary, Lazy, Posing
 from violations import CASES
 
-
-class Twin(NamedTuple):
-    """A copy of the package, and the module of its implementation."""
-
-    nset: Any
-    module: Any
-
-
-def twin(name):
-    with loaded(name) as nset:
-        module = importlib.import_module(f"nset.scp.{'_core' if name == 'compiled' else '_pure'}")
-        return Twin(nset, module)
-
-
-TWINS = {name: twin(name) for name in IMPLEMENTATIONS}
-twins = pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
 laws = settings(derandomize=True, database=None, deadline=None, max_examples=200)
 
-PDU_LENGTH, OTHER_LENGTH, DATA_SET_LENGTH = 0x10000, 0x1000, 0x8000
-LIMITS = (PDU_LENGTH, OTHER_LENGTH, DATA_SET_LENGTH)
 MAX_WEIGHT, COMMAND_WEIGHT = 32, 8  # as in nset.scp._rules
 
 
@@ -103,24 +86,6 @@ def values(item):
 # -- What goes in ---------------------------------------------------------------------------------
 
 
-def padded(text):
-    data = text.encode("ascii")
-    return data + b"\0" * (len(data) % 2)
-
-
-def request(message_id=7, sop_class=MPPS, instance=INSTANCE, kind=0x0001):
-    """The command set of a request that breaks no rule."""
-    return joined(
-        {
-            0x0003: padded(sop_class),
-            0x0100: 0x0120,
-            0x0110: message_id,
-            0x0800: kind,
-            0x1001: padded(instance),
-        }
-    )
-
-
 def taken(message_id=7, data_set=b"", context_id=1, sop_class=MPPS, instance=INSTANCE):
     """What a request is read as."""
     return {
@@ -179,15 +144,17 @@ def requests(draw):
     data_set = draw(st.binary(max_size=100))
     return Message(
         [
-            *pdvs_of(draw, context_id, COMMAND, [request(message_id, sop_class, instance, kind)]),
+            *pdvs_of(
+                draw, context_id, COMMAND, [request_of(message_id, sop_class, instance, kind)]
+            ),
             *pdvs_of(draw, context_id, 0, cut(data_set, draw(places))),
         ],
         taken(message_id, data_set, context_id, sop_class, instance),
     )
 
 
-C_ECHO = joined({0x0002: padded("1.2.840.10008.1.1"), 0x0100: 0x0030, 0x0110: 1, 0x0800: 0x0101})
-N_CREATE = joined({0x0002: padded(MPPS), 0x0100: 0x0140, 0x0110: 2, 0x0800: 1, 0x1000: b"1.2\0"})
+C_ECHO = joined({0x0002: uid("1.2.840.10008.1.1"), 0x0100: 0x0030, 0x0110: 1, 0x0800: 0x0101})
+N_CREATE = joined({0x0002: uid(MPPS), 0x0100: 0x0140, 0x0110: 2, 0x0800: 1, 0x1000: b"1.2\0"})
 UNUSUAL = {
     name: case.data
     for name, case in CASES.items()
@@ -196,7 +163,7 @@ UNUSUAL = {
 CANONICAL = {name: case.data for name, case in CASES.items() if case.data and name not in UNUSUAL}
 RESPONSES = [
     joined({0x0100: 0x8120, 0x0120: 7, 0x0800: 0x0101, 0x0900: 0}),
-    joined({0x0002: padded(MPPS), 0x0100: 0x8120, 0x0120: 7, 0x0800: 1, 0x0900: 0}),
+    joined({0x0002: uid(MPPS), 0x0100: 0x8120, 0x0120: 7, 0x0800: 1, 0x0900: 0}),
 ]
 
 
@@ -207,7 +174,7 @@ def others(draw):
         st.one_of(
             st.tuples(st.sampled_from([C_ECHO, N_CREATE, *RESPONSES]), st.booleans()),
             st.tuples(st.sampled_from(sorted(UNUSUAL.values())), st.booleans()),
-            st.tuples(st.just(request()), st.just(True)),
+            st.tuples(st.just(request_of()), st.just(True)),
         )
     )
     context_id = draw(st.sampled_from([1, 3, 255]))
@@ -402,7 +369,7 @@ def test_random_bodies():
             (
                 rng.choice((1, 1, 3)),
                 rng.randrange(256) if rng.random() < 0.2 else rng.choice((0, 1, 2, 3)),
-                rng.choice((rng.randbytes(rng.randrange(40)), request(), C_ECHO, b"")),
+                rng.choice((rng.randbytes(rng.randrange(40)), request_of(), C_ECHO, b"")),
             )
             for _ in range(rng.randrange(6))
         ]
@@ -415,7 +382,7 @@ def test_random_bodies():
 def test_a_stream_of_a_pdu_chopped_byte_by_byte_takes_no_long_time():
     """Collecting what is incomplete costs no copy of it for each part."""
     data_set = bytes(1 << 20)
-    sent = p_data((1, COMMAND | LAST, request()), (1, LAST, data_set))
+    sent = p_data((1, COMMAND | LAST, request_of()), (1, LAST, data_set))
     limits = (len(sent), OTHER_LENGTH, len(data_set))
     assert read_by_all(chopped(sent, 16), limits) == [taken(7, data_set)]
 
@@ -436,7 +403,7 @@ def test_nothing_is_kept_of_a_request_that_has_ended(twin, end):
     data = b"to be found in this test alone"
     reader = twin.module.PduReader(*LIMITS, twin.nset.N_SET)
     reader.decodes_requests = True
-    reader.feed(p_data((1, COMMAND | LAST, request()), (1, 0, data)))
+    reader.feed(p_data((1, COMMAND | LAST, request_of()), (1, 0, data)))
     assert reader.next() is None
     if end == "last fragment":
         reader.feed(p_data((1, LAST, b"")))
@@ -461,8 +428,8 @@ LONG_DATA_SET = bytes(range(251)) * 10_000
 @pytest.mark.parametrize("size", [1000, 0x10000, 0x150001, 1 << 30])
 def test_a_long_pdu_is_taken_as_it_comes(size):
     sent = p_data(
-        *[(1, COMMAND | LAST, request()), (1, LAST, LONG_DATA_SET)],
-        *[(1, COMMAND | LAST, request(8)), (1, 0, b""), (1, LAST, DATA)],
+        *[(1, COMMAND | LAST, request_of()), (1, LAST, LONG_DATA_SET)],
+        *[(1, COMMAND | LAST, request_of(8)), (1, 0, b""), (1, LAST, DATA)],
     )
     assert len(sent) > 0x100000
     for twin in TWINS.values():
@@ -544,8 +511,8 @@ def test_a_pdu_of_many_pdvs_is_taken_apart(decodes_requests, pdv, together):
 
 
 def test_fragments_without_a_byte():
-    few = [(1, COMMAND | LAST, request()), *[(1, 0, b"")] * 8, (1, LAST, DATA)]
-    many = [(1, COMMAND | LAST, request()), *[(1, 0, b"")] * 9, (1, LAST, DATA)]
+    few = [(1, COMMAND | LAST, request_of()), *[(1, 0, b"")] * 8, (1, LAST, DATA)]
+    many = [(1, COMMAND | LAST, request_of()), *[(1, 0, b"")] * 9, (1, LAST, DATA)]
     assert read_by_all([p_data(*few) * 2]) == [taken(7, DATA)] * 2
     found = read_by_all([p_data(*many)])
     assert found[0][:2] == ("CommandSetError", "more than 8 fragments without a byte")
@@ -556,7 +523,7 @@ def test_pdvs_left(twin):
     """What takes many PDVs can be left for later."""
     reader = twin.module.PduReader(*LIMITS, twin.nset.N_SET)
     reader.decodes_requests = True
-    reader.feed(p_data((1, COMMAND | LAST, request()), *[(1, 0, b"ab")] * 9, (1, LAST, b"")))
+    reader.feed(p_data((1, COMMAND | LAST, request_of()), *[(1, 0, b"ab")] * 9, (1, LAST, b"")))
     for _ in range(2):
         reader.pdvs_left = 5
         assert reader.next() is None
@@ -586,10 +553,10 @@ def test_a_request_that_has_begun_is_taken_when_not_fast_any_more():
     for twin in TWINS.values():
         reader = twin.module.PduReader(*LIMITS, twin.nset.N_SET)
         reader.decodes_requests = True
-        reader.feed(p_data((1, COMMAND | LAST, request()), (1, 0, DATA)))
+        reader.feed(p_data((1, COMMAND | LAST, request_of()), (1, 0, DATA)))
         assert reader.next() is None
         reader.decodes_requests = False
-        following = (1, COMMAND | LAST, request(8)), (1, LAST, DATA)
+        following = (1, COMMAND | LAST, request_of(8)), (1, LAST, DATA)
         reader.feed(p_data((1, LAST, b"more"), *following) + NEXT)
         assert shape(reader.next()) == taken(7, DATA + b"more")
         assert [reader.next() for _ in range(2)] == [p_data(*following), NEXT]
@@ -598,36 +565,42 @@ def test_a_request_that_has_begun_is_taken_when_not_fast_any_more():
 
 
 def test_the_users_validator_has_its_say(monkeypatch):
-    sent = p_data((1, COMMAND | LAST, request())), p_data((1, LAST, DATA))
+    sent = p_data((1, COMMAND | LAST, request_of())), p_data((1, LAST, DATA))
     config = importlib.import_module("pynetdicom._config")
     monkeypatch.setitem(config.VALIDATORS, "UI", lambda uid: (False, "not this one"))
     assert read_by_all([b"".join(sent)]) == list(sent)
 
 
 def test_a_request_without_a_data_set_is_left_to_others():
-    sent = p_data((1, COMMAND | LAST, request(kind=0x0101)))
+    sent = p_data((1, COMMAND | LAST, request_of(kind=0x0101)))
     assert read_by_all([sent]) == [sent]
 
 
 def test_a_request_whose_command_set_is_cut_is_left_to_others_with_its_data_set():
-    pdvs = [(1, COMMAND, request()[:30]), (1, COMMAND | LAST, request()[30:]), (1, LAST, DATA)]
-    found = read_by_all([p_data(*pdvs) + p_data((1, COMMAND | LAST, request()), (1, LAST, DATA))])
+    pdvs = [
+        (1, COMMAND, request_of()[:30]),
+        (1, COMMAND | LAST, request_of()[30:]),
+        (1, LAST, DATA),
+    ]
+    found = read_by_all(
+        [p_data(*pdvs) + p_data((1, COMMAND | LAST, request_of()), (1, LAST, DATA))]
+    )
     assert found == [p_data(*pdvs), taken(data_set=DATA)]
 
 
 def test_a_whole_command_set_behind_the_beginning_of_another_is_left_to_others():
     """It is they who know what is wrong with it."""
-    pdvs = [(1, COMMAND, C_ECHO[:20]), (1, COMMAND | LAST, request()), (1, LAST, DATA)]
+    pdvs = [(1, COMMAND, C_ECHO[:20]), (1, COMMAND | LAST, request_of()), (1, LAST, DATA)]
     assert read_by_all([p_data(*pdvs)]) == [p_data(*pdvs)]
 
 
 # -- Faults ---------------------------------------------------------------------------------------
 
-NEXT = p_data((1, COMMAND | LAST, request(8)), (1, LAST, DATA))
+NEXT = p_data((1, COMMAND | LAST, request_of(8)), (1, LAST, DATA))
 NEXT_READ = taken(8, DATA)
 
 
-PDVS = p_data((1, COMMAND | LAST, request()), (1, LAST, b"data"))[6:]
+PDVS = p_data((1, COMMAND | LAST, request_of()), (1, LAST, b"data"))[6:]
 
 
 def longer(by):
@@ -658,7 +631,7 @@ def test_a_malformed_pdu_is_left_whole(body):
 
 def test_the_shortest_pdv_is_one():
     """Of a length of 2: context ID and control header."""
-    pdvs = (1, COMMAND | LAST, request()), (1, 0, b""), (1, 0, b"data"), (1, LAST, b"")
+    pdvs = (1, COMMAND | LAST, request_of()), (1, 0, b""), (1, 0, b"data"), (1, LAST, b"")
     assert read_by_all([p_data(*pdvs)]) == [taken(7, b"data")]
 
 
@@ -722,11 +695,15 @@ class TestDataSets:
 
     @pytest.mark.parametrize(
         "pdv",
-        [(1, COMMAND | LAST, request(9)), (1, COMMAND, request(9)), (3, COMMAND | LAST, C_ECHO)],
+        [
+            (1, COMMAND | LAST, request_of(9)),
+            (1, COMMAND, request_of(9)),
+            (3, COMMAND | LAST, C_ECHO),
+        ],
         ids=["whole", "cut", "of another context"],
     )
     def test_command_among_them(self, pdv):
-        sent = p_data((1, COMMAND | LAST, request()), (1, 0, DATA)), p_data(pdv), NEXT
+        sent = p_data((1, COMMAND | LAST, request_of()), (1, 0, DATA)), p_data(pdv), NEXT
         error, *items = read_by_all([b"".join(sent)])
         self.fault(error, COMMAND_AGAIN)
         assert items == [NEXT_READ]
@@ -740,7 +717,7 @@ class TestDataSets:
             reader.contexts = {1: one, 3: other}
             reader.decodes_requests = True
             reader.feed(
-                p_data((1, COMMAND | LAST, request()), (3, 0, b"ab"), (3, 0, b"cd"))
+                p_data((1, COMMAND | LAST, request_of()), (3, 0, b"ab"), (3, 0, b"cd"))
                 + p_data((1, 0, b"ef"), (3, LAST, b"gh"))
             )
             if is_taken:
@@ -748,7 +725,7 @@ class TestDataSets:
                 assert (taken._context_id, taken.ModificationList.getvalue()) == (1, b"abcdefgh")
                 assert len(caplog.records) == 1
                 # The next message begins anew.
-                reader.feed(p_data((3, COMMAND | LAST, request()), (1, LAST, b"ab")))
+                reader.feed(p_data((3, COMMAND | LAST, request_of()), (1, LAST, b"ab")))
                 assert reader.next()._context_id == 3
                 assert len(caplog.records) == 2
             else:
@@ -756,7 +733,7 @@ class TestDataSets:
                     reader.next()
 
     def test_change_of_context(self):
-        sent = p_data((1, COMMAND | LAST, request())), p_data((3, LAST, DATA)), NEXT
+        sent = p_data((1, COMMAND | LAST, request_of())), p_data((3, LAST, DATA)), NEXT
         error, *items = read_by_all([b"".join(sent)])
         self.fault(error, "presentation context 3 within a message of context 1")
         assert items == [NEXT_READ]
@@ -768,7 +745,7 @@ class TestDataSets:
             for fragments in ([data_set], [data_set[:1], data_set[1:]], [b"", data_set, b""]):
                 last = len(fragments) - 1
                 pdvs = [(1, LAST * (at == last), one) for at, one in enumerate(fragments)]
-                sent = p_data((1, COMMAND | LAST, request()), *pdvs)
+                sent = p_data((1, COMMAND | LAST, request_of()), *pdvs)
                 assert read_by_all([sent], limits) == [taken(7, data_set)]
 
     @pytest.mark.parametrize(
@@ -780,10 +757,10 @@ class TestDataSets:
     def test_limit(self, fragments, packing):
         """One error that can be answered; the rest of the data set is skipped."""
         last = len(fragments) - 1
-        pdvs = [(1, COMMAND | LAST, request(5))]
+        pdvs = [(1, COMMAND | LAST, request_of(5))]
         pdvs += [(1, LAST * (at == last), bytes(size)) for at, size in enumerate(fragments)]
         sent = p_data(*pdvs) if packing == "one PDU" else b"".join(map(p_data, pdvs))
-        following = p_data((1, COMMAND | LAST, request(8)), (1, LAST, DATA[:18]))
+        following = p_data((1, COMMAND | LAST, request_of(8)), (1, LAST, DATA[:18]))
         limits = (PDU_LENGTH, OTHER_LENGTH, 18)
         error, *items = read_by_all([sent + following], limits)
         attributes = self.fault(error, "a data set of more than 18 bytes", 5)
@@ -801,7 +778,7 @@ class TestDataSets:
         ids=["data of another context", "its last", "a command", "the beginning of one"],
     )
     def test_nothing_else_is_passed_over(self, pdv, read_as):
-        sent = p_data((1, COMMAND | LAST, request(5)), (1, 0, bytes(19)), (1, 0, b"more"), pdv)
+        sent = p_data((1, COMMAND | LAST, request_of(5)), (1, 0, bytes(19)), (1, 0, b"more"), pdv)
         error, *items = read_by_all([sent], (PDU_LENGTH, OTHER_LENGTH, 18))
         self.fault(error, "a data set of more than 18 bytes", 5)
         assert items == [read_as]
@@ -810,7 +787,7 @@ class TestDataSets:
         for twin in TWINS.values():
             reader = twin.module.PduReader(PDU_LENGTH, OTHER_LENGTH, 18, twin.nset.N_SET)
             reader.decodes_requests = True
-            reader.feed(p_data((1, COMMAND | LAST, request(5)), (1, 0, bytes(19))))
+            reader.feed(p_data((1, COMMAND | LAST, request_of(5)), (1, 0, bytes(19))))
             with pytest.raises(twin.nset.CommandSetError):
                 reader.next()
             reader.decodes_requests = False
@@ -820,7 +797,7 @@ class TestDataSets:
 
     def test_malformed_pdu_among_them_is_left_to_others(self):
         bad = pdu(P_DATA_TF, b"\0\0\0\1\1")
-        sent = p_data((1, COMMAND | LAST, request()), (1, 0, DATA)), bad, p_data((1, LAST, b""))
+        sent = p_data((1, COMMAND | LAST, request_of()), (1, 0, DATA)), bad, p_data((1, LAST, b""))
         assert read_by_all([b"".join(sent)]) == [bad, taken(data_set=DATA)]
 
 
@@ -831,7 +808,7 @@ def received(twin, message_id, sop_class, instance, context_id):
     """A request as the reader gives it."""
     reader = twin.module.PduReader(*LIMITS, twin.nset.N_SET)
     reader.decodes_requests = True
-    command = request(message_id, sop_class, instance)
+    command = request_of(message_id, sop_class, instance)
     reader.feed(p_data((context_id, COMMAND | LAST, command), (context_id, LAST, DATA)))
     return reader.next()
 
@@ -939,12 +916,12 @@ def test_encode_response_knows_what_a_handler_has_changed(twin):
 @twins
 def test_encode_response_by_hand(twin):
     body = command_set(
-        element(0x0002, padded(MPPS)),
+        element(0x0002, uid(MPPS)),
         element(0x0100, 0x8120),
         element(0x0120, 7),
         element(0x0800, 0x0101),
         element(0x0900, 0x0107),
-        element(0x1000, padded(INSTANCE)),
+        element(0x1000, uid(INSTANCE)),
     )
     asked = received(twin, 7, MPPS, INSTANCE, 5)
     assert twin.module.encode_response(asked, 0x0107, 0) == p_data((5, COMMAND | LAST, body))

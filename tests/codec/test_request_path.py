@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 from acceptors import one_pdu
 from associations import MPPS
+from cores import LIMITS, twins
+from n_set_requests import DATA, request_of
 from raw_peer import COMMAND, LAST, p_data, pdu
-from test_pdu_reader import DATA, LIMITS, request, twins
 
 LEFT = ("take_request", "take_pdu", "take_fault", "responded", "pause", "resume")
 """What the path leaves to the association and its flow control."""
@@ -51,7 +52,7 @@ def path_of(twin, function):
 
 
 def sent(message_id=7):
-    return one_pdu(request(message_id), DATA)
+    return one_pdu(request_of(message_id), DATA)
 
 
 def succeed(path):
@@ -159,7 +160,7 @@ def test_an_answer_that_takes_more_thought_is_left(twin, answer):
 @twins
 def test_an_answer_where_messages_are_logged_is_left(twin):
     path, done = path_of(twin, succeed)
-    path.data_received(p_data((1, COMMAND | LAST, request())))
+    path.data_received(p_data((1, COMMAND | LAST, request_of())))
     path.is_logged = lambda level: True
     path.data_received(p_data((1, LAST, DATA)))
     assert done == ["handler 7", "respond_slowly"]

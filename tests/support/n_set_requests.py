@@ -28,6 +28,14 @@ def request(changes: dict[int, bytes | int | None] | None = None) -> bytes:
     return command_set(*(element(tag, value) for tag, value in elements if value is not None))
 
 
+def request_of(
+    message_id: int = 7, sop_class: str = MPPS, instance: str = INSTANCE, kind: int = 0x0001
+) -> bytes:
+    """The same, by what may differ from one good request to the next."""
+    changes = {0x0003: uid(sop_class), 0x0110: message_id, 0x0800: kind, 0x1001: uid(instance)}
+    return request(changes)
+
+
 def message(command: bytes, data_set: bytes | None = DATA) -> bytes:
     """In a PDU for the command set and one for the data set."""
     sent = p_data((1, COMMAND | LAST, command))
