@@ -94,7 +94,7 @@ def test_a_connection_that_is_lost_amid_a_message(nset, lines, path):
     (level, line) = said[1]
     assert level == "WARNING"
     known = "its Message ID is not known" if path in ("command set", "PDU") else "Message ID 7"
-    assert line.startswith(f"Lost the connection with RAW@ADDRESS amid a message: {known}, ")
+    assert line.startswith(f"Lost the connection with RAW@ADDRESS within a message: {known}, ")
     assert said[2][1].endswith("aborted (connection)")
 
 
@@ -111,7 +111,7 @@ def test_looking_at_a_request_that_comes_tells_nothing_of_it(nset, scp, lines, c
             (assoc,) = server.connected
             until(lambda: assoc.progress() == (7, len(command) + 10))
         said = [line for _, line in lines(server, peer)]
-    assert any("amid a message: Message ID 7, " in line for line in said)
+    assert any("within a message: Message ID 7, " in line for line in said)
     assert "N-SET command set" not in caplog.text
 
 
@@ -121,7 +121,7 @@ def test_a_peer_that_only_connects(nset, security, caplog):
     with accepting(nset, **options) as server:
         with connected(server) as peer:
             name = "{}:{}".format(*peer.getsockname())
-        until(lambda: f"{name} has connected, sent nothing, and gone" in caplog.text)
+        until(lambda: f"{name} connected, sent nothing and disconnected" in caplog.text)
         until(lambda: is_over(server))
     assert [record.levelname for record in caplog.records if record.name == "nset"] == ["DEBUG"]
 

@@ -1,8 +1,8 @@
 """An event-driven acceptor under pynetdicom's `AE` and the same handlers.
 
-``nset.scp.start_server(ae, ...)`` takes the place of ``ae.start_server(...)``; `serve` does in a
-program that has an event loop of its own. N-SET runs on the fast path of the core; all the rest is
-pynetdicom's own code, without its threads.
+``nset.scp.start_server(ae, ...)`` replaces ``ae.start_server(...)``; `serve` does so in a program
+with an event loop of its own. N-SET runs on the fast path; everything else is pynetdicom's own
+code, without its threads.
 """
 
 import asyncio
@@ -82,47 +82,48 @@ def start_server(
     workers: int | None = None,
     limits: Limits | None = None,
 ) -> Server | None:
-    """Take associations for an AE, as its own ``start_server`` does.
+    """Accept associations for an AE, as its own ``start_server`` does.
 
     Parameters
     ----------
     ae : pynetdicom.ae.ApplicationEntity
-        With the titles, contexts, timeouts and limits that count.
+        The AE, with its titles, contexts, timeouts and limits.
     address : tuple
-        ``(host, port)``, for IPv6 also ``(host, port, flowinfo, scope_id)``; port 0 is a free one.
+        ``(host, port)``, for IPv6 also ``(host, port, flowinfo, scope_id)``. Port 0: any free port.
     block : bool
-        Whether to return only when the server was shut down: by SIGINT or SIGTERM, where this is
-        the main thread, or by another thread. Otherwise it runs in a thread of its own.
+        Return only when the server was shut down: by SIGINT or SIGTERM in the main thread, or by
+        another thread. If False, the server runs in a thread of its own.
     ssl_context : ssl.SSLContext, optional
         For TLS.
     evt_handlers : list of tuple, optional
         ``(event, handler)`` or ``(event, handler, args)``. A handler of a DIMSE service may be a
         coroutine function; it is then awaited in the server's loop.
     ae_title : str, optional
-        Instead of the AE's own.
+        The server's title, instead of the AE's.
     contexts : list of pynetdicom.presentation.PresentationContext, optional
-        Instead of those that the AE supports.
+        The supported contexts, instead of the AE's.
     inline : bool
-        Whether to call plain handlers of EVT_N_SET in the loop's thread, too: for handlers that
-        never block, since while one runs nothing else does.
+        Call plain handlers of EVT_N_SET in the event loop's thread: only for handlers that never
+        block, since nothing else runs meanwhile.
     workers : int, optional
-        Most threads that call plain handlers of EVT_N_SET otherwise. By default one for each
-        association that the AE allows, 1000 at most.
+        The most threads for plain handlers of EVT_N_SET otherwise. By default one per association
+        that the AE allows, at most 1000.
     limits : Limits, optional
-        What an association may take of the server.
+        What peers may take of the server.
 
     Returns
     -------
     Server or None
-        None where it has blocked.
+        None if `block` is True.
 
     Raises
     ------
     ValueError
-        If the AE supports no context, a context's roles contradict each other, or `workers` is no
-        int above 0.
+        If the AE supports no context, the roles of a context contradict each other, or `workers` is
+        not an int above 0.
     OSError
-        If the address can't be listened at, or there are too few descriptors for an event loop.
+        If the server cannot listen at the address, or an event loop cannot be created for lack of
+        file descriptors.
     """
     server = _make(
         *(ae, address),
@@ -159,7 +160,7 @@ async def serve(
     workers: int | None = None,
     limits: Limits | None = None,
 ) -> Server:
-    """Take associations for an AE in the running loop.
+    """Accept associations for an AE in the running event loop.
 
     Parameters
     ----------
@@ -169,8 +170,8 @@ async def serve(
     Returns
     -------
     Server
-        Which takes connections already. ``await server.close()`` or ``async with server:`` ends it,
-        ``await server.wait_closed()`` waits for that.
+        The server, which accepts connections. ``await server.close()`` or ``async with server:``
+        shuts it down, ``await server.wait_closed()`` waits for that.
 
     Raises
     ------
@@ -193,12 +194,12 @@ async def serve(
     try:
         await asyncio.wait([server.task, started], return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
-        server.task.add_done_callback(lambda _: server.abandon())  # where it has not begun yet
+        server.task.add_done_callback(lambda _: server.abandon())  # if it has not started yet
         server.task.cancel()
         raise
     if not started.done():
         server.abandon()
-        await server.task  # which raises what has gone wrong
+        await server.task  # which raises its exception
     return server
 
 

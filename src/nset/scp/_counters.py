@@ -10,29 +10,30 @@ _CATEGORIES = ("Success", "Warning", "Failure", "Cancel", "Pending", "Unknown")
 
 
 class Counts(NamedTuple):
-    """How much a server has done since it was started.
+    """Counts of a server since it was started.
 
     Attributes
     ----------
     connections : int
-        Connections that were taken, and `refused_connections` those that were closed as there were
-        too many: new ones, or silent ones for them.
+        Accepted connections; `refused_connections` were closed because there were too many: new
+        ones, or silent ones that new ones replaced.
     open_connections : int
-        Those that are open now.
+        Connections that are open now.
     associations : int
-        Associations that were accepted; `rejected` and `released` are the others' fates.
+        Accepted associations; `rejected` were not accepted, `released` have been released.
     open_associations : int
-        Those that are established now.
+        Associations that are established now.
     aborted : dict of str to int
-        Associations that were aborted, by reason: ``"peer"`` (it sent an A-ABORT), ``"connection"``
-        (it was lost), ``"invalid PDU"``, ``"invalid message"``, ``"idle"`` (the network timeout),
-        ``"local"`` (a handler or program did), ``"error"`` (of the server), ``"shutdown"``.
+        Aborted associations by reason: ``"peer"`` (it sent an A-ABORT), ``"connection"`` (it was
+        lost), ``"invalid PDU"``, ``"invalid message"``, ``"idle"`` (the network timeout),
+        ``"memory"`` (too many bytes pending), ``"local"`` (by a handler or program), ``"error"``
+        (of the server), ``"shutdown"``.
     requests : int
-        Requests that were received, of N-SET (`n_set_requests`) and all others.
+        Received requests of all services; `n_set_requests` of N-SET.
     responses : dict of str to int
-        Responses that were sent, by the category of their status.
+        Sent responses by the category of their status.
     bytes_received, bytes_sent : int
-        On all connections, TLS aside.
+        On all connections, without the overhead of TLS.
     """
 
     connections: int
@@ -51,7 +52,7 @@ class Counts(NamedTuple):
 
 
 class Counters:
-    """Counts; what is frequent is counted by each connection and added up when asked for."""
+    """Counters of a server; each association counts frequent events itself."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards all of it, and that a connection counts once
@@ -61,7 +62,7 @@ class Counters:
         self._associations: set[Any] = set()  # those whose connection is open
 
     def renew(self) -> None:
-        """Have no associations, and a lock that nobody holds: in a process that has been forked."""
+        """Drop the associations, and the lock, which a lost thread may hold; after a fork."""
         self._lock = threading.Lock()
         self._associations = set()
 
@@ -89,12 +90,12 @@ class Counters:
             self._statuses[code] += 1
 
     def open(self, assoc: Any) -> None:
-        """Add what an association counts itself, whose connection is open."""
+        """Add an association, whose connection is open now."""
         with self._lock:
             self._associations.add(assoc)
 
     def close(self, assoc: Any) -> None:
-        """Add what an association has counted, whose connection is closed."""
+        """Keep the counts of an association whose connection is closed."""
         with self._lock:
             self._associations.discard(assoc)
             self._add(assoc, self._events, self._statuses)
@@ -108,7 +109,7 @@ class Counters:
         statuses.update(dict(path.response_counts))  # a copy: the loop's thread goes on
 
     def counts(self, open_connections: int, open_associations: int) -> Counts:
-        """Add up.
+        """Return all counts.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What one association, and all of them together, may take of a server."""
+"""What peers, one association and all associations may take of a server."""
 
 import os
 from dataclasses import dataclass, fields
@@ -15,49 +15,49 @@ _SOME_MEMORY = 0x100000000
 
 
 def check_count(name: str, value: Any) -> None:
-    """Refuse what is no number of things."""
+    """Raise `ValueError` unless the value is an int above 0."""
     if not (isinstance(value, int) and value > 0):
         raise ValueError(f"{name} must be an int above 0, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Limits of a server; each is looked at before the memory is taken.
+    """Limits of a server; each is checked before the memory is taken.
 
-    The number of associations, the time until one is established and the time that one may be idle
-    are the AE's: ``maximum_associations``, ``acse_timeout``, ``network_timeout``.
+    The number of associations, the time to establish one and the time that one may be idle are the
+    AE's: ``maximum_associations``, ``acse_timeout``, ``network_timeout``.
 
     Attributes
     ----------
     pdu_length : int or None
-        Most bytes behind the PDU-length field of a P-DATA-TF PDU. None (the default) is what the AE
-        announces as ``maximum_pdu_size`` and 12, since some peers are off by a header or two, but
-        65536 where that is less; no limit where it is 0, unlimited. More is answered with an
+        The most bytes after the PDU-length field of a P-DATA-TF PDU. None (the default) is the AE's
+        ``maximum_pdu_size`` plus 12, since some peers are off by a header or two, and at least
+        65536; there is no limit if the AE's is 0, unlimited. A longer PDU is answered with an
         A-ABORT.
     negotiation_length : int
-        The same for PDUs of other types: an A-ASSOCIATE-RQ with 128 contexts may have 150 KiB.
+        The same for other PDUs: an A-ASSOCIATE-RQ with 128 contexts may have 150 KiB.
     data_set_bytes : int
-        Most bytes of the data set of a message. An N-SET request with more is answered with status
-        0213H, any other message with an A-ABORT; so is a command set of more than 64 KiB.
+        The most bytes of a message's data set. A longer one is answered with status 0213H for an
+        N-SET request, else with an A-ABORT; so is a command set of more than 64 KiB.
     pending_requests : int
-        Requests of an association that may wait while one is served. With so many, no more is read
-        from its socket until half of them are served.
+        The most requests of an association that wait while one is served. Then reading from its
+        socket pauses until half of them are served.
     association_bytes : int
-        Bytes of an association that may wait: data sets that arrive, requests to be served,
-        responses to be taken by the server's program, and what the peer does not take; or one
-        message, where that is more. With more, no more is read from its socket.
+        The most pending bytes of an association: data sets that are arriving, queued requests,
+        responses that a program has not taken yet, and output that the peer does not read; or one
+        message, if that is more. Above it, reading from its socket pauses.
     server_bytes : int or None
-        The same for all associations together. None (the default) is a quarter of the machine's
-        memory. With more, no more is read from the sockets of associations that have more than
-        64 KiB waiting, but for one, so that none waits for another for good. One that can't go on
+        The most pending bytes of all associations. None (the default) is a quarter of the machine's
+        memory. Above it, reading pauses for associations with more than 64 KiB pending, all but
+        one, so that they do not wait for each other for ever. An association for which that lasts
         for the network timeout is aborted.
     connections : int or None
-        Connections at once, with those that are not associations yet. None (the default) is the
-        AE's ``maximum_associations`` and 100. Where there are so many, one that has sent no PDU yet
-        is closed for each new one, the oldest first; else the new one is.
+        The most open connections, including those that are not associations yet. None (the
+        default) is the AE's ``maximum_associations`` plus 100. With so many, a new connection
+        replaces the oldest that has sent no PDU; if there is none, the new one is closed.
     first_pdu_timeout : float
-        Seconds in which the first PDU has to be complete, with TLS its handshake among them; the
-        AE's ``acse_timeout`` where that is less.
+        Seconds until the first PDU must be complete, including the TLS handshake; the AE's
+        ``acse_timeout`` if that is less.
     """
 
     pdu_length: int | None = None

@@ -1,4 +1,4 @@
-"""What the log says of an association, beside pynetdicom's own records."""
+"""nset's log records about an association, beside pynetdicom's."""
 
 import logging
 import time
@@ -10,7 +10,7 @@ _LOGGER = logging.getLogger("nset")
 
 
 def peer_name(assoc: Any) -> str:
-    """Name the peer: AE title and address, or the address alone if there is no title yet."""
+    """Return the peer's AE title, if it is known, and address."""
     peer = assoc.requestor
     title = peer.ae_title or (peer.primitive.calling_ae_title if peer.primitive else "")
     name = address_name(assoc.address)
@@ -61,7 +61,7 @@ def aborting(assoc: Any) -> None:
 
 
 def aborting_over_memory(assoc: Any, server_memory: Any) -> None:
-    """Log that an association is aborted that can't go on, as too many bytes wait."""
+    """Log that an association is aborted because too many bytes are pending."""
     limits = assoc.limits
     _LOGGER.error(
         "Aborting the association with %s: %d bytes of it wait, and in all associations %d "
@@ -90,21 +90,21 @@ def aborted_while_served(assoc: Any, request: Any, context_id: int) -> None:
 
 
 def closing_unread(assoc: Any) -> None:
-    """Log that the connection of a peer is closed that takes nothing of what is sent."""
+    """Log that a connection is closed because its peer does not read."""
     _LOGGER.warning(
-        "Closing the connection with %s, which has taken nothing for %s s (AE.network_timeout)",
+        "Closing the connection with %s, which has read nothing for %s s (AE.network_timeout)",
         *(peer_name(assoc), assoc.network_timeout),
     )
 
 
 def lost(assoc: Any) -> None:
-    """Log what else than an association has ended with its connection."""
+    """Log a connection that has ended without an association, or within a message."""
     if not assoc.path.bytes_received:
-        _LOGGER.debug("%s has connected, sent nothing, and gone", peer_name(assoc))
+        _LOGGER.debug("%s connected, sent nothing and disconnected", peer_name(assoc))
     elif assoc.is_established and (progress := assoc.progress()):
         message_id, length = progress
         _LOGGER.warning(
-            "Lost the connection with %s amid a message: %s, %d bytes so far",
+            "Lost the connection with %s within a message: %s, %d bytes so far",
             peer_name(assoc),
             "its Message ID is not known" if message_id is None else f"Message ID {message_id}",
             length,
@@ -112,15 +112,15 @@ def lost(assoc: Any) -> None:
 
 
 def still_handled(assoc: Any) -> None:
-    """Log that a handler goes on though its peer has gone."""
+    """Log that a handler still runs after its peer has disconnected."""
     _LOGGER.warning(
-        "A handler of the association with %s has gone on for %.1f s, and its peer has gone",
+        "A handler of the association with %s still runs after %.1f s, and its peer has gone",
         *(peer_name(assoc), time.monotonic() - assoc.path.job_began),
     )
 
 
 def ended(assoc: Any, seconds: float) -> None:
-    """Log in one line what there was of an association."""
+    """Log a summary of an association."""
     if not _LOGGER.isEnabledFor(logging.INFO):
         return
     path, primitive = assoc.path, assoc.requestor.primitive

@@ -1,18 +1,18 @@
-"""How many bytes wait in a server and in each association, and whether that is too many."""
+"""Pending bytes of a server and of each association, and whether they exceed their limits."""
 
 import threading
 from collections.abc import Callable
 from typing import Final
 
 MESSAGE_OVERHEAD: Final = 1024
-"""Bytes that a message takes in memory beside its data set, about."""
+"""Bytes that a message takes in memory beside its data set, approximately."""
 
 ALLOWANCE: Final = 0x10000
-"""Bytes that each association may have waiting however many wait in the server."""
+"""Pending bytes that each association may always have, whatever the server has."""
 
 
 class ServerMemory:
-    """Bytes that wait in all associations of a server; safe to share between threads.
+    """The pending bytes of all associations of a server; safe to share between threads.
 
     Parameters
     ----------
@@ -41,13 +41,13 @@ class ServerMemory:
         return self.waiting > self.limit
 
     def favours(self, memory: "Memory") -> bool:
-        """Return whether an association may go on though there are too many; one may at a time."""
+        """Return whether this is the one association that may go on above the limit."""
         with self.lock:
             self._favoured = self._favoured or memory
             return self._favoured is memory
 
     def change(self, memory: "Memory", by: int) -> None:
-        """Count more or fewer of an association, while the lock is held."""
+        """Add to the bytes of an association, or subtract; with the lock held."""
         was_full = self.is_full
         self.waiting += by
         ends = memory is self._favoured and memory.waiting <= ALLOWANCE
@@ -58,7 +58,7 @@ class ServerMemory:
 
 
 class Memory:
-    """Bytes that wait in one association; safe to share between threads.
+    """The pending bytes of one association; safe to share between threads.
 
     Parameters
     ----------
@@ -91,12 +91,12 @@ class Memory:
 
     @property
     def waiting(self) -> int:
-        """All of them."""
+        """The sum of all kinds."""
         return self.incomplete + self.receiving + self.serving + self.queued + self.unsent
 
     @property
     def is_over_limit(self) -> bool:
-        """Whether no more is to be read for now.
+        """Whether reading should pause.
 
         A message that has begun may come whole while no other waits: it has a limit of its own.
         """
@@ -107,14 +107,14 @@ class Memory:
         return waiting > self._limit and self.serving + self.queued + self.unsent > 0
 
     def queue(self, size: int) -> None:
-        """Count what is put into a queue, or taken from it where it is negative."""
+        """Add to the queued bytes; a negative size subtracts."""
         with self._server.lock:
             if not self._is_closed:
                 self.queued += size
                 self._server.change(self, size)
 
     def note(self, name: str, size: int) -> None:
-        """Note how much there is of one of the other kinds."""
+        """Set the bytes of one of the other kinds."""
         with self._server.lock:
             if not self._is_closed:
                 before = getattr(self, name)
@@ -122,7 +122,7 @@ class Memory:
                 self._server.change(self, size - before)
 
     def close(self) -> None:
-        """Count no more: the association is over."""
+        """Remove the association's bytes from the server's: it is over."""
         with self._server.lock:
             if not self._is_closed:
                 self._is_closed = True

@@ -1,10 +1,10 @@
-"""What peers are called in the log."""
+"""Names of peers in the log."""
 
 from typing import Any
 
 
 def address_name(address: Any) -> str:
-    """Name an address: host and port, as in ``[::1]:104``."""
+    """Return host and port of an address, as in ``[::1]:104``."""
     if not (isinstance(address, tuple) and len(address) >= 2):
         return str(address)
     host, port = address[:2]

@@ -1,4 +1,4 @@
-"""The server: a listening socket, its associations, and an orderly end."""
+"""The server: a listening socket, its associations, and an orderly shutdown."""
 
 import asyncio
 import contextvars
@@ -33,10 +33,10 @@ from nset.scp._threads import Threads
 _LOGGER = logging.getLogger("nset")
 
 SHUTDOWN_TIMEOUT = 10.0
-"""Seconds that associations are given to end when a server is shut down."""
+"""Seconds at shutdown after which associations are aborted, by default."""
 
 QUIET = 1.0
-"""Seconds without a request after which one is then asked to be released."""
+"""Seconds at shutdown without a request until the server requests the release, by default."""
 
 # Seconds for what takes milliseconds: closing sockets once everything is over.
 _CLOSING_SECONDS = 1.0
@@ -57,18 +57,18 @@ _RETRY_SECONDS = 0.1
 class Server(AssociationServer):
     """A running server; also a context manager, which shuts it down.
 
-    Has what pynetdicom's servers have. Safe to share between threads.
+    It has the interface of pynetdicom's servers, and is safe to share between threads.
 
     Parameters
     ----------
     ae : pynetdicom.ae.ApplicationEntity
-        Whose it is.
+        The AE.
     address : tuple
-        Where it listens; port 0 is a free one.
+        The address to listen at; port 0 is any free port.
     ae_title : str
         Its AE title.
     contexts : list of pynetdicom.presentation.PresentationContext
-        What it supports.
+        The supported contexts.
     ssl_context : ssl.SSLContext, optional
         For TLS.
     evt_handlers : list of tuple, optional
@@ -76,18 +76,18 @@ class Server(AssociationServer):
     inline : bool
         Whether plain handlers of EVT_N_SET are called in the loop's thread.
     workers : int, optional
-        Most threads for them otherwise.
+        The most threads for them otherwise.
     limits : Limits, optional
-        What an association may take.
+        What peers may take of it.
 
     Attributes
     ----------
     connected : set of Association
-        Those whose connection is open.
+        The associations whose connection is open.
     counters : Counters
-        What is counted.
+        The server's counters.
     deadline : float
-        When associations are aborted and nothing is read any more, by the monotonic clock.
+        When associations are aborted and nothing more is read, by the monotonic clock.
     """
 
     request_queue_size = 1024
@@ -146,7 +146,7 @@ class Server(AssociationServer):
         listening: Any = self.socket
         try:
             if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
-                # On Windows SO_REUSEADDR, which pynetdicom sets, lets two servers have one port.
+                # On Windows SO_REUSEADDR, which pynetdicom sets, lets two servers share a port.
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
                 listening.bind(self.server_address)
                 self.server_address = listening.getsockname()
@@ -163,7 +163,7 @@ class Server(AssociationServer):
         self.bindings = Bindings(self._handlers, inline=self.is_inline)
 
     def bind(self, event: Any, handler: Callable[..., Any], args: list[Any] | None = None) -> None:
-        """Bind a handler to an event, for associations that there are and that come.
+        """Bind a handler to an event, for present and future associations.
 
         Parameters
         ----------
@@ -180,7 +180,7 @@ class Server(AssociationServer):
                 assoc.bind(event, handler, args)
 
     def unbind(self, event: Any, handler: Callable[..., Any]) -> None:
-        """Unbind a handler from an event, for associations that there are and that come.
+        """Unbind a handler from an event, for present and future associations.
 
         Parameters
         ----------
@@ -210,7 +210,7 @@ class Server(AssociationServer):
 
     @property
     def active_associations(self) -> list[Any]:
-        """The associations that are not over, those that are being negotiated among them.
+        """The associations that are not over, including those that are being negotiated.
 
         An association is one from its A-ASSOCIATE-RQ until its connection is closed, or until what
         tells of that is done.
@@ -219,12 +219,12 @@ class Server(AssociationServer):
 
     @property
     def counts(self) -> Counts:
-        """How much the server has done, for a monitoring system."""
+        """The counts since the server was started, for a monitoring system."""
         established = sum(assoc.is_established for assoc in self.active_associations)
         return self.counters.counts(len(self.connected), established)
 
     def opened(self, assoc: Association) -> None:
-        """Note that an association begins: its connection is open, and its TLS handshake done."""
+        """Add an association whose connection is open, after its TLS handshake."""
         self._connecting.pop(assoc, None)
         self.connected.add(assoc)
         self.counters.open(assoc)
@@ -233,7 +233,7 @@ class Server(AssociationServer):
             assoc.bindings = self.bindings  # which may have been set anew since it was made
 
     def leave(self, number: int) -> None:
-        """Note that a handler goes on for a peer that has gone, 1, or that it has ended, -1.
+        """Count a handler that still runs after its peer has disconnected: 1, or -1 at its end.
 
         Each association is to have a thread, so the pool gets another one meanwhile.
         """
@@ -242,19 +242,19 @@ class Server(AssociationServer):
             self.threads.handler_workers.limit = min(self._max_workers + self._left, _MAX_THREADS)
 
     def forget(self, assoc: Association) -> None:
-        """Note that an association is over."""
+        """Remove an association that is over."""
         self._associations.pop(assoc, None)
         if self.is_releasing and not self._associations:
             self.threads.call(self._stopped.set)
 
     def heard(self, assoc: Association) -> None:
-        """Note that the first PDU has come."""
+        """Stop the timer for the first PDU."""
         timer = self._silent.pop(assoc, None)
         if timer is not None:
             timer.cancel()
 
     def closed(self, assoc: Association) -> None:
-        """Note that the connection of an association is closed."""
+        """Remove an association whose connection is closed."""
         self.heard(assoc)
         self.connected.discard(assoc)
         self.counters.close(assoc)
@@ -263,14 +263,14 @@ class Server(AssociationServer):
         self.threads.call(self._read_on)
 
     def _read_on(self) -> None:
-        """Resume reading where it was paused as too many bytes waited."""
+        """Resume reading for associations that were paused by the memory limit."""
         for assoc in list(self.connected):
             assoc.flow.resume()
 
     # -- Running -----------------------------------------------------------------------------------
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
-        """Serve in the running loop until shut down.
+        """Serve in the running event loop until shut down.
 
         Parameters
         ----------
@@ -278,7 +278,7 @@ class Server(AssociationServer):
             Called once connections are taken.
         """
         self.loop = asyncio.get_running_loop()
-        # Two service threads an association: its job, and its upper layer.
+        # Two service threads per association: its job, and its upper layer.
         services = 2 * self.limits.connections_for(self.ae.maximum_associations)
         self.threads = Threads(self.loop, self._max_workers, services, self._variables)
         self.coroutines = CoroutineHandlers(self.threads, self.tasks)
@@ -300,7 +300,7 @@ class Server(AssociationServer):
                 self._close()
 
     async def _listen(self) -> None:
-        """Take connections, a few in each turn of the loop."""
+        """Accept connections, a few per loop iteration."""
         listening: Any = self.socket
         while True:
             try:
@@ -318,7 +318,7 @@ class Server(AssociationServer):
             await asyncio.sleep(0)
 
     def _take(self, sock: socket.socket, address: Any) -> None:
-        """Take a connection, unless there are too many and none of them is silent."""
+        """Start with an accepted connection; close it if there are too many and none is silent."""
         limit = self.limits.connections_for(self.ae.maximum_associations)
         is_full = len(self.connected) + len(self._connecting) >= limit
         if is_full and not self._is_full:
@@ -363,7 +363,7 @@ class Server(AssociationServer):
         if assoc.path.is_reading_paused:  # it is the server that does not read
             self._wait_for_pdu(assoc)
             return
-        # What has come while the loop stood still is looked at first.
+        # First process what has arrived while the loop stood still.
         self._silent[assoc] = self.loop.call_later(_RETRY_SECONDS, self._end_silence, assoc)
 
     def _end_silence(self, assoc: Association) -> None:
@@ -384,16 +384,16 @@ class Server(AssociationServer):
             task.cancel()
 
     async def _connect(self, assoc: Association, sock: socket.socket, address: Any) -> None:
-        """Begin with a connection; with TLS, once its handshake is done."""
+        """Create the transport of a connection; with TLS, after the handshake."""
         tls: dict[str, Any] = {}
         name = address_name(address)
         try:
             if self.ssl_context is not None:
                 if not await self._has_sent(sock):
-                    _LOGGER.debug("%s has connected, sent nothing, and gone", name)
+                    _LOGGER.debug("%s connected, sent nothing and disconnected", name)
                     return
                 tls["ssl"] = self.ssl_context
-                # As long as an association may take; more than nothing is what asyncio asks for.
+                # The time to establish an association; asyncio requires more than 0.
                 tls["ssl_handshake_timeout"] = max(self.ae.acse_timeout or 60, 0.001)
             await self.loop.connect_accepted_socket(lambda: assoc.connection, sock, **tls)
         except Exception as exc:
@@ -401,7 +401,7 @@ class Server(AssociationServer):
             _LOGGER.error("The %s with %s failed: %s", what, name, str(exc) or type(exc).__name__)
 
     async def _has_sent(self, sock: socket.socket) -> bool:
-        """Wait until a peer has sent something; False where it has gone instead."""
+        """Wait for the first byte of a peer; return False if it disconnects instead."""
         try:
             await self._readable(sock)
             return sock.recv(1, socket.MSG_PEEK) != b""
@@ -419,17 +419,17 @@ class Server(AssociationServer):
             self.loop.remove_reader(sock)
 
     async def _end_associations(self) -> None:
-        """Let the associations end; abort those that have not at the deadline."""
+        """Wait for the associations to end; abort the remaining ones at the deadline."""
         self.is_releasing = True
         quiet_looks: dict[Association, int] = {}
-        # In short waits, since a second call may bring the deadline forward.
+        # Short waits, as a second call of `stop` may bring the deadline forward.
         while self._associations and (left := self.deadline - time.monotonic()) > 0:
             self._stopped.clear()
             seconds = max(min(self._quiet / _LOOKS_PER_QUIET, left, 0.1), 0.01)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), seconds)
             for assoc in list(self._associations):
-                # Counted, and not measured: a loop that stood still has not looked for requests.
+                # Counted, not measured: while the loop stands still, no request can be seen.
                 looks = quiet_looks[assoc] = (
                     quiet_looks.get(assoc, 0) + 1 if assoc.is_quiet() else 0
                 )
@@ -462,7 +462,7 @@ class Server(AssociationServer):
         self._leave()
 
     def abandon(self) -> None:
-        """Give up a server that could not be started, or whose loop has been broken off."""
+        """Close a server that could not be started, or whose loop was interrupted."""
         self.server_close()
         self._leave()
 
@@ -473,11 +473,11 @@ class Server(AssociationServer):
         self._ended.set()
 
     def end_in_child(self) -> None:
-        """Let go of all that a forked process has of the server; that of its parent goes on.
+        """Close a forked process's copy of the server; the parent's goes on.
 
         Neither the loop is touched, whose epoll they share, nor is a connection shut down.
         """
-        # Threads that are not there any more may have held these.
+        # Threads that do not exist in this process may have held these.
         self.handlers_lock, self._ended = threading.Lock(), threading.Event()
         self.counters.renew()
         connections = [assoc.connection for assoc in (*self.connected, *self._connecting)]
@@ -509,7 +509,7 @@ class Server(AssociationServer):
             self._ended.set()
 
     def interrupt(self) -> None:
-        """Begin to shut down; called again, abort the associations that there still are."""
+        """Begin to shut down; the second call aborts the remaining associations."""
         if self._is_to_stop:
             self._closing_timeout = 0.1
             self.stop(0)
@@ -517,7 +517,7 @@ class Server(AssociationServer):
             self.stop()
 
     def shutdown(self, timeout: float = SHUTDOWN_TIMEOUT, quiet: float = QUIET) -> None:
-        """Take no more connections, answer what still comes, and let the associations end.
+        """Stop accepting connections, answer the requests that still arrive, and end.
 
         Returns when that is done; in a handler's thread, or the loop's, at once.
 
@@ -592,7 +592,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _with_ours(stock: Any) -> property:
-    """Make a property that knows of associations without threads, too."""
+    """Return a property that includes the associations of `Server`s, which are not threads."""
 
     def active_associations(self: ApplicationEntity) -> list[Any]:
         """Return a list of the AE's active associations, requestors and acceptors."""
