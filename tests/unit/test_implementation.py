@@ -170,7 +170,7 @@ LAYERS = {
         {"_reactors"},
         {"_exchange", "_negotiation"},
         {"_provider", "_socket"},
-        {"_messages"},
+        {"_messages", "_data_sets"},
     ],
     "nset.dataset": [{""}, {"_core"}, {"_bounds"}],
     "nset.scp": [

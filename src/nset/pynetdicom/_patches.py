@@ -113,6 +113,7 @@ def patches(*, nodelay: bool) -> list[Patch]:
         *_reactor_patches(),
         *_exchange_patches(),
         *_negotiation_patches(),
+        *_data_set_patches(),
     ]
     if nodelay:
         from nset.pynetdicom import _socket
@@ -208,6 +209,16 @@ def _negotiation_patches() -> Iterator[Patch]:
     yield _method("dul", "DULServiceProvider", "_decode_pdu", _negotiation.decode_or_abort)
     name = "_negotiate_as_acceptor"
     yield _method("acse", "ACSE", name, _negotiation.negotiate_as_acceptor)
+
+
+def _data_set_patches() -> Iterator[Patch]:
+    from nset.pynetdicom import _data_sets
+
+    yield _method("association", "Association", "send_n_set", _data_sets.send_n_set)
+    yield _function("association", "encode", _data_sets.encode)
+    yield _function("association", "decode", _data_sets.decode)
+    yield _method("events", "Event", "_get_dataset", _data_sets.get_dataset)
+    yield _function("events", "trigger", _data_sets.trigger)
 
 
 def _method(module: str, cls: str, name: str, make: Callable[[Any], Any]) -> Patch:

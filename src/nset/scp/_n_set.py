@@ -24,8 +24,9 @@ from pynetdicom.sop_class import uid_to_service_class
 from nset import _rules
 from nset.dataset import DataSetError
 from nset.primitive import N_SET
+from nset.pynetdicom._data_sets import encoded, refused
 from nset.pynetdicom._provider import sendable_status
-from nset.scp._data_sets import DataSetEvent, encoded, refused
+from nset.scp._data_sets import DataSetEvent
 from nset.scp._handlers import messages_are_logged
 from nset.scp._implementation import FastPath, SetEventBase
 from nset.scp._limits import Limits

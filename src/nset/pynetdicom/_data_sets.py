@@ -1,0 +1,187 @@
+"""Data sets by `nset.dataset`: as pynetdicom has them encoded and decoded, and logged.
+
+`send_n_set`, `encode`, `decode`, `get_dataset` and `trigger` take a stock function of pynetdicom
+and return its replacement, which calls the stock function for all but N-SET.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import wraps
+from io import BytesIO
+from typing import Any, Final
+
+from pydicom import Dataset
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pynetdicom import dsutils, evt
+
+from nset import _rules, dataset
+from nset.dataset import MAX_INFLATED_BYTES, DataSetError
+
+_LOGGER = logging.getLogger("nset")
+
+# By what pynetdicom's functions are given: implicit VR, little endian, deflated.
+_SYNTAXES: Final[dict[tuple[bool, ...], UID]] = {
+    (True, True, False): ImplicitVRLittleEndian,
+    (False, True, False): ExplicitVRLittleEndian,
+    (False, True, True): DeflatedExplicitVRLittleEndian,
+}
+
+_thread = threading.local()  # has `sends_n_set` while a thread is in `send_n_set`
+
+
+def encoded(data_set: Any, syntax: UID) -> bytes | None:
+    """Return an encoded data set; None, with the reason in the log, if that can't be had."""
+    try:
+        return dataset.encode(data_set, syntax)
+    except Exception:  # pynetdicom logs what is wrong
+        return dsutils.encode(
+            data_set, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated
+        )
+
+
+def decoded(data: bytes, syntax: UID, limit: int) -> Dataset:
+    """Return a decoded data set, with pynetdicom's line in the log.
+
+    Parameters
+    ----------
+    data : bytes
+        The encoded data set.
+    syntax : pydicom.uid.UID
+        Its transfer syntax.
+    limit : int
+        Most bytes of it when inflated.
+
+    Returns
+    -------
+    pydicom.Dataset
+        The data set.
+
+    Raises
+    ------
+    DataSetError
+        If it exceeds a bound.
+    """
+    if dsutils.LOGGER.isEnabledFor(logging.DEBUG):
+        deflated = "Deflated " if syntax.is_deflated else ""
+        endian = "Little Endian" if syntax.is_little_endian else "Big Endian"
+        vr = "Implicit" if syntax.is_implicit_VR else "Explicit"
+        text = f"{deflated}{endian} {vr}"
+        dsutils.LOGGER.debug('pydicom.read_dataset() TransferSyntax="%s"', text)
+    return dataset.decode(data, syntax, max_inflated_bytes=limit)
+
+
+def data_set_of(event: Any, attribute: str, message: str, limit: int) -> Dataset:
+    """Return a data set of the request, for `Event._get_dataset`; decoded once.
+
+    Parameters
+    ----------
+    event : pynetdicom.events.Event
+        The event of the request.
+    attribute : str
+        The request's attribute with the encoded data set.
+    message : str
+        That of the AttributeError if there is none.
+    limit : int
+        Most bytes of it when inflated.
+
+    Returns
+    -------
+    pydicom.Dataset
+        The data set.
+    """
+    try:
+        stream = getattr(event.request, attribute)
+        if event._hash != hash(stream):
+            data = stream.getvalue() if stream else b""
+            if data:
+                syntax = event.context.transfer_syntax
+                event._decoded = decoded(data, syntax, limit)
+                event._decoded.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
+            else:
+                event._decoded = Dataset()
+            event._hash = hash(stream)
+    except AttributeError:
+        raise AttributeError(message) from None
+    return event._decoded  # type: ignore[no-any-return]
+
+
+def refused(error: DataSetError) -> tuple[int, None]:
+    """Log that a data set exceeds a bound; return the answer of a handler that has met it."""
+    _LOGGER.error("The data set of a request was not decoded: %s", error)
+    return _rules.RESOURCE_LIMITATION, None
+
+
+# -- Patches ---------------------------------------------------------------------------------------
+
+
+def send_n_set(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Have nset encode the Modification List and decode the Attribute List."""
+
+    @wraps(stock)
+    def send_n_set(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _thread.sends_n_set = True
+        try:
+            return stock(self, *args, **kwargs)
+        finally:
+            _thread.sends_n_set = False
+
+    return send_n_set
+
+
+def encode(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Encode a data set as before, for `send_n_set` in C."""
+
+    @wraps(stock)
+    def encode(ds: Any, *encoding: bool, **named: bool) -> Any:
+        syntax = _SYNTAXES.get(encoding)
+        if syntax is None or not getattr(_thread, "sends_n_set", False):
+            return stock(ds, *encoding, **named)
+        return encoded(ds, syntax)
+
+    return encode
+
+
+def decode(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Decode a data set as before, for `send_n_set` in C."""
+
+    @wraps(stock)
+    def decode(bytestring: BytesIO, *encoding: bool, **named: bool) -> Any:
+        syntax = _SYNTAXES.get(encoding)
+        if syntax is None or not getattr(_thread, "sends_n_set", False):
+            return stock(bytestring, *encoding, **named)
+        return decoded(bytestring.getvalue(), syntax, MAX_INFLATED_BYTES)
+
+    return decode
+
+
+def get_dataset(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Replace ``Event._get_dataset``: the Modification List is decoded in C."""
+
+    @wraps(stock)
+    def _get_dataset(self: Any, attr: str, exc_msg: str) -> Any:
+        if attr != "ModificationList":
+            return stock(self, attr, exc_msg)
+        return data_set_of(self, attr, exc_msg, MAX_INFLATED_BYTES)
+
+    return _get_dataset
+
+
+def trigger(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Answer 0213H for a handler of EVT_N_SET that meets a data set that exceeds a bound."""
+
+    @wraps(stock)
+    def trigger(assoc: Any, event: Any, attrs: dict[str, Any] | None = None) -> Any:
+        try:
+            return stock(assoc, event, attrs)
+        except DataSetError as error:
+            if event is not evt.EVT_N_SET:
+                raise
+            return refused(error)
+
+    return trigger
