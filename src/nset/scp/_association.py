@@ -43,13 +43,13 @@ _LOGGER = logging.getLogger("pynetdicom.association")
 # An A-ASSOCIATE-RQ that takes pynetdicom a few milliseconds.
 _LONG_REQUEST_BYTES = 4096
 
-# A handler that still runs so long after its peer has gone is worth a warning.
+# A handler that still runs this long after its peer has disconnected is logged.
 _LEFT_HANDLER_SECONDS = 5.0
 
-# Time for a peer to agree to a release that its request has crossed.
+# Time for a peer to answer an A-RELEASE-RQ that its own request has crossed.
 _RELEASE_CROSSING_SECONDS = 0.5
 
-# Time for a program that waits for a peer to notice itself that the peer has gone.
+# Time for a waiting program to notice itself that the connection is closed.
 _WAITER_SECONDS = 1.0
 
 
@@ -122,9 +122,9 @@ class Association(ThreadlessAssociation):
         self._was_requested = False
         self._has_long_request = False
         self._was_counted = False
-        self._is_finishing = False  # all but negotiating and serving leads to the end
-        self._last_look = 0.0  # at shutdown, when something had come last
-        self._left: TimerHandle | None = None  # there where its peer has gone and a handler has not
+        self._is_finishing = False  # the job is neither negotiating nor serving
+        self._last_look = 0.0  # at shutdown, `last_received` at the previous check
+        self._left: TimerHandle | None = None  # while a handler runs without a peer
         self._release_collision = False
         self._idle = False
 
@@ -134,21 +134,21 @@ class Association(ThreadlessAssociation):
     # -- What its providers ask --------------------------------------------------------------------
 
     def is_observed(self) -> bool:
-        """Return whether a program, or the log at DEBUG, looks at PDUs or messages."""
+        """Return whether a program, or the log at DEBUG, observes PDUs or messages."""
         return self._bindings.observes_messages or messages_are_logged(logging.DEBUG)
 
     def peer_name(self) -> str:
-        """Name the peer: AE title and address, or the address alone if there is no title yet."""
+        """Return the peer's AE title, if it is known, and address."""
         return _log.peer_name(self)
 
     # -- Threads -----------------------------------------------------------------------------------
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Have a worker do something."""
+        """Call `job` in a service worker."""
         self._threads.service_workers.submit(job)
 
     def wake(self) -> None:
-        """Have the loop look for work; from any thread."""
+        """Make the loop look for a job; from any thread."""
         if not (self._threads.is_loop_thread() and self._is_advancing):
             self._threads.call(self.advance)
 
@@ -162,7 +162,7 @@ class Association(ThreadlessAssociation):
         self.dul.event_queue.put("Evt5")
         if self.bindings.has_callbacks:
             self.path.is_busy = True
-            self.flow.pause_from_start()  # nobody hears of anything before that
+            self.flow.pause_from_start()  # EVT_CONN_OPEN is the first event
             self.do_in_worker(self._open)
         else:
             self._open()
@@ -173,12 +173,12 @@ class Association(ThreadlessAssociation):
         self.dul.run()
 
     def connection_lost(self) -> None:
-        """End; count no more, also where a handler goes on whose peer has gone."""
+        """End the association; if a handler still runs, it does not count any more."""
         _log.lost(self)
-        self.path.in_data_transfer = False  # whatever the upper layer says, for now
+        self.path.in_data_transfer = False  # before the upper layer has processed it
         self._server.closed(self)
         self.dul.close_timers()
-        self.dul.take(CLOSED)  # behind the PDUs that have come before it
+        self.dul.take(CLOSED)  # after the PDUs that were received before
         self.run_upper_layer()
         if not self._reactor_checkpoint.is_set():
             self._threads.loop.call_later(_WAITER_SECONDS, self._reactor_checkpoint.open)
@@ -193,11 +193,11 @@ class Association(ThreadlessAssociation):
         self.let_go()
 
     def writing_paused(self, size: int) -> None:
-        """Read no more, as the peer takes less than is sent."""
+        """Pause reading: the peer does not read what is sent."""
         self.flow.writing_paused(size)
 
     def writing_resumed(self) -> None:
-        """Read again."""
+        """Resume reading."""
         self.flow.writing_resumed()
 
     @property
@@ -208,8 +208,8 @@ class Association(ThreadlessAssociation):
     # -- What the fast path calls ------------------------------------------------------------------
 
     def take_pdu(self, pdu: bytes) -> None:
-        """Have a PDU processed by the upper layer."""
-        if time.monotonic() > self._server.deadline:  # which the loop has not come to yet
+        """Process a PDU in the upper layer."""
+        if time.monotonic() > self._server.deadline:  # the loop has not acted on it yet
             self.read_no_more()
             return
         if not self._was_heard:
@@ -232,7 +232,7 @@ class Association(ThreadlessAssociation):
             self.advance()
 
     def take_fault(self, fault: CommandSetError | PduError) -> None:
-        """Answer input that can't be read."""
+        """Answer input that cannot be decoded."""
         if isinstance(fault, CommandSetError) and fault.message_id is not None:
             self.refuse_request(fault, self.path.context_id)
             self._threads.loop.call_soon(self.path.read)
@@ -245,12 +245,12 @@ class Association(ThreadlessAssociation):
         self.run_upper_layer()
 
     def responded(self) -> None:
-        """Go on after a response, as other work waits."""
+        """Continue after a response, as other work waits."""
         if not self._is_advancing:
             self.advance()
 
     def read_no_more(self) -> None:
-        """Drop what has come and whatever still comes."""
+        """Discard received and future input."""
         self.path.discard_input()
         self.dul.drop_input()
         self.flow.pause()
@@ -263,7 +263,7 @@ class Association(ThreadlessAssociation):
         self.is_established = True
 
     def in_data_transfer(self, value: bool) -> None:
-        """Note whether the state is Sta6."""
+        """Set whether the state is Sta6 (data transfer)."""
         self.path.in_data_transfer = value
         self.path.decodes_requests = self.path.decodes_requests and value
 
@@ -273,24 +273,24 @@ class Association(ThreadlessAssociation):
         _log.rejecting(self, result, source, reason)
 
     def run_upper_layer(self) -> None:
-        """Have the upper layer do its work, in a worker if that may hold up the loop; and go on."""
+        """Run the upper layer, in a worker if it may block the loop, and continue."""
         if self._is_for_worker():
             self.path.upper_layer_is_busy = True
             self.submit(self._run_in_worker)  # a method of the association, to keep it until then
         elif self.dul.run():
             self.has_run()
-        else:  # the other thread, when it has done the work, has the loop go on
+        else:  # another thread runs it, and calls has_run() in the loop
             self.path.upper_layer_is_busy = True
 
     def _run_in_worker(self) -> None:
         self.dul.run()
 
     def _is_for_worker(self) -> bool:
-        """Return whether a program's code runs for what has come, or it is long."""
+        """Return whether the input calls a program's functions, or takes long."""
         return self.bindings.has_callbacks or self._has_long_request
 
     def has_run(self) -> None:
-        """Go on after the upper layer has run."""
+        """Continue after the upper layer has run."""
         self.path.upper_layer_is_busy = self.dul.is_running
         self.path.is_mid_message = self.dimse.message is not None
         if self._is_sending:
@@ -301,7 +301,7 @@ class Association(ThreadlessAssociation):
     # -- One job after the other -------------------------------------------------------------------
 
     def advance(self) -> None:
-        """Do jobs, until one takes a while or there is none, and read on; in the loop's thread."""
+        """Do jobs until one is left to a worker or there is none, then resume reading."""
         self._is_advancing = True
         try:
             while not self.path.is_busy and (job := self._next_job()) is not None:
@@ -312,7 +312,7 @@ class Association(ThreadlessAssociation):
             self.flow.resume()
 
     def _begin_job(self, job: Callable[[], None]) -> None:
-        if job == self._serve_next:  # which says itself where it is done
+        if job == self._serve_next:  # which itself chooses the thread
             job()
             return
         self.path.is_busy = True
@@ -326,7 +326,7 @@ class Association(ThreadlessAssociation):
             self.path.is_busy = False
 
     def do_in_worker(self, job: Callable[[], None]) -> None:
-        """Have a worker do the job."""
+        """Do the job in a worker."""
         self.path.job_began = time.monotonic()
         self.submit(partial(self._do, job))
 
@@ -337,7 +337,7 @@ class Association(ThreadlessAssociation):
             self._threads.call(self._job_done)
 
     def _job_done(self) -> None:
-        """Go on once the upper layer has sent what a worker's job has given it.
+        """Continue once the upper layer has sent the output of a worker's job.
 
         The fast path does not go through the upper layer: the answer to the next request must not
         overtake PDUs that another thread, which was running the state machine, still has to send.
@@ -366,12 +366,12 @@ class Association(ThreadlessAssociation):
         if not self._reactor_checkpoint.is_set():
             # A thread waits for a response, or for the peer's release or abort.
             return self._serve_next if self.is_established and self.path.pending else None
-        first = next(iter(self.dul.to_user_queue.queue), None)  # a program may take it meanwhile
+        first = next(iter(self.dul.to_user_queue.queue), None)  # a thread may remove it
         if self._kill:
             if self.dul.is_over:
                 return self.end
             if not (self.dul.to_provider_queue.queue or self.dul.is_running):
-                self.connection.finish()  # and once the peer has closed it too, this is over
+                self.connection.finish()  # the association is over when the peer closes it, too
             return None
         if not self._was_requested:
             return self._negotiate if first else self.end if self.dul.is_over else None
@@ -409,7 +409,7 @@ class Association(ThreadlessAssociation):
             self._kill = True
 
     def negotiated(self) -> None:
-        """Give the fast path what has been negotiated, before the peer may send."""
+        """Pass the negotiated values to the fast path, before the peer may send."""
         self.path.peer_length = self.requestor.maximum_length or 0
         self.path.contexts = self._accepted_cx
         if self.acceptor._common_ext:  # which may name other service classes
@@ -423,7 +423,7 @@ class Association(ThreadlessAssociation):
         self.flow.enqueue(self.path.pending, context_id, message, size)
 
     def refuse_request(self, fault: CommandSetError, context_id: int) -> None:
-        """Answer a request that can't be served, in its turn; from any thread."""
+        """Refuse a request in its turn; from any thread."""
         request = N_SET()
         request.MessageID = fault.message_id
         request._context_id = context_id
@@ -434,7 +434,7 @@ class Association(ThreadlessAssociation):
         """Serve the next request; in the loop's thread."""
         context_id, message, size = self.flow.take(self.path.pending)
         if self.path.is_ending and self._sent_release:
-            # It has crossed the A-RELEASE-RQ, and its peer may rather wait for an answer to it.
+            # It has crossed the A-RELEASE-RQ, and the peer may wait for its response first.
             self._threads.call_later(_RELEASE_CROSSING_SECONDS, self._give_up_release)
             return
         refusal = getattr(message, "_nset_refusal", None)
@@ -467,7 +467,7 @@ class Association(ThreadlessAssociation):
             _log.aborted_while_served(self, msg, context_id)
 
     def report_came(self, context_id: int, message: Any, size: int) -> None:
-        """Serve an N-EVENT-REPORT beside other requests, as pynetdicom does; from any thread."""
+        """Serve an N-EVENT-REPORT concurrently, as pynetdicom does; from any thread."""
         self.tally.count_request(message)
         self._reports.add(self, context_id, message, size)
 
@@ -483,7 +483,7 @@ class Association(ThreadlessAssociation):
         return self._was_requested and not self.is_rejected and self._left is None
 
     def is_working(self) -> bool:
-        """Return whether something that has been asked is being done, or waits to be."""
+        """Return whether a request is served, or waits to be."""
         return bool(
             self.path.is_busy
             or self.path.pending
@@ -492,7 +492,7 @@ class Association(ThreadlessAssociation):
         )
 
     def is_quiet(self) -> bool:
-        """Return whether nothing has come since the last time, and nothing is being done."""
+        """Return whether nothing was received since the last call, and there is no work."""
         path, before = self.path, self._last_look
         self._last_look = path.last_received
         return before == path.last_received and not (
@@ -500,14 +500,14 @@ class Association(ThreadlessAssociation):
         )
 
     def unanswered(self) -> int:
-        """Count the requests that have come, or begun to, and are not answered."""
+        """Return the number of requests received, whole or in part, and not answered."""
         begun = self._reports.are_served + bool(self.progress())
         if self.path.is_busy and self.is_established:
             begun += 1
         return self.flow.pending() + begun
 
     def progress(self) -> tuple[int | None, int] | None:
-        """Return a message's Message ID and the bytes so far if it has not come to its end."""
+        """Return Message ID and received bytes of a message that is not complete, or None."""
         return self.dimse.progress() or self.path.progress()
 
     # -- The end -----------------------------------------------------------------------------------
@@ -515,7 +515,7 @@ class Association(ThreadlessAssociation):
     def _note_abort(self, primitive: Any) -> None:
         by_peer = isinstance(primitive, A_ABORT)
         _LOGGER.info("Association Aborted" if by_peer else "Association Aborted (A-P-ABORT)")
-        # Before the primitive is gone: a program that has got no answer looks for one or the other.
+        # Before the primitive is removed: a program without a response checks one or the other.
         self.is_established = False
         self.dul.receive_pdu(wait=False)
         self._count_abort("peer" if by_peer else "connection")
@@ -546,7 +546,7 @@ class Association(ThreadlessAssociation):
         self.kill()
 
     def release(self) -> None:
-        """Release the association, and wait until the peer has agreed.
+        """Release the association, and wait for the peer's A-RELEASE-RP.
 
         Where the peer has asked for it before, that is answered when the handler has returned.
         """
@@ -554,7 +554,7 @@ class Association(ThreadlessAssociation):
             super().release()
 
     def end_soon(self) -> None:
-        """Ask for the release of an association that is quiet."""
+        """Request the release of an association that is quiet."""
         if self._was_requested:
             self.path.is_ending = True
             self.advance()
@@ -572,7 +572,7 @@ class Association(ThreadlessAssociation):
             self.request_abort("shutdown")
 
     def idle_too_long(self) -> None:
-        """Act on the network timeout, unless it is the server that lets the peer wait."""
+        """Handle the network timeout, unless the peer waits for the server."""
         if not self.connection.is_writable:
             self.dul.note_abort("idle")
             _LOGGER.error("Network timeout reached")
@@ -600,7 +600,7 @@ class Association(ThreadlessAssociation):
         self._abort_blocking(block=False)
 
     def request_abort(self, reason: str) -> None:
-        """Abort the association; in the loop's thread, which no program may hold up."""
+        """Abort the association, in a worker if a program's functions are called."""
         self.dul.note_abort(reason)
         abort = partial(self._try, partial(self._abort_blocking, block=False))
         if self.bindings.has_callbacks:
@@ -625,14 +625,14 @@ class Association(ThreadlessAssociation):
         _log.aborting(self)
         try:
             if self.dul.state in ("Sta1", "Sta2"):
-                self.is_aborted = True  # nobody to tell
+                self.is_aborted = True  # there is no peer yet
             else:
                 self.acse.send_abort(0x00)
             evt.trigger(self, evt.EVT_ABORTED, {})
         finally:
             self.kill()
         if block and not self._threads.is_own_thread():
-            # As pynetdicom does: whoever returns from here may look at the other side.
+            # As in pynetdicom: callers expect the peer to have noticed the abort.
             self.join(1)
             time.sleep(0.1)
 
@@ -648,11 +648,11 @@ class Association(ThreadlessAssociation):
         self._kill = True
         self.is_established = False
         self._reactor_checkpoint.open()
-        self.path.is_ending = True  # whoever answers looks what there is to do
+        self.path.is_ending = True  # the fast path then calls responded()
         self.wake()
 
     def end(self) -> None:
-        """Be over: nobody hears of the association any more."""
+        """End the association: count it, log it, and wake threads that wait for it."""
         self._is_over = True
         self.is_established = False
         if self._left is not None:
@@ -664,7 +664,7 @@ class Association(ThreadlessAssociation):
             self._server.counters.count("released")
         if self._was_requested:
             _log.ended(self, time.monotonic() - self._since)
-        self.dul.to_user_queue.put(None)  # for whoever still waits
+        self.dul.to_user_queue.put(None)  # wakes a thread that waits
         self.dimse.msg_queue.close()
         for _, message, _ in self.path.pending:
             remove_file(message)
@@ -676,7 +676,7 @@ class Association(ThreadlessAssociation):
         self._threads.call(self.let_go)
 
     def let_go(self) -> None:
-        """Break the cycles of what is over, so that its memory is free without the collector.
+        """Break reference cycles, so that the memory is freed without the garbage collector.
 
         Who keeps the association finds all of it still.
         """
@@ -693,7 +693,7 @@ class Association(ThreadlessAssociation):
         vars(self).pop("abort", None)  # pynetdicom sets it around handlers, to a method of this
 
     def discard(self) -> None:
-        """Be over without having begun."""
+        """End an association whose connection was not made."""
         self.connection.discard()
         self.dul.close_timers()
         self._is_over = True

@@ -1,4 +1,4 @@
-"""A connection: the transport of one association, what waits to be sent, and an orderly close."""
+"""A connection: the transport of one association, its output, and an orderly close."""
 
 import asyncio
 import selectors
@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 from nset.scp._threads import Threads
 
-# Time for a peer to close the connection once the association is over; less where the ARTIM timer,
-# the AE's acse_timeout, gives it less.
+# Time for a peer to close the connection once the association is over; the ARTIM timer, the AE's
+# acse_timeout, if that is less.
 _CLOSE_SECONDS = 2.0
 
-# What a peer may send meanwhile, to be dropped.
+# What a peer may send meanwhile; it is discarded.
 _MAX_DRAINED_BYTES = 0x100000
 
 # In the outbox: stands for a message that is sent in pieces.
@@ -28,20 +28,20 @@ class ConnectionUser(Protocol):
     network_timeout: float | None
 
     def connection_made(self) -> None:
-        """Begin: the peer has connected, with TLS its handshake done."""
+        """Start: the peer has connected, with TLS after its handshake."""
 
     def connection_lost(self) -> None:
         """End: the connection is closed, by either side."""
 
     def writing_paused(self, size: int) -> None:
-        """Note that the peer takes less than is sent: so many bytes wait."""
+        """Pause: the peer does not read, and `size` bytes wait in the transport."""
 
     def writing_resumed(self) -> None:
         """Note that there is room again."""
 
 
 class Connection(asyncio.Protocol):
-    """The protocol of a connection; what is received goes to the association's fast path at once.
+    """The asyncio protocol of a connection; `data_received` is the fast path's.
 
     =====================  ==========================================================
     the loop's thread      what asyncio calls, `pause_reading`, `resume_reading`,
@@ -93,9 +93,9 @@ class Connection(asyncio.Protocol):
         self.is_closed = False
         self.bytes_sent = 0
         self._transport: Any = None
-        self._room: threading.Event | None = None  # there while the peer takes less than is sent
-        self._close_timer: asyncio.TimerHandle | None = None  # there once nothing is to be sent
-        self._lock = threading.Lock()  # guards that no message is sent behind a release or an abort
+        self._room: threading.Event | None = None  # while writing is paused
+        self._close_timer: asyncio.TimerHandle | None = None  # waits for the peer to close
+        self._lock = threading.Lock()  # guards that no message is sent after a release or an abort
         self._takes_messages = True
         self._is_aborting = self._is_to_finish = False
         self._pieces = threading.Lock()  # held while a message is sent in pieces
@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
         self._user.connection_made()
 
     def eof_received(self) -> bool:
-        """Close the connection, as the peer has: half of one is of no use to DICOM."""
+        """Return False, to close the connection: DICOM has no use for a half-closed one."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol):
         self._user.connection_lost()
 
     def pause_writing(self) -> None:
-        """Note that the peer takes less than is sent."""
+        """Pause reading, as the transport's buffer is full."""
         self._room = threading.Event()
         self._user.writing_paused(self._transport.get_write_buffer_size())
 
@@ -153,17 +153,17 @@ class Connection(asyncio.Protocol):
         return self._transport.write
 
     def pause_reading(self) -> None:
-        """Read no more."""
+        """Pause the transport's reading."""
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read again."""
+        """Resume the transport's reading."""
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
     def has_input(self) -> bool:
-        """Return whether there is something in the socket that is not read yet."""
+        """Return whether the socket has input that was not read yet."""
         sock = self.socket
         if sock is None or sock.fileno() < 0:
             return False
@@ -175,16 +175,16 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_writable(self) -> bool:
-        """Whether the peer takes what is sent."""
+        """Whether the transport accepts output without buffering too much."""
         return self._room is None
 
     def queue(self, data: bytes) -> None:
-        """Put data into the outbox; `flush` sends it."""
+        """Append data to the outbox; `flush` sends it."""
         if not self.is_closed:
             self.outbox.append(data)
 
     def flush(self) -> None:
-        """Send what is in the outbox."""
+        """Send the outbox."""
         self._threads.in_loop(self._flush)
 
     def send(self, data: bytes) -> None:
@@ -210,7 +210,7 @@ class Connection(asyncio.Protocol):
                 if not self._takes_messages:
                     return
                 self.outbox.append(_PIECES)
-            self._threads.in_loop(self._flush)  # what is before it leaves before the first piece
+            self._threads.in_loop(self._flush)  # earlier output goes first
             try:
                 for pdu in pdus:
                     self.wait_for_room()
@@ -221,13 +221,13 @@ class Connection(asyncio.Protocol):
                 self._threads.in_loop(self._end_pieces)
 
     def stop_messages(self, *, aborts: bool) -> None:
-        """Take no more messages: an A-RELEASE or A-ABORT is to be sent."""
+        """Accept no more messages: an A-RELEASE or A-ABORT is about to be sent."""
         with self._lock:
             self._takes_messages = False
             self._is_aborting = aborts
 
     def wait_for_room(self) -> None:
-        """Wait until the peer has taken some of what was sent, in a worker's thread."""
+        """Wait until writing is resumed; in a worker's thread."""
         room = self._room
         if room is None or self._threads.is_loop_thread():
             return
@@ -257,7 +257,7 @@ class Connection(asyncio.Protocol):
     # -- The end -----------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """Close the connection once all is sent.
+        """Close the connection once everything is sent.
 
         The sending side first: a peer that has sent more than was read would else lose what was
         sent last, which may be the A-ABORT that says why.
@@ -265,10 +265,10 @@ class Connection(asyncio.Protocol):
         self._threads.in_loop(self._finish_soon)
 
     def _finish_soon(self) -> None:
-        if self.outbox and self.outbox[0] is _PIECES:  # behind which the last PDU waits
+        if self.outbox and self.outbox[0] is _PIECES:  # the last PDU is after it
             self._is_to_finish = True
             return
-        self._threads.loop.call_soon(self._finish)  # what has come already is looked at first
+        self._threads.loop.call_soon(self._finish)  # input that has arrived is processed first
 
     def _finish(self) -> None:
         self._flush()
@@ -277,11 +277,11 @@ class Connection(asyncio.Protocol):
         if not self._transport.can_write_eof():  # TLS has no half-closed connections
             self._close()
             return
-        with suppress(OSError):  # where the peer has gone already
+        with suppress(OSError):  # the peer may have disconnected
             self._transport.write_eof()
         self._limit_close()
         self._transport.set_protocol(_DrainingProtocol(self, self._transport))
-        self._transport.resume_reading()  # it may have been paused, and its end is to be seen
+        self._transport.resume_reading()  # to see the end of the input
 
     def _limit_close(self) -> None:
         timeout = self._user.acse_timeout
@@ -297,22 +297,22 @@ class Connection(asyncio.Protocol):
         if self.is_connected and self._close_timer is None:
             self._flush()
             self._transport.close()
-            self._limit_close()  # for a peer that takes nothing of what is still to be sent
+            self._limit_close()  # the peer may not read the rest
 
     def abort(self) -> None:
-        """Close the connection and drop what is not sent."""
+        """Close the connection, and discard unsent output."""
         if self.is_connected:
             self._transport.abort()
 
     def discard(self) -> None:
-        """Close the socket, where nothing has begun."""
+        """Close the socket of a connection that was not made."""
         self.is_connected = False
         self.is_closed = True
         self.socket.close()
 
 
 class _DrainingProtocol(asyncio.Protocol):
-    """Drops what a peer still sends when its association is over, and waits for it to close."""
+    """Discards the input after the end of an association, until the peer closes the connection."""
 
     def __init__(self, connection: Connection, transport: Any) -> None:
         self._connection = connection

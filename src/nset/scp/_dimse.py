@@ -43,19 +43,19 @@ _encode_msg = _messages.encode_msg(DIMSEMessage.encode_msg)
 
 
 class MessageUser(Protocol):
-    """What DIMSE calls of the association, and asks it; in any thread."""
+    """What DIMSE calls of the association; in any thread."""
 
     def message_came(self, context_id: int, message: Any, size: int = 0) -> None:
         """Serve a request in its turn, with a data set of `size` bytes."""
 
     def report_came(self, context_id: int, message: Any, size: int) -> None:
-        """Serve an N-EVENT-REPORT beside other requests, as pynetdicom does."""
+        """Serve an N-EVENT-REPORT concurrently with other requests, as pynetdicom does."""
 
     def refuse_request(self, fault: CommandSetError, context_id: int) -> None:
-        """Answer a request that can't be served, in its turn."""
+        """Refuse a request in its turn."""
 
     def is_observed(self) -> bool:
-        """Return whether a program, or the log at DEBUG, looks at PDUs or messages."""
+        """Return whether a program, or the log at DEBUG, observes PDUs or messages."""
 
     def peer_name(self) -> str:
         """Name the peer."""
@@ -127,7 +127,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         self._command_set_length = 0
         self._empty_fragments = 0
         self._unexpected = 0
-        self._nset_refused: int | None = None  # the context of a data set that is passed over
+        self._nset_refused: int | None = None  # the context of a data set that is skipped
 
     def let_go(self, assoc: Any) -> None:
         """Keep only a weak reference to an association that is over."""
@@ -162,14 +162,14 @@ class DIMSEServiceProvider(_StockDIMSE):
         return context_id, message
 
     def _keep_response(self, context_id: int, response: Any) -> None:
-        """Keep a response for the thread that has asked."""
+        """Queue a response for the thread of its request."""
         size = self._data_set_length + MESSAGE_OVERHEAD
         self._memory.queue(size)
         self.msg_queue.put((context_id, response, size))
         self._flow.check_soon()
 
     def asks_no_more(self) -> None:
-        """Note that the thread waits for no more responses to what it has asked last."""
+        """Forget the last request of this thread: it waits for no more responses."""
         with self._lock:
             self._asked.pop(threading.get_ident(), None)
 
@@ -191,7 +191,7 @@ class DIMSEServiceProvider(_StockDIMSE):
     # -- Messages in -------------------------------------------------------------------------------
 
     def receive_primitive(self, primitive: Any) -> None:
-        """Take a P-DATA primitive.
+        """Process a P-DATA primitive.
 
         Parameters
         ----------
@@ -214,7 +214,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         self._upper_layer.refuse(fault)
 
     def _receive(self, pdv: tuple[int, bytes]) -> bool:
-        """Take one PDV; give whether data behind it in the same PDU is passed over."""
+        """Process one PDV; return whether data after it in the same PDU is skipped."""
         context_id, data = pdv
         if _provider.skip_refused_data_set(self, context_id, data):
             return False
@@ -243,7 +243,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         return _provider.end_message(self, message, context_id)
 
     def _complete(self, message: Any) -> None:
-        # The log handlers have nothing to say of an N-SET but at DEBUG.
+        # pynetdicom's log handlers log an N-SET only at DEBUG.
         if "_nset_encoded" not in vars(message) or self._user.is_observed():
             evt.trigger(self._assoc, evt.EVT_DIMSE_RECV, {"message": message})
         try:
@@ -302,20 +302,20 @@ class DIMSEServiceProvider(_StockDIMSE):
         return False
 
     def progress(self) -> tuple[int | None, int] | None:
-        """Return how much there is of a message that has not come to its end.
+        """Return how much was received of a message that is not complete.
 
         Returns
         -------
         tuple of (int or None, int) or None
             The Message ID where that is known, and how many bytes have come; None between messages.
         """
-        message = self.message  # which a worker may have come to the end of
+        message = self.message  # a worker may complete it meanwhile
         if message is None:
             return None
         return self._request_id(message), self._command_set_length + self._data_set_length
 
     def _request_id(self, message: Any) -> int | None:
-        """Look for the Message ID of an N-SET request, and say nothing of what else is there."""
+        """Return the Message ID of an N-SET request, without logging violations."""
         encoded = vars(message).get("_nset_encoded")
         if encoded is None:
             return None
@@ -342,8 +342,8 @@ class DIMSEServiceProvider(_StockDIMSE):
         if issubclass(type(primitive), N_SET) and not is_observed and not primitive._dataset_path:
             try:
                 encoded = encode_pdus(primitive, context_id, self.maximum_pdu_size)
-            except Exception:  # a value may be anything
-                pass  # pynetdicom's way sends what can be sent of it
+            except Exception:  # a program may set any value
+                pass  # the slow path encodes as much as possible
             else:
                 self._send_pdus(encoded)
                 return
@@ -352,7 +352,7 @@ class DIMSEServiceProvider(_StockDIMSE):
             self._upper_layer.send_pdu(Message(list(fragments)))
             return
         pdus = (P_DATA_TF(fragment).encode() for fragment in fragments)
-        if getattr(primitive, "_dataset_path", None):  # a file that may not be in memory as a whole
+        if getattr(primitive, "_dataset_path", None):  # a file may be too large for memory
             self._threads.may_wait()
             if self._upper_layer.can_send:
                 self._connection.send_in_pieces(pdus)
@@ -364,7 +364,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         self._send_pdus(encode_pdus(response, context_id, self.maximum_pdu_size))
 
     def _send_pdus(self, pdus: bytes) -> None:
-        """Send the P-DATA-TF PDUs of a message past the state machine, where that allows it."""
+        """Send the PDUs of a message without the state machine, if its state allows that."""
         if self._upper_layer.can_send:
             self._connection.wait_for_room()
             self._connection.send_message(pdus)

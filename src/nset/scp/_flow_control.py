@@ -1,4 +1,4 @@
-"""Flow control: an association's socket is not read while too much of it waits."""
+"""Flow control: reading from an association's socket pauses while too much is pending."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from nset.scp._threads import Threads
 
 
 class FlowControl:
-    """Counts what waits in one association, and pauses and resumes reading.
+    """Counts the pending requests and bytes of one association, and pauses and resumes reading.
 
     =====================  ==========================================================
     the loop's thread      `pause`, `resume`, `check`, ``note_...``
@@ -67,20 +67,20 @@ class FlowControl:
         return len(self._requests) + len(self.reports)
 
     def enqueue(self, queue: list[Any], context_id: int, message: Any, size: int) -> None:
-        """Put a message into a queue, with a data set of `size` bytes; and check."""
+        """Append a message with a data set of `size` bytes to a queue, and check the limits."""
         size += MESSAGE_OVERHEAD
         self._memory.queue(size)
         queue.append((context_id, message, size))
         self._threads.in_loop(self.check)
 
     def take(self, queue: list[Any]) -> tuple[int, Any, int]:
-        """Take the oldest message from a queue: its context ID, itself, and its bytes in memory."""
+        """Remove the oldest message; return its context ID, itself, and its bytes in memory."""
         context_id, message, size = queue.pop(0)
         self._memory.queue(-size)
         return context_id, message, size
 
     def note_incomplete(self, size: int) -> None:
-        """Count the bytes that have come and are not read as a message yet."""
+        """Count the received bytes of partial messages."""
         self._memory.note("incomplete", size)
         self._check_memory()
 
@@ -90,33 +90,33 @@ class FlowControl:
         self._check_memory()
 
     def note_served(self) -> None:
-        """Count the request that is served no more."""
+        """Stop counting the request that was served."""
         self._memory.note("serving", 0)
         self.resume()
 
     def writing_paused(self, size: int) -> None:
-        """Read no more, as the peer takes less than is sent: so many bytes wait."""
+        """Pause reading: the peer does not read, and `size` bytes of output wait."""
         self._memory.note("unsent", size)
         self.pause()
 
     def writing_resumed(self) -> None:
-        """Read again, as there is room again."""
+        """Resume reading: the peer has read enough."""
         self._memory.note("unsent", 0)
         self.resume()
 
     # -- Pausing and resuming ----------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Read no more until `resume`."""
+        """Pause reading until `resume`."""
         path = self._path
         if path is not None and not path.is_reading_paused:
             path.is_reading_paused = True
             self._connection.pause_reading()
 
     def pause_from_start(self) -> None:
-        """Do the same when the connection is made; what comes before the pause waits."""
+        """Pause reading when the connection is made; input that arrives before waits."""
         self._path.is_reading_paused = True
-        # A transport only begins to read behind connection_made.
+        # A transport begins to read after connection_made.
         self._threads.loop.call_soon(self._pause_still)
 
     def _pause_still(self) -> None:
@@ -124,23 +124,23 @@ class FlowControl:
             self._connection.pause_reading()
 
     def check(self) -> None:
-        """Read no more if too much waits."""
-        # A thread that waits for the peer needs what is behind the requests.
+        """Pause reading if too much is pending."""
+        # A thread that waits for the peer needs the input after the requests.
         if self.pending() >= self._max_pending and self._checkpoint.is_set():
             self.pause()
         self._check_memory()
 
     def check_soon(self) -> None:
-        """Have that done in the loop's thread."""
+        """Call that in the loop's thread."""
         self._threads.in_loop(self.check)
 
     def _check_memory(self) -> None:
         if self._memory.is_over_limit:
             self.pause()
-            self.resume()  # where there has been room again before the pause
+            self.resume()  # the reason may have ended before the pause
 
     def resume(self) -> None:
-        """Read again, in another turn of the loop, unless there is another reason not to."""
+        """Resume reading in another loop iteration, unless there is a reason not to."""
         path = self._path
         if (
             path is not None
@@ -152,7 +152,7 @@ class FlowControl:
             self._threads.turns.add(self._read_on)
 
     def resume_soon(self) -> None:
-        """Have that done in the loop's thread."""
+        """Call that in the loop's thread."""
         self._threads.in_loop(self.resume)
 
     def _may_resume(self) -> bool:
@@ -166,7 +166,7 @@ class FlowControl:
         )
 
     def _read_on(self) -> None:
-        """Read what is there already, and only then let more come."""
+        """Process input that was received already, then resume the transport."""
         self._will_resume = False
         path = self._path
         if path is not None and self._may_resume():

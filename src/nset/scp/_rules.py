@@ -15,7 +15,7 @@ PDU_COST = 16
 """Of a PDU, or part of one, that the slow path takes."""
 
 MAX_PDVS_PER_CALL = 256
-"""Most PDVs that are looked at in one go; they cost as much as a PDU."""
+"""The most PDVs that are processed without a break; they cost as much as a PDU."""
 
 MAX_WEIGHT = 32
 COMMAND_WEIGHT = 8
@@ -24,15 +24,15 @@ as several, as a message is behind it."""
 
 LONG_PDU = 0x100000
 PIECE = 0x10000
-"""Bytes. Of a P-DATA-TF PDU that is longer, pieces of its PDVs are taken as they come."""
+"""Bytes. The PDVs of a longer P-DATA-TF PDU are processed in pieces as they arrive."""
 
 MAX_EMPTY_FRAGMENTS = 8
-"""Most fragments without a byte that a command set, or a data set, may have before its last."""
+"""The most empty fragments of a command set, or of a data set, before its last one."""
 
 BEGINNING = 16
-"""Bytes that are looked at to tell what else has come instead of a PDU; 6 at least."""
+"""Bytes by which other protocols are recognized; at least 6."""
 
-# How those begin who take the port for another one.
+# The first bytes of clients that expect another protocol at the port.
 _OTHER_PROTOCOLS = (
     (b"\x16\x03", "a TLS hello"),
     (b"SSH-", "an SSH banner"),
@@ -46,7 +46,7 @@ _OTHER_PROTOCOLS = (
 
 
 def unknown_type(data: bytes) -> PduError:
-    """For the first byte of no PDU, and a few more that came with it."""
+    """Return the error for an unknown PDU type, by its first bytes."""
     for beginning, name in _OTHER_PROTOCOLS:
         if data.startswith(beginning[: len(data)]):  # the rest may not have come yet
             return PduError(f"{name}, which is no PDU", UNRECOGNIZED_PDU)
@@ -54,7 +54,7 @@ def unknown_type(data: bytes) -> PduError:
 
 
 def too_long(kind: int, length: int, limit: int) -> PduError:
-    """For a PDU-length that is over the limit."""
+    """Return the error for a PDU-length over the limit."""
     name = "pdu_length" if kind == P_DATA_TF else "negotiation_length"
     return PduError(
         f"a PDU of type 0x{kind:02X} of {length} bytes, {limit} are allowed (Limits({name}=...))",
@@ -63,10 +63,10 @@ def too_long(kind: int, length: int, limit: int) -> PduError:
 
 
 def malformed() -> PduError:
-    """For a P-DATA-TF PDU that is not PDVs to its end (PS3.8 Section 9.3.5)."""
+    """Return the error for a P-DATA-TF PDU with invalid PDVs (PS3.8 Section 9.3.5)."""
     return PduError("a P-DATA-TF PDU that is not PDVs to its end", INVALID_PDU_PARAMETER)
 
 
 def too_many_empty_fragments() -> CommandSetError:
-    """For fragments that bring nothing, and of which there could be no end."""
+    """Return the error for too many empty fragments."""
     return CommandSetError(f"more than {MAX_EMPTY_FRAGMENTS} fragments without a byte")

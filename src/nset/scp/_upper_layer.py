@@ -38,11 +38,11 @@ _PROVIDER = 0x02
 CLOSED = b""
 """Stands in the inbox for the end of the connection."""
 
-# pynetdicom's requestor looks whether it is still connected after its request has gone out; it
-# takes a rejection that has come by then, and closed the connection, for an abort.
+# pynetdicom's requestor checks its connection after it has sent its request: a rejection that has
+# arrived by then, with a closed connection, it takes for an abort.
 _REJECTION_DELAY_SECONDS = 0.01
 
-# Time to read what is in the socket already.
+# Time to read input that is in the socket already.
 _LAST_READ_SECONDS = 0.05
 
 
@@ -53,19 +53,19 @@ class UpperLayerUser(Protocol):
         """Establish the association, in Sta6: its A-ASSOCIATE-AC is about to be sent."""
 
     def in_data_transfer(self, value: bool) -> None:
-        """Note that the state is Sta6 now, or is not any more."""
+        """Set whether the state is Sta6."""
 
     def rejecting(self, result: Any, source: Any, reason: Any) -> None:
         """Count and log an A-ASSOCIATE-RJ that is about to be sent."""
 
     def has_run(self) -> None:
-        """Go on after the upper layer has run in another thread; in the loop's."""
+        """Continue after another thread has run the upper layer; in the loop's thread."""
 
     def run_upper_layer(self) -> None:
-        """Run the upper layer, and go on; in the loop's thread."""
+        """Run the upper layer, and continue; in the loop's thread."""
 
     def peer_name(self) -> str:
-        """Name the peer."""
+        """Return the peer's name for the log."""
 
 
 class Message(P_DATA):
@@ -109,7 +109,7 @@ class DULServiceProvider(_StockDUL):
     idle_timer : IdleTimer
         For the network timeout.
     responses : Responses
-        Closed when the state machine has come to its end.
+        Closed when the state machine has ended.
 
     Attributes
     ----------
@@ -158,7 +158,7 @@ class DULServiceProvider(_StockDUL):
     def let_go(self, assoc: Any) -> None:
         """Keep only a weak reference to an association that is over."""
         self._assoc = self._user = assoc
-        self._kill_thread = True  # where the server has ended first
+        self._kill_thread = True  # if the server has ended first
 
     def is_alive(self) -> bool:
         """Return False: there is no thread."""
@@ -174,7 +174,7 @@ class DULServiceProvider(_StockDUL):
 
     @property
     def is_over(self) -> bool:
-        """Whether the state machine has come to its end."""
+        """Whether the state machine has ended."""
         return self._kill_thread
 
     @property
@@ -183,7 +183,7 @@ class DULServiceProvider(_StockDUL):
         return self._is_in_data_transfer or self.state == "Sta8"
 
     def state_changed(self, state: str) -> None:
-        """Act on a new state."""
+        """Handle a new state."""
         self._set_in_data_transfer(state == "Sta6")
         if state == "Sta13":
             self._connection.finish()
@@ -194,18 +194,18 @@ class DULServiceProvider(_StockDUL):
             self._user.in_data_transfer(value)
 
     def note_abort(self, reason: str) -> None:
-        """Keep why the association is aborted, unless that is known."""
+        """Set the reason of the abort, unless there is one."""
         self.abort_reason = self.abort_reason or reason
 
     # -- Timers ------------------------------------------------------------------------------------
 
     def close_timers(self) -> None:
-        """Let go of the loop's timers."""
+        """Stop the timers for good."""
         self.artim_timer.close()
         self._idle_timer.close()
 
     def _artim_expired(self) -> None:
-        if self._connection.has_input():  # as where the process has stood still: it comes first
+        if self._connection.has_input():  # after the process has stood still: it goes first
             self._threads.loop.call_later(_LAST_READ_SECONDS, self._expire, self.state)
         else:
             self._expire(self.state)
@@ -218,7 +218,7 @@ class DULServiceProvider(_StockDUL):
     # -- Running the state machine -----------------------------------------------------------------
 
     def run(self) -> bool:  # type: ignore[override]
-        """Do all the work that there is; from any thread.
+        """Run the state machine until there is no work; from any thread.
 
         Returns
         -------
@@ -268,13 +268,13 @@ class DULServiceProvider(_StockDUL):
             else:
                 self.state_machine.do_action(event)
         elif event in ("Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15"):
-            # It has come too late, as a response to a peer that has gone.
+            # Too late: for example, a response to a peer that has disconnected.
             primitive = self.to_provider_queue.get(False)
             _DUL_LOGGER.debug("%s not sent in %s", type(primitive).__name__, self.state)
         return True
 
     def _break_down(self, exc: BaseException) -> None:
-        """Abort past the state machine, which has failed; other associations go on."""
+        """Abort without the state machine, which has failed; other associations go on."""
         _DUL_LOGGER.error("Exception in the upper layer, aborting association")
         _LOGGER.error(
             "Aborting the association with %s: %s", self._user.peer_name(), exc, exc_info=exc
@@ -289,7 +289,7 @@ class DULServiceProvider(_StockDUL):
         self.end(A_P_ABORT())
 
     def end(self, primitive: Any) -> None:
-        """End the state machine where it stands; the user learns of it by a primitive."""
+        """End the state machine in its state, and give the user a primitive."""
         self._set_in_data_transfer(False)
         if isinstance(primitive, A_P_ABORT):
             primitive.provider_reason = 0x00
@@ -297,14 +297,14 @@ class DULServiceProvider(_StockDUL):
         self.kill_dul()
 
     def kill_dul(self) -> None:
-        """Note that the state machine has come to its end, and wake threads that await messages."""
+        """End the state machine, and wake threads that wait for messages."""
         super().kill_dul()
         self._responses.close()
 
     # -- PDUs in -----------------------------------------------------------------------------------
 
     def take(self, pdu: bytes) -> None:
-        """Add a PDU that has been received, or `CLOSED`; `run` processes it."""
+        """Add a received PDU, or `CLOSED`; `run` processes it."""
         self._inbox.append(pdu)
 
     def drop_input(self) -> None:
@@ -312,7 +312,7 @@ class DULServiceProvider(_StockDUL):
         self._inbox.clear()
 
     def _decode_next(self) -> bool:
-        """Decode the next PDU that has been received; False if there is none."""
+        """Decode the next received PDU; return False if there is none."""
         if not self._inbox:
             return False
         data = self._inbox.pop(0)
@@ -349,7 +349,7 @@ class DULServiceProvider(_StockDUL):
             )
 
     def refuse(self, fault: Exception) -> None:
-        """Note that what has been received is invalid, and log why and from whom."""
+        """Abort because of an invalid input, and log the peer and the reason."""
         self.fault = fault.diagnostic if isinstance(fault, PduError) else 0
         self.note_abort("invalid message" if isinstance(fault, CommandSetError) else "invalid PDU")
         if isinstance(fault, PduError):
@@ -382,7 +382,7 @@ class DULServiceProvider(_StockDUL):
     # -- PDUs out ----------------------------------------------------------------------------------
 
     def send_pdu(self, primitive: Any) -> None:
-        """Send a primitive, as the state machine will have it; from any thread.
+        """Send a primitive by way of the state machine; from any thread.
 
         Parameters
         ----------
@@ -401,14 +401,14 @@ class DULServiceProvider(_StockDUL):
         """Send the fragments of a message; nothing else comes between them (PS3.8 Annex E)."""
         queue = self.to_provider_queue.queue
         fragments = getattr(queue[0], "fragments", [queue[0]])
-        queue[0:1] = fragments  # to which others only append
+        queue[0:1] = fragments  # other threads only append to it
         with self._joined():
             for _ in fragments:
                 self.state_machine.do_action("Evt9")
 
     @contextmanager
     def _joined(self) -> Iterator[None]:
-        """Have the PDUs that the state machine sends meanwhile leave together."""
+        """Send the PDUs that the state machine sends meanwhile in one write."""
         pdus: list[bytes] = []
         self._pdus = pdus
         try:
@@ -428,7 +428,7 @@ class DULServiceProvider(_StockDUL):
         super()._send(pdu)
 
     def _stop_messages(self, *, aborts: bool) -> None:
-        """Have no message sent behind a release or an abort."""
+        """Send no message after a release or an abort."""
         self._set_in_data_transfer(False)
         self._connection.stop_messages(aborts=aborts)
 
@@ -442,8 +442,8 @@ class DULServiceProvider(_StockDUL):
         if self._pdus is not None:
             self._pdus.append(data)
         elif data[0] == _pdu.ASSOCIATE_AC:
-            # The association is established before the peer knows: it may ask at once, as may a
-            # program. What a program sends from then on comes behind the A-ASSOCIATE-AC.
+            # The association is established before the peer knows: the peer and programs may send
+            # requests at once. Messages of programs are sent after the A-ASSOCIATE-AC.
             self._connection.queue(data)
             self._is_in_data_transfer = True
             self._user.accepting()
