@@ -7,7 +7,7 @@ from nset.scp._threads import Threads
 
 
 class Checkpoint:
-    """While cleared, messages are left for the threads that await a response or the end.
+    """While cleared, messages are left to the threads that wait for a response or the end.
 
     pynetdicom's `Association` clears and sets it around each request of a program; any thread.
 
@@ -31,15 +31,15 @@ class Checkpoint:
         return not self._waiting
 
     def clear(self) -> None:
-        """Begin to wait, in a thread that may."""
+        """Add this thread to those that wait; raise in the loop's thread."""
         self._threads.may_wait()
         self._waiting.add(threading.get_ident())
-        self._assoc.wake()  # too many requests may have kept it from reading
+        self._assoc.wake()  # reading may be paused by too many requests
         if not self._assoc.is_established:  # any more
             self.set()
 
     def set(self) -> None:
-        """End this thread's wait; if it is not waiting, it ends those for which it goes on."""
+        """End this thread's wait; if it is not waiting, end all waits."""
         self._assoc.dimse.asks_no_more()
         thread = threading.get_ident()
         if thread in self._waiting:

@@ -1,4 +1,4 @@
-"""Tasks that begin at once: a handler that never waits costs no turn of the loop."""
+"""Eager tasks: a handler that never waits ends without a loop iteration."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ _Coroutine = Coroutine[Any, Any, Any]
 if sys.version_info >= (3, 12):
 
     def start_task(loop: asyncio.AbstractEventLoop, coroutine: _Coroutine) -> tuple[bool, Any]:
-        """Run a coroutine as a task with a context of its own, up to where it first waits.
+        """Run a coroutine as a task with a context of its own, up to its first suspension.
 
         Parameters
         ----------
@@ -34,7 +34,7 @@ if sys.version_info >= (3, 12):
         return (True, task.result()) if task.done() else (False, task)
 
 else:
-    # Private, and the same in both: 3.10 and 3.11 change no more.
+    # Goes with Python 3.11. Private, and the same in 3.10 and 3.11, which do not change any more.
     _PyFuture: Any = vars(asyncio.futures)["_PyFuture"]
     _PyTask: Any = vars(asyncio.tasks)["_PyTask"]
     _current_tasks: dict[Any, Any] = vars(asyncio.tasks)["_current_tasks"]
@@ -51,7 +51,7 @@ else:
     }
 
     def _lazy_task_class() -> type:
-        """Make a class with all that asyncio's own task in Python has, but for its finalizer.
+        """Return a class with everything of asyncio's Python task but its finalizer.
 
         An object of it turns into a task, class and all, when it first waits. Most never do, and to
         finalize a task takes as long as all the rest.
@@ -64,7 +64,7 @@ else:
     _LazyTask: Any = _lazy_task_class()
 
     def start_task(loop: asyncio.AbstractEventLoop, coroutine: _Coroutine) -> tuple[bool, Any]:
-        """Do the same where no task is eager, before 3.12."""
+        """Do the same before 3.12, without eager tasks in asyncio."""
         task = _LazyTask()
         task._loop = loop
         task._coro = coroutine
@@ -92,7 +92,7 @@ else:
         return True, result
 
     def _end(task: Any, exc: BaseException | None = None) -> None:
-        """Let those know of the end who have asked for the current task."""
+        """Set the result for code that has got the task from `current_task`."""
         _promote(task)
         if exc is None:
             task._state = "PENDING"
@@ -108,18 +108,18 @@ else:
         task.__class__ = _PyTask
 
     def _continue_as_task(task: Any, yielded: Any) -> None:
-        """Leave a task that waits for what it has yielded to asyncio."""
+        """Hand a suspended task over to asyncio."""
         _promote(task)
         _register_task(task)
         task._coro = _continued(yielded, task._coro)
         cancel, task._must_cancel = task._must_cancel, False
         task._context.run(task._Task__step)
-        # It has cancelled itself before it began to wait.
+        # It has cancelled itself before its first suspension.
         if cancel and (task._fut_waiter is None or not task._fut_waiter.cancel()):
             task._must_cancel = True
 
     def _continued(yielded: Any, coroutine: _Coroutine) -> Generator[Any, Any, Any]:
-        """Go on with a coroutine that has yielded once already."""
+        """Continue a coroutine that has yielded once already."""
         while True:
             step: Callable[[Any], Any]
             try:

@@ -1,4 +1,4 @@
-"""Handlers: what is bound to the events of a server or an association, and how it is called."""
+"""Handlers: functions bound to events of a server or an association, and how they are called."""
 
 import asyncio
 import concurrent.futures
@@ -14,13 +14,13 @@ from pynetdicom import _handlers, evt
 from nset.scp._rules import AS_TASK, IN_LOOP, IN_WORKER
 from nset.scp._threads import Threads
 
-# Seconds after which a thread that waits for a coroutine looks whether there still is a loop.
+# A thread that waits for a coroutine checks this often whether the loop still runs.
 _LOOP_CHECK_SECONDS = 1.0
 
-# Where the standard handlers write what each PDU and message holds, at DEBUG.
+# pynetdicom's log handlers log the content of each PDU and message here, at DEBUG.
 messages_are_logged = logging.getLogger("pynetdicom._handlers").isEnabledFor
 
-# These write to the log, and only at DEBUG.
+# These only log, at DEBUG.
 _STANDARD: Final = (
     _handlers.standard_dimse_recv_handler,
     _handlers.standard_dimse_sent_handler,
@@ -28,7 +28,7 @@ _STANDARD: Final = (
     _handlers.standard_pdu_sent_handler,
 )
 
-# A program that is bound to one of these is called for each PDU or message.
+# Events of each PDU or message.
 _OF_MESSAGES: Final = (
     evt.EVT_DATA_RECV,
     evt.EVT_DATA_SENT,
@@ -39,7 +39,7 @@ _OF_MESSAGES: Final = (
     evt.EVT_PDU_SENT,
 )
 
-# Handlers of these are called while an association is negotiated.
+# Events of the negotiation.
 _OF_NEGOTIATION: Final = (
     evt.EVT_ASYNC_OPS,
     evt.EVT_SOP_COMMON,
@@ -49,7 +49,7 @@ _OF_NEGOTIATION: Final = (
 
 
 class Bindings:
-    """Which handlers are bound, examined once; never changed.
+    """The bound handlers, examined once; immutable.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def rebound(
     *,
     unbind: bool = False,
 ) -> dict[Any, Any]:
-    """Bind a handler in a copy of the handlers, which other threads may be reading.
+    """Return a copy of the handlers with a handler bound; other threads may read the original.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def rebound(
 
 
 def handler_of(bound: Any, *, inline: bool) -> tuple[Callable[..., Any], tuple[Any, ...], int]:
-    """Return what is bound to EVT_N_SET.
+    """Return the handler of EVT_N_SET.
 
     Parameters
     ----------
@@ -145,14 +145,14 @@ def handler_of(bound: Any, *, inline: bool) -> tuple[Callable[..., Any], tuple[A
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Return whether calling a function, or an object with ``__call__``, gives a coroutine."""
+    """Return whether calling a function, or an object with ``__call__``, returns a coroutine."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - it is what is looked into
     )
 
 
 class CoroutineHandlers:
-    """Lets pynetdicom's services, which do not await, call handlers that are coroutine functions.
+    """Lets pynetdicom's service classes, which do not await, call coroutine functions.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ class CoroutineHandlers:
         self._tasks = tasks
 
     def callable_handler(self, bound: Any) -> Any:
-        """Return a handler that pynetdicom's services can call, which do not await.
+        """Return a handler that pynetdicom's service classes can call without awaiting.
 
         Parameters
         ----------
@@ -215,7 +215,7 @@ class CoroutineHandlers:
                     yield self._wait(results.__anext__)
                 except StopAsyncIteration:
                     return
-        finally:  # pynetdicom asks for no more than it needs
+        finally:  # pynetdicom may stop before the last item
             if not self._threads.is_loop_thread():
                 with suppress(RuntimeError):  # the loop is closed
                     self._wait(results.aclose)

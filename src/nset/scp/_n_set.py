@@ -83,12 +83,12 @@ class SetEvent(SetEventBase, DataSetEvent):
 
     @cached_property
     def timestamp(self) -> datetime:  # type: ignore[override]
-        """When the event was made."""
+        """The time at which the event was made."""
         return datetime.fromtimestamp(self._seconds)
 
 
 def log_error(logger: logging.Logger, *args: Any, exc_info: BaseException | None = None) -> None:
-    """Log an error; a log handler that raises does not keep the peer from its answer."""
+    """Log an error; an exception of a log handler does not prevent the response."""
     try:
         logger.error(*args, exc_info=exc_info)
     except KeyboardInterrupt:
@@ -98,7 +98,7 @@ def log_error(logger: logging.Logger, *args: Any, exc_info: BaseException | None
 
 
 def failed(exc: BaseException) -> tuple[int, None]:
-    """Log that the handler has raised; return what it is then taken to have returned."""
+    """Log the exception of a handler; return a Processing Failure in place of its result."""
     if isinstance(exc, DataSetError):
         return refused(exc)
     log_error(_LOGGER, "Exception in the handler bound to 'evt.EVT_N_SET'")
@@ -257,7 +257,7 @@ class NSetDispatcher(FastPath):
         self.assoc = assoc
 
     def serve_queued(self, request: Any, size: int) -> bool:
-        """Serve a request that has waited, also of an SOP Class that a program has registered.
+        """Serve a queued request, even of an SOP Class that a program has registered.
 
         Parameters
         ----------
@@ -292,20 +292,20 @@ class NSetDispatcher(FastPath):
         self._threads.handler_workers.submit(partial(self._call, event, service))
 
     def respond_later(self, task: Any, event: Any, service: Any) -> None:
-        """Answer when the task of a handler has ended."""
+        """Send the response when the task of a handler has ended."""
         self._note_serving()
         self._tasks.add(task)
         task.add_done_callback(partial(self._task_done, event, service))
 
     def respond_slowly(self, event: Any, service: Any, answer: Any) -> None:
-        """Send a response that the fast path does not make."""
+        """Send a response that the fast path does not encode."""
         if is_awaitable(answer):
             self.respond_later(self._threads.loop.create_task(_await(answer)), event, service)
         else:
             self.assoc.do_in_worker(partial(self._respond, event, service, answer))
 
     def failed(self, exc: BaseException) -> tuple[int, None]:
-        """Return what a handler that has raised is taken to have returned."""
+        """Return the result in place of that of a handler that has raised."""
         return failed(exc)
 
     # -- Handlers that take their time -------------------------------------------------------------
@@ -329,7 +329,7 @@ class NSetDispatcher(FastPath):
         self._tasks.discard(task)
         try:
             answer = task.result()
-        except BaseException as exc:  # also where it was cancelled
+        except BaseException as exc:  # or CancelledError
             answer = failed(exc)
         self._handled(event, service, answer)
 
@@ -346,7 +346,7 @@ class NSetDispatcher(FastPath):
         try:
             response = response_to(request, answer, service(assoc), context)
             assoc.dimse.send_msg(response, context.context_id)
-        except BaseException as exc:  # of an object that the handler has returned, or of the log
+        except BaseException as exc:  # raised by the returned object, or by a log handler
             status, _ = failed(exc)
             assoc.dimse.send_encoded(request.response(status), context.context_id)
 

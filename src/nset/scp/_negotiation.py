@@ -1,4 +1,4 @@
-"""The acceptor's side of a negotiation (PS3.8 Section 7.1)."""
+"""The acceptor's side of the negotiation (PS3.8 Section 7.1)."""
 
 from copy import deepcopy
 from typing import Any
@@ -23,7 +23,7 @@ class SupportedContexts:
     def relevant(
         self, contexts: list[PresentationContext], requested: list[PresentationContext]
     ) -> list[PresentationContext]:
-        """Return those supported contexts that matter to a request: one for each abstract syntax.
+        """Return the supported contexts for a request: one per proposed abstract syntax.
 
         Parameters
         ----------
@@ -46,7 +46,7 @@ class SupportedContexts:
 
 
 class Acceptor(ServiceUser):
-    """The server's side, whose supported contexts all associations share until one changes them."""
+    """The acceptor, with supported contexts that associations share until one changes them."""
 
     _own_contexts: list[Any] | None = None
     _is_negotiating = False
@@ -68,7 +68,7 @@ class Acceptor(ServiceUser):
 
     @_contexts.setter
     def _contexts(self, contexts: list[Any]) -> None:
-        # The empty list is what __init__ sets.
+        # __init__ sets the empty list.
         if contexts or self._own_contexts is not None or self.assoc._server is not None:
             self._own_contexts = contexts
 

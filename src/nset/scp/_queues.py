@@ -11,11 +11,11 @@ from collections.abc import Callable
 from queue import Empty
 from typing import Any
 
-_lock = threading.Lock()  # guards that a mailbox gets one condition
+_lock = threading.Lock()  # guards that a mailbox gets only one condition
 
 
 class Mailbox:
-    """A `queue.Queue` without a limit, as far as pynetdicom uses one.
+    """An unbounded `queue.Queue`, as far as pynetdicom uses one.
 
     Safe to share between threads. The condition that `get` waits on is made at its first use.
 
@@ -32,7 +32,7 @@ class Mailbox:
         self._condition: threading.Condition | None = None
 
     def put(self, item: Any) -> None:
-        """Put an item behind the others."""
+        """Append an item."""
         self.queue.append(item)
         # Append, then read `_condition`; get() does the reverse: one of the two sees the other.
         condition = self._condition
@@ -41,7 +41,7 @@ class Mailbox:
                 condition.notify()
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Take the oldest item.
+        """Remove and return the oldest item.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class Mailbox:
 
 
 class Responses(Mailbox):
-    """A peer's responses, each for the thread that has asked for it.
+    """A peer's responses, each for the thread of its request.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class Responses(Mailbox):
         self.is_closed = False
 
     def put(self, item: Any) -> None:
-        """Put a response behind the others; None, by which pynetdicom tells of the end, is none."""
+        """Append a response; ignore None, with which pynetdicom marks the end."""
         if item[1] is not None:
             self.queue.append(item)
         condition = self._condition
@@ -114,12 +114,12 @@ class Responses(Mailbox):
                 condition.notify_all()  # each waits for its own
 
     def close(self) -> None:
-        """Wake all threads that wait, for good."""
+        """Wake all waiting threads; no thread waits from now on."""
         self.is_closed = True
         self.put((None, None))
 
     def take(self, message_id: int | None, timeout: float | None) -> Any:
-        """Take the oldest response to a request, or wait for it.
+        """Remove and return the oldest response to a request; wait for one.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class Timer:
         self._is_closed = False
 
     def start(self) -> None:
-        """Begin to count, from zero."""
+        """Start the timer."""
         self._started = time.monotonic()
         if self._handle is None and self._timeout is not None:
             self._schedule()
@@ -189,26 +189,26 @@ class Timer:
     restart = start
 
     def stop(self) -> None:
-        """Count no more."""
+        """Stop the timer."""
         self._started = None
 
     def close(self) -> None:
-        """Let go of the loop's timer, for good; in the loop's thread."""
+        """Cancel the loop's timer, for good; in the loop's thread."""
         self._is_closed = True
         self._started = None
-        self._expire = _nothing  # it was a method, and kept its object
+        self._expire = _nothing  # a bound method would keep its object alive
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
     @property
     def expired(self) -> bool:
-        """Whether the time is over."""
+        """Whether the timer has expired."""
         return self._timeout is not None and self._started is not None and self.remaining < 0
 
     @property
     def remaining(self) -> float:
-        """Seconds that are left; 1 where it never expires, as pynetdicom has it."""
+        """Seconds that are left; 1 if it never expires, as in pynetdicom."""
         if self._timeout is None:
             return 1
         if self._started is None:
@@ -217,7 +217,7 @@ class Timer:
 
     @property
     def timeout(self) -> float | None:
-        """Seconds, or None: never; what is set counts for the time that runs, too."""
+        """Seconds, or None for never; a new value applies to a running timer, too."""
         return self._timeout
 
     @timeout.setter
@@ -241,7 +241,7 @@ class Timer:
 
     def _check_expiry(self) -> None:
         self._handle = None
-        # A loop's clock is coarse: what is left of a millisecond is over.
+        # A loop's clock is coarse: less than a millisecond counts as expired.
         if self._timeout is None or self._started is None or self.remaining > 0.001:
             self._set_handle()
         else:
@@ -250,7 +250,7 @@ class Timer:
 
 
 class IdleTimer(Timer):
-    """A timer that counts from when something was received last.
+    """A timer that counts from the last received bytes.
 
     Parameters
     ----------
@@ -274,7 +274,7 @@ class IdleTimer(Timer):
 
     @property
     def remaining(self) -> float:
-        """Seconds that are left; 1 if it never expires, as pynetdicom has it."""
+        """Seconds that are left; 1 if it never expires, as in pynetdicom."""
         if self._started is not None:
             self._started = max(self._started, self._path.last_received)
         return super().remaining

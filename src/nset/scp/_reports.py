@@ -1,4 +1,4 @@
-"""N-EVENT-REPORTs, which are served beside other requests, one after the other."""
+"""N-EVENT-REPORTs, which are served one at a time, concurrently with other requests."""
 
 import threading
 from functools import partial
@@ -12,14 +12,14 @@ class ReportsUser(Protocol):
     """What is called of the association."""
 
     def is_alive(self) -> bool:
-        """Return whether the association goes on."""
+        """Return whether the association is not over."""
 
     def serve_report(self, message: Any, context_id: int) -> None:
         """Serve an N-EVENT-REPORT; in a worker's thread."""
 
 
 class Reports:
-    """The N-EVENT-REPORTs of one association that wait, or are served.
+    """The queued N-EVENT-REPORTs of one association.
 
     Parameters
     ----------
@@ -37,11 +37,11 @@ class Reports:
     def __init__(self, flow: FlowControl, threads: Threads) -> None:
         self._flow = flow
         self._threads = threads
-        self._lock = threading.Lock()  # guards the end of their being served
+        self._lock = threading.Lock()  # guards the end of serving
         self.are_served = False
 
     def add(self, assoc: ReportsUser, context_id: int, message: Any, size: int) -> None:
-        """Serve a report in its turn; from any thread."""
+        """Queue a report; from any thread."""
         with self._lock:
             self._flow.enqueue(self._flow.reports, context_id, message, size)
             begins = not self.are_served
@@ -53,7 +53,7 @@ class Reports:
         self._threads.service_workers.submit(partial(self._serve, assoc))
 
     def _serve(self, assoc: ReportsUser) -> None:
-        """Serve the next one in a worker's thread; the loop has its turn in between."""
+        """Serve the next report in a worker's thread; the loop runs in between."""
         with self._lock:
             if not self._flow.reports or not assoc.is_alive():
                 self.are_served = False

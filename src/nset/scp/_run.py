@@ -1,4 +1,4 @@
-"""Runs a server in a loop of its own, in the main thread or in another one: loops and signals."""
+"""Runs a server in an event loop of its own, in the main thread or in another one; signals."""
 
 import asyncio
 import signal
@@ -10,12 +10,12 @@ from typing import Any
 
 from nset.scp._server import Server
 
-# Seconds in which Ctrl-C is heard on Windows.
+# Seconds until Ctrl-C is noticed on Windows.
 _WAKE_UP_SECONDS = 0.5
 
 
 def run_in_thread(server: Server, started: "Future[None]") -> None:
-    """Run the server, and tell the thread that waits for it if it can't be started."""
+    """Run the server; pass an exception at its start to the waiting thread."""
     try:
         run(server, lambda _: started.set_result(None))
     except BaseException as exc:
@@ -25,7 +25,7 @@ def run_in_thread(server: Server, started: "Future[None]") -> None:
 
 
 def run(server: Server, started: Any) -> None:
-    """Run the server in a loop of its own; what ends that ends the server."""
+    """Run the server in an event loop of its own, and end it with the loop."""
     try:
         loop = new_loop()
         try:
@@ -64,7 +64,7 @@ def _run_to_end(loop: Any, server: Server, task: "asyncio.Task[None]") -> None:
 
 
 def new_loop() -> Any:
-    """Make an event loop, uvloop's where that is installed."""
+    """Return a new event loop, uvloop's if that is installed."""
     try:
         import uvloop
     except ImportError:
@@ -73,21 +73,21 @@ def new_loop() -> Any:
 
 
 def stop_on_signals(server: Server) -> None:
-    """Shut down in good order when the process is asked to end, and at once by a second Ctrl-C."""
+    """Shut down in good order by SIGTERM or SIGINT, and at once by a second Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         return
     try:
         server.loop.add_signal_handler(signal.SIGINT, server.interrupt)
         server.loop.add_signal_handler(signal.SIGTERM, server.stop)
     except NotImplementedError:
-        # Not by KeyboardInterrupt, which might break off whatever the loop is doing.
+        # Not by KeyboardInterrupt, which could interrupt the loop anywhere.
         signal.signal(signal.SIGINT, lambda *_: server.interrupt())
         _wake_up(server.loop)
 
 
 @contextmanager
 def kept_signals() -> Iterator[None]:
-    """Put the handlers of signals back that `stop_on_signals` replaces."""
+    """Restore the signal handlers that `stop_on_signals` replaces."""
     kept: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -95,10 +95,10 @@ def kept_signals() -> Iterator[None]:
         yield
     finally:
         for number, handler in kept.items():
-            if handler is not None:  # else it is none of Python's
+            if handler is not None:  # else it was not set by Python
                 signal.signal(number, handler)
 
 
 def _wake_up(loop: Any) -> None:
-    """Let a loop without signal handlers look for Ctrl-C, as Windows does not while it waits."""
+    """Wake the loop for Ctrl-C: on Windows a waiting loop does not notice it."""
     loop.call_later(_WAKE_UP_SECONDS, _wake_up, loop)

@@ -1,4 +1,4 @@
-"""pynetdicom's `Association` without its thread: what programs and pynetdicom see of one."""
+"""pynetdicom's `Association` without its thread: its interface for programs and pynetdicom."""
 
 import threading
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _ended_lock = threading.Lock()  # guards that all who join an association wait f
 
 
 class ThreadlessAssociation(_StockAssociation):
-    """An acceptor's association that only looks like a thread.
+    """An acceptor's association with the interface of a thread.
 
     `is_alive` and `join` tell of the association, `name` is a name. What is here may be used in any
     thread.
@@ -36,7 +36,7 @@ class ThreadlessAssociation(_StockAssociation):
         The association's fast path, which is told what is bound.
     """
 
-    # Asked of all associations whenever a new one comes.
+    # Read of all associations for each new one.
     is_acceptor = True
     is_requestor = False
 
@@ -45,15 +45,15 @@ class ThreadlessAssociation(_StockAssociation):
     ident = None
     native_id = None
 
-    # pynetdicom holds it while it sets a timeout or writes a few lines of the log; but also, where
-    # an answer to a program's own C-FIND can't be decoded, until that program asks for the next
-    # one. For that no association can wait, and the loop less than any.
+    # pynetdicom holds it while it sets a timeout or logs; but also, if a response to a program's
+    # own C-FIND cannot be decoded, until that program takes the next one. No association, and least
+    # of all the loop, can wait for that.
     lock: Any = nullcontext()
 
     path: NSetDispatcher
 
     def __init__(self, server: Any) -> None:
-        # What pynetdicom's __init__ does, threads aside.
+        # As pynetdicom's __init__, without threads.
         ae = server.ae
         self._ae = ae
         self._server: Any = None
@@ -73,7 +73,7 @@ class ThreadlessAssociation(_StockAssociation):
         self._ended: threading.Event | None = None
 
     def _take_settings(self, address: Any) -> None:
-        """Take over what the server and its AE say, once there are providers; and what is bound."""
+        """Copy the settings of the server and its AE, and its handlers."""
         ae, server = self.ae, self._server
         self.acse_timeout = ae.acse_timeout
         self.connection_timeout = ae.connection_timeout
@@ -90,25 +90,25 @@ class ThreadlessAssociation(_StockAssociation):
     # -- What pynetdicom's association is as a thread ----------------------------------------------
 
     def start(self) -> None:
-        """Do nothing: the connection has begun it."""
+        """Do nothing: there is no thread."""
 
     def is_alive(self) -> bool:
-        """Return whether the association goes on."""
+        """Return whether the association is not over."""
         return not self._is_over
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until the association is over, and is counted and forgotten as such."""
+        """Wait until the association is over, and counted."""
         self._ended_event().wait(timeout)
 
     def _ended_event(self) -> threading.Event:
-        """Return what is set last of all; made when it is asked for."""
+        """Return the event that is set at the end; created on demand."""
         with _ended_lock:
             self._ended = self._ended or threading.Event()
             return self._ended
 
     @property
     def _is_paused(self) -> bool:
-        return True  # there is no loop that might take a message first
+        return True  # no thread takes messages first
 
     @_is_paused.setter
     def _is_paused(self, value: bool) -> None:
@@ -123,7 +123,7 @@ class ThreadlessAssociation(_StockAssociation):
 
     @property
     def bindings(self) -> Bindings:
-        """What is bound, looked through."""
+        """The bound handlers, examined."""
         return self._bindings
 
     @bindings.setter
@@ -154,7 +154,7 @@ class ThreadlessAssociation(_StockAssociation):
             self._own_handlers = handlers
 
     def get_handlers(self, event: Any) -> Any:
-        """Return what is bound to an event, coroutine functions as such that can be called."""
+        """Return the handlers of an event; coroutine functions as functions that wait."""
         handlers = self._handlers.get(event, [])
         if event.is_intervention:
             return bounded(event, self._server.coroutines.callable_handler(handlers))

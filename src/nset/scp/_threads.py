@@ -1,4 +1,4 @@
-"""The threads of a server: the loop's, and workers for what would hold it up."""
+"""The threads of a server: the event loop's, and workers for jobs that would block it."""
 
 import contextvars
 import logging
@@ -13,11 +13,11 @@ from typing import Any
 
 _LOGGER = logging.getLogger("nset")
 
-# A job that has waited so long for a thread gets another one, up to the limit: so quick jobs are
-# done by few threads, which cost least, and slow jobs do not hold up each other.
+# A job that has waited this long for a thread gets a new one, up to the limit: so few threads do
+# the quick jobs, which costs least, and slow jobs do not delay each other.
 _MAX_WAIT_SECONDS = 0.005
 
-# A thread without work ends after this.
+# A thread without jobs ends after this time.
 _IDLE_SECONDS = 10.0
 
 
@@ -60,10 +60,10 @@ class Workers:
         self._ended = 0
         self._is_watched = False
         self._is_closed = False
-        self._is_short = False  # of threads, as the system gives no more
+        self._is_short = False  # the system has no more threads
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Have a thread call `job`; what it raises goes to `threading.excepthook`."""
+        """Call `job` in a thread; its exceptions go to `threading.excepthook`."""
         with self._lock:
             if self._is_closed:
                 return
@@ -78,7 +78,7 @@ class Workers:
                 self._loop.call_soon_threadsafe(self._watch_later)
 
     def close(self) -> None:
-        """Let the threads end once they have done what they are doing."""
+        """Let the threads end after their current jobs."""
         with self._lock:
             self._is_closed = True
             threads = self._threads
@@ -86,7 +86,7 @@ class Workers:
             self._jobs.put(None)
 
     def _add_thread(self) -> None:
-        """Add a thread, while the lock is held; where there is none, the next look tries again."""
+        """Add a thread, with the lock held; if the system has none, the next check tries again."""
         try:
             threading.Thread(target=self._work, name=self._name, daemon=True).start()
         except RuntimeError as exc:
@@ -107,7 +107,7 @@ class Workers:
         is what jobs wait for, more threads would make it worse.
         """
         with self._lock:
-            if self._is_closed:  # another thread would not be told to end
+            if self._is_closed:  # a new thread would not end
                 return
             busy = self._started - self._ended
             waiting = submitted - self._started - (self._threads - busy)
@@ -137,17 +137,17 @@ class Workers:
                 self._started += 1
             try:
                 self._run(job)
-            except BaseException:  # the thread goes on with the jobs of other associations
+            except BaseException:  # the thread continues with other jobs
                 failure = (*sys.exc_info(), threading.current_thread())
                 threading.excepthook(threading.ExceptHookArgs(failure))
                 del failure
-            del job  # or it would live until the next one
+            del job  # else it would live until the next job
             with self._lock:
                 self._ended += 1
 
 
 class Callbacks:
-    """Calls functions in the loop's thread, many by one wake-up.
+    """Calls functions in the loop's thread, many per wake-up.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ class Callbacks:
         self._waiting: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
-        """Have the loop call a function soon; from any thread. A closed loop never does."""
+        """Call a function in the loop soon; from any thread. A closed loop never calls it."""
         with self._lock:
             self._waiting.append((function, args))
             if len(self._waiting) > 1:
@@ -177,11 +177,11 @@ class Callbacks:
         for number, (function, args) in enumerate(waiting, 1):
             try:
                 function(*args)
-            except Exception as exc:  # the functions of other associations are called all the same
+            except Exception as exc:  # call the functions of other associations all the same
                 self._loop.call_exception_handler(
                     {"message": f"Exception in {function}", "exception": exc}
                 )
-            except BaseException:  # which breaks off the loop; it may go on
+            except BaseException:  # which interrupts the loop; it may be resumed
                 with self._lock:
                     self._waiting[:0] = waiting[number:]
                 self._loop.call_soon(self._call_all)
@@ -189,7 +189,7 @@ class Callbacks:
 
 
 class Turns:
-    """Calls functions in the loop's thread, one in each turn of the loop, in their order.
+    """Calls functions in the loop's thread, one per loop iteration, in their order.
 
     However many associations have much to do, any other one waits for one of them only.
 
@@ -204,7 +204,7 @@ class Turns:
         self._waiting: deque[Callable[[], None]] = deque()
 
     def add(self, function: Callable[[], None]) -> None:
-        """Have a function called in its turn."""
+        """Call a function in its turn."""
         self._waiting.append(function)
         if len(self._waiting) == 1:
             self._loop.call_soon(self._next)
@@ -219,7 +219,7 @@ class Turns:
 
 
 class Threads:
-    """The threads of a server; made in the loop's, and then for any.
+    """The threads of a server; created in the loop's thread, used in any.
 
     Parameters
     ----------
@@ -264,7 +264,7 @@ class Threads:
         return self.is_loop_thread() or getattr(_worker, "threads", None) is self
 
     def may_wait(self) -> None:
-        """Refuse to wait in the loop's thread: what is waited for would never come."""
+        """Raise in the loop's thread: it would wait for ever, as only itself could end the wait."""
         if self.is_loop_thread():
             raise RuntimeError(
                 "an async or inline handler can't wait for the peer: it would hold up the loop; "
@@ -272,29 +272,29 @@ class Threads:
             )
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
-        """Have the loop call a function soon."""
+        """Call a function in the loop soon."""
         self._callbacks.call(function, *args)
 
     def in_loop(self, function: Callable[[], None]) -> None:
-        """Call a function now, in the loop's thread, or else have the loop do it soon."""
+        """Call a function now if this is the loop's thread, else in the loop soon."""
         if self.is_loop_thread():
             function()
         else:
             self._callbacks.call(function)
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> None:
-        """Have the loop call a function after a while."""
+        """Call a function in the loop after some seconds."""
         self._callbacks.call(self.loop.call_later, seconds, function)
 
     def is_for_loop(self, exc: BaseException) -> bool:
-        """Return whether it is the loop that an exception is to end, as Ctrl-C does.
+        """Return whether an exception should end the loop, as Ctrl-C does.
 
         In a worker's thread it is a handler's `sys.exit()`, and ends the association alone.
         """
         return not isinstance(exc, Exception) and self.is_loop_thread()
 
     def close(self) -> None:
-        """Let the workers end once they have done what they are doing."""
+        """Let the workers end after their current jobs."""
         self.handler_workers.close()
         self.service_workers.close()
 
