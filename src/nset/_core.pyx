@@ -338,6 +338,7 @@ cdef struct Command:
     Span sop_class
     Span instance
 
+
 cdef inline uint16_t _us(const unsigned char* at) noexcept nogil:
     return <uint16_t>(at[0] | at[1] << 8)
 
@@ -438,23 +439,7 @@ cdef bint _decode_canonical(
 
 
 def read_command_field_and_type(bytes data not None):
-    """Return Command Field and Command Data Set Type of any message's command set.
-
-    Parameters
-    ----------
-    data : bytes
-        The command set.
-
-    Returns
-    -------
-    tuple of (int, int or None)
-        Command Field (0000,0100), and Command Data Set Type (0000,0800).
-
-    Raises
-    ------
-    CommandSetError
-        If there is no Command Field, or the bytes can't be read.
-    """
+    """See ``_command_set.read_command_field_and_type``."""
     cdef Cursor cursor
     cdef const unsigned char* header
     cdef const unsigned char* value
@@ -724,7 +709,7 @@ cdef object sop_class_of(object request):
         return primitive._requested_sop_class_uid
 
 
-# -- The registered class ------------------------------------------------------------------------
+# -- The registered class -------------------------------------------------------------------------
 
 cdef object _registered_class = None
 cdef Class* _registered = NULL
@@ -732,13 +717,7 @@ cdef Py_ssize_t _registered_size = 0
 
 
 def register_class(cls):
-    """Register the class whose fields are accessed without its properties, while it is not patched.
-
-    Parameters
-    ----------
-    cls : type
-        The public ``N_SET``. Called once, while nset is imported.
-    """
+    """See ``_pure.register_class``."""
     global _registered, _registered_class, _registered_size
     _registered_class = cls
     _registered = <Class*><PyObject*>cls
@@ -808,7 +787,8 @@ cdef class _Field:
     cdef uint16_t _bit
 
     def __init__(self, int kind, unsigned int slot, str keyword not None, doc):
-        assert slot < SLOTS
+        if slot >= SLOTS:
+            raise ValueError("no slot of a Primitive")
         self._kind, self._slot, self._bit = kind, slot, <uint16_t>(1 << slot)
         self._keyword, self.__doc__ = keyword, doc
         self._name = _rules.ELEMENT_NAMES.get(keyword.lstrip("_"))
@@ -872,7 +852,10 @@ cdef class _Computed:
     cdef object (*_compute)(Primitive primitive)
 
     def __get__(self, instance, owner):
-        return self if instance is None else self._compute(<Primitive?>instance)
+        # NULL where it was made by Python code, which only _computed() is to do.
+        if instance is None or self._compute == NULL:
+            return self
+        return self._compute(<Primitive?>instance)
 
     def __set__(self, instance, value):
         raise _rules.no_setter(instance, self._name)

@@ -113,7 +113,7 @@ def _check_uid(value: Any, keyword: str) -> list[Any] | None:
     else:
         text = ""
     if text in conformant_uids or is_conformant_uid(text):
-        # As _default_validator_is_in_force() has it, without the call.
+        # _default_validator_is_in_force() inlined: the call would add a tenth to setting a UID.
         try:
             now = _modules[_CONFIG].__dict__ if _CONFIG in _modules else _own_settings
             if now["VALIDATORS"]["UI"] is now["validate_ui"]:
