@@ -72,7 +72,7 @@ class Association(ThreadlessAssociation):
     Parameters
     ----------
     server : Server
-        Whose it is.
+        The server.
     sock : socket.socket
         The socket of its connection.
     address : tuple

@@ -1,10 +1,10 @@
 # cython: language_level=3, freethreading_compatible=True, embedsignature=False
 # cython: binding=True, auto_pickle=False, autotestdict=False
 # cython: warn.unused=True, warn.maybe_uninitialized=True
-"""The compiled implementation of what `nset.scp` does at C speed: PDU reader and fast path.
+"""The C extension of `nset.scp`: the PDU reader and the fast path.
 
-What it uses of ``nset._core`` is in ``_core.pxd``; what it says and limits is in ``_rules``, which
-the pure-Python implementation uses, too.
+``_core.pxd`` declares what it uses of ``nset._core``; limits and error texts are in ``_rules``,
+which the pure-Python fallback uses, too.
 """
 
 from io import BytesIO
@@ -52,7 +52,7 @@ assert (IS_COMMAND, IS_LAST) == (_pdu.IS_COMMAND, _pdu.IS_LAST)
 assert (PDU_HEADER, PDV_HEADER) == (_pdu.HEADER_LENGTH, _pdu.PDV_HEADER_LENGTH)
 
 cdef inline void _fill_ul(unsigned char* at, uint32_t value) noexcept nogil:
-    """Write a length of PS3.8, which has them big-endian."""
+    """Write a length of PS3.8, in big-endian byte order."""
     at[0], at[1] = <unsigned char>(value >> 24), <unsigned char>(value >> 16)
     at[2], at[3] = <unsigned char>(value >> 8), <unsigned char>value
 
@@ -108,13 +108,13 @@ cdef extern from *:
 
 # Where the reader is among the PDVs of messages.
 cdef enum:
-    BETWEEN_MESSAGES = 0  # or in the data set of one that it leaves to the slow path
-    IN_COMMAND = 1  # of a message that it leaves to the slow path, and that is cut
+    BETWEEN_MESSAGES = 0  # or in the data set of a message for the slow path
+    IN_COMMAND = 1  # of a message for the slow path, in several fragments
     IN_DATA_SET = 2  # of an N-SET request
-    SKIPPING_DATA_SET = 3  # the rest of one that was too long
+    SKIPPING_DATA_SET = 3  # the rest of a data set that is too long
 
 
-# What the slow path takes of a PDU in one go; and how much of a long PDU is a piece.
+# How much of a PDU the slow path gets at once, and the size of a piece of a long PDU.
 cdef enum:
     MAX_WEIGHT = 32
     COMMAND_WEIGHT = 8
@@ -128,14 +128,14 @@ assert MAX_EMPTY_FRAGMENTS == _rules.MAX_EMPTY_FRAGMENTS
 
 
 cdef inline uint32_t _weight(unsigned char header) noexcept nogil:
-    """Return what a PDV counts in what the slow path takes of a PDU in one go."""
+    """Return the weight of a PDV, for the limit of PDVs that the slow path gets at once."""
     return COMMAND_WEIGHT if header & (IS_COMMAND | IS_LAST) == IS_COMMAND | IS_LAST else 1
 
 
 cdef bint _weigh(const unsigned char* body, size_t length, size_t* weight) noexcept nogil:
-    """Whether the body of a P-DATA-TF PDU is PDVs to its end (PS3.8 Section 9.3.5); their weight.
+    """Return whether a P-DATA-TF PDU has only valid PDVs (PS3.8 Section 9.3.5), and their weight.
 
-    The weight is that of the PDVs up to what is wrong.
+    The weight is that of the valid PDVs.
     """
     cdef Cursor cursor
     cdef const unsigned char* header
@@ -166,14 +166,14 @@ cdef class PduReader:
     cdef uint32_t _max_other_length
     cdef size_t _max_data_set_length
 
-    # Received and not read, from _offset on. _data is never changed, so that pointers into it are
-    # valid as long as a reference is held.
+    # Received input, to be processed from _offset on. _data is never changed, so that pointers into
+    # it are valid as long as a reference is held.
     cdef bytes _data
     cdef size_t _offset
-    cdef bytearray _incomplete  # the beginning of a PDU of at least _needed bytes
+    cdef bytearray _incomplete  # a partial PDU, of at least _needed bytes
     cdef size_t _needed
 
-    # A P-DATA-TF PDU that is being taken apart: where in _pdu it begins, goes on and ends.
+    # A P-DATA-TF PDU whose PDVs are processed one by one: its start, next PDV and end in _pdu.
     cdef bytes _pdu
     cdef size_t _pdu_start
     cdef size_t _pdv_start
@@ -184,14 +184,14 @@ cdef class PduReader:
     cdef object _request
     cdef readonly int context_id
     cdef public dict contexts
-    cdef int _other_context  # in which fragments of its data set come, too; -1 if in none
+    cdef int _other_context  # of other fragments of its data set, or -1
     cdef object _stream
     cdef size_t _data_set_length
     cdef int _empty_fragments
     cdef readonly size_t request_length
     cdef public int pdvs_left
 
-    # A long PDU, of which pieces are taken as they come: what is left of it, and of a PDV.
+    # A long PDU, processed in pieces: the remaining bytes of it, and of a PDV.
     cdef size_t _long_left
     cdef bint _is_in_pdv
     cdef size_t _pdv_left
@@ -210,12 +210,12 @@ cdef class PduReader:
 
     @property
     def bytes_received(self):
-        """How many bytes have been fed; may be read in any thread."""
+        """The number of bytes passed to `feed`; may be read in any thread."""
         return _count(&self._bytes_received)
 
     @property
     def requests_read(self):
-        """How many N-SET requests have been taken out; may be read in any thread."""
+        """The number of decoded N-SET requests; may be read in any thread."""
         return _count(&self._requests_read)
 
     @property
@@ -252,7 +252,7 @@ cdef class PduReader:
                 self._data, self._offset = self._data[self._offset:] + data, 0
 
     def discard_input(self):
-        """Drop what has been received and all that will be: it can't be read any more."""
+        """Discard received and future input: it cannot be decoded any more."""
         with cython.critical_section(self):
             self._has_given_up = True
             self._data = self._pdu = self._incomplete = None
@@ -286,7 +286,7 @@ cdef class PduReader:
                     return item
 
     cdef object _next_pdu(self):
-        """Return a PDU; None where there is none, or its PDVs are to be taken one by one."""
+        """Return a PDU; None if there is none, or if its PDVs are processed one by one."""
         cdef bytes data = self._data
         cdef const unsigned char* at
         cdef size_t left, weight
@@ -329,7 +329,7 @@ cdef class PduReader:
         return None
 
     cdef object _next_piece(self, bytes data):
-        """Take a piece of a PDV of a long PDU as a PDU of its own; None as `_next_pdu`."""
+        """Return a piece of a PDV of a long PDU as a PDU of its own; None as `_next_pdu`."""
         cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(data) + self._offset
         cdef size_t left = <size_t>PyBytes_GET_SIZE(data) - self._offset
         cdef size_t size
@@ -369,7 +369,7 @@ cdef class PduReader:
         return None
 
     cdef object _keep_partial_pdu(self, size_t needed):
-        """Keep the beginning of a PDU until there are so many bytes of it."""
+        """Keep a partial PDU until it has `needed` bytes."""
         cdef bytes data = self._data
         self._data = None
         if self._offset < <size_t>PyBytes_GET_SIZE(data):
@@ -377,13 +377,13 @@ cdef class PduReader:
         return None
 
     cdef bytes _current_pdu(self, bytes data):
-        """Return the PDU that is being taken apart."""
+        """Return the PDU whose PDVs are processed."""
         if self._pdu_start == 0 and self._pdu_end == <size_t>PyBytes_GET_SIZE(data):
             return data
         return data[self._pdu_start:self._pdu_end]
 
     cdef object _next_pdv(self):
-        """Take the next PDV of the PDU; return what it completes, if anything."""
+        """Process the next PDV of the PDU; return what it completes, if anything."""
         cdef bytes data = self._pdu
         cdef size_t begin = self._pdv_start
         cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(data) + begin
@@ -407,7 +407,7 @@ cdef class PduReader:
             self._other_context = -1
             self._stage = IN_DATA_SET
             return None
-        # The slow path takes it, and as many of those behind it as are for that, too.
+        # For the slow path, together with the following PDVs that are, too.
         self._note_command(header)
         weight = _weight(header)
         while self._pdu is not None and weight < MAX_WEIGHT:
@@ -435,7 +435,7 @@ cdef class PduReader:
             self._stage = BETWEEN_MESSAGES if header & IS_LAST else IN_COMMAND
 
     cdef bint _may_begin_request(self, unsigned char header) noexcept:
-        """Whether a PDV can be the whole command set of a request that is to be decoded."""
+        """Return whether a PDV can be the whole command set of a request to decode."""
         return (
             self._stage == BETWEEN_MESSAGES
             and self.decodes_requests
@@ -446,7 +446,7 @@ cdef class PduReader:
         self, bytes data, size_t begin, size_t length,
         unsigned char context_id, unsigned char header,
     ):
-        """Take a PDV while the data set of a request is due; return the request once complete."""
+        """Process a PDV of a request's data set; return the request when it is complete."""
         cdef object request = self._request
         if header & IS_COMMAND or not self._is_of_request(context_id):
             self._end_request()
@@ -480,7 +480,7 @@ cdef class PduReader:
         return request
 
     cdef bint _is_of_request(self, int context_id) except -1:
-        """Whether a fragment can be of the request's data set by its presentation context."""
+        """Return whether a fragment's presentation context allows it in the request's data set."""
         if context_id != self.context_id and context_id != self._other_context:
             if not _pdu.may_be_of(
                 self.contexts, context_id, self.context_id, self._other_context >= 0
@@ -667,7 +667,7 @@ cdef class FastPath(PduReader):
 
     @property
     def handler(self):
-        """What is bound to EVT_N_SET; may be set in any thread."""
+        """The handler of EVT_N_SET; may be set in any thread."""
         with cython.critical_section(self):
             return self._handler
 
@@ -725,12 +725,12 @@ cdef class FastPath(PduReader):
         self._read()
 
     def read(self):
-        """Process what has been received, in another turn of the loop."""
+        """Process received input in another loop iteration."""
         self._budget = MAX_COST_PER_TURN
         self._read()
 
     cdef object _read(self):
-        """Process what has been received, until reading is paused or the turn is over."""
+        """Process received input until reading is paused or the turn is over."""
         cdef size_t waiting
         try:
             self._read_items()

@@ -25,10 +25,10 @@ _PDV_HEADER: Final = struct.Struct(">IBB")
 _RESPONSE_HEADER: Final = struct.Struct(">BxIIBB").pack
 
 # Where the reader is among the PDVs of messages.
-_BETWEEN_MESSAGES: Final = 0  # or in the data set of one that it leaves to the slow path
-_IN_COMMAND: Final = 1  # of a message that it leaves to the slow path, and that is cut
+_BETWEEN_MESSAGES: Final = 0  # or in the data set of a message for the slow path
+_IN_COMMAND: Final = 1  # of a message for the slow path, in several fragments
 _IN_DATA_SET: Final = 2  # of an N-SET request
-_SKIPPING_DATA_SET: Final = 3  # the rest of one that was too long
+_SKIPPING_DATA_SET: Final = 3  # the rest of a data set that is too long
 
 
 def encode_response(request: Primitive, status: int, max_pdu_length: int) -> bytes | None:
@@ -66,39 +66,39 @@ def encode_response(request: Primitive, status: int, max_pdu_length: int) -> byt
 
 
 class PduReader:
-    """Cuts what an association receives into PDUs, and takes the N-SET requests out of them.
+    """Splits the input of an association into PDUs, and decodes the N-SET requests in them.
 
-    It takes only requests that are canonical, with a command set of one PDV. All else it returns as
-    PDUs, in their place among the requests: the slow path reads or refuses them.
+    It decodes only canonical requests with a command set of one PDV. It returns everything else as
+    PDUs, in order with the requests: the slow path decodes or refuses them.
 
     Parameters
     ----------
     max_pdu_length : int
-        Most bytes that may come behind the PDU-length field of a P-DATA-TF PDU.
+        The most bytes after the PDU-length field of a P-DATA-TF PDU.
     max_other_length : int
         The same for PDUs of other types.
     max_data_set_length : int
-        Most bytes that the data set of an N-SET request may have.
+        The most bytes of the data set of an N-SET request.
     cls : type
         The class of the requests: ``nset.N_SET``.
 
     Attributes
     ----------
     decodes_requests : bool
-        Whether to take requests out; False at first. Where False, all is given as PDUs.
+        Whether to decode requests; False at first. If False, everything is returned as PDUs.
     bytes_received : int
-        How many have been fed.
+        The number of bytes passed to `feed`.
     requests_read : int
-        How many N-SET requests have been taken out.
+        The number of decoded N-SET requests.
     context_id : int
-        ID of the presentation context of the last one that has begun.
+        ID of the presentation context of the last request.
     contexts : dict
         The accepted presentation contexts by ID; none at first.
     pdvs_left : int
-        How many PDVs `next` may still look at before it gives None; negative (at first) is no
-        limit.
+        How many PDVs `next` may still process before it returns None; negative (at first) is
+        unlimited.
     request_length : int
-        Bytes of the data set of the last request that has been taken out.
+        Bytes of the data set of the last request.
     """
 
     def __init__(
@@ -126,13 +126,13 @@ class PduReader:
         self._request: Any = None
         self.context_id = 0
         self.contexts: dict[int, Any] = {}
-        self._other_context = -1  # in which fragments of its data set come, too; -1 if in none
+        self._other_context = -1  # of other fragments of its data set, or -1
         self._stream: BytesIO | None = None
         self._data_set_length = 0
         self._empty_fragments = 0
         self.request_length = 0
         self.pdvs_left = -1
-        self._long_left = 0  # bytes of a long PDU that are still to be taken
+        self._long_left = 0  # bytes of a long PDU that were not processed yet
         self._is_in_pdv = False  # of a long PDU; then with:
         self._pdv_left = self._pdv_context = self._pdv_header = 0
 
@@ -145,12 +145,12 @@ class PduReader:
         return waiting if self._data is None else waiting + len(self._data) - self._offset
 
     def feed(self, data: bytes) -> None:
-        """Take received bytes.
+        """Add received bytes.
 
         Parameters
         ----------
         data : bytes
-            Any part of the stream, as it comes.
+            Any part of the stream.
         """
         self.bytes_received += len(data)
         if self._has_given_up:
@@ -167,20 +167,20 @@ class PduReader:
             self._data, self._offset = self._data[self._offset :] + data, 0
 
     def discard_input(self) -> None:
-        """Drop what has been received and all that will be: it can't be read any more."""
+        """Discard received and future input: it cannot be decoded any more."""
         self._has_given_up = True
         self._data = self._pdu = self._incomplete = None
         self._long_left = 0
         self._end_request()
 
     def progress(self) -> tuple[int | None, int] | None:
-        """Return how much there is of a message that is not complete.
+        """Return how much was received of a message that is not complete.
 
         Returns
         -------
         tuple of (int or None, int) or None
-            The Message ID where that is known, and how many bytes have come of it or of the PDU
-            that it is in; None between messages.
+            The Message ID if it is known, and the received bytes of the message or of its current
+            PDU; None between messages.
         """
         waiting = len(self._incomplete or b"")
         if self._stage == _IN_DATA_SET:
@@ -188,22 +188,22 @@ class PduReader:
         return (None, waiting) if waiting or self._stage != _BETWEEN_MESSAGES else None
 
     def next(self) -> Any:
-        """Return what comes next.
+        """Return the next request or PDU.
 
         Returns
         -------
         N_SET or bytes or None
-            An N-SET request with its list and ``_context_id``; or a PDU; or None where more has to
-            come first.
+            An N-SET request with its list and ``_context_id``; a PDU; or None if more input is
+            needed.
 
         Raises
         ------
         PduError
-            If the type of a PDU is unknown or its length over the limit. Nothing can be read any
-            more then.
+            If the type of a PDU is unknown or its length over the limit. The rest of the input
+            cannot be decoded then.
         CommandSetError
-            If a PDV has no place in a request that has begun, or the data set is too long. Where
-            the error has a ``message_id`` the association can go on.
+            If a PDV is out of order in a request, or the data set is too long. If the error has a
+            ``message_id``, the association can continue.
         """
         while True:
             if self._pdu is None:
@@ -219,7 +219,7 @@ class PduReader:
                 return item
 
     def _next_pdu(self) -> bytes | None:
-        """Return a PDU; None where there is none, or its PDVs are to be taken one by one."""
+        """Return a PDU; None if there is none, or if its PDVs are processed one by one."""
         data, begin = self._data, self._offset
         if data is None:
             return None
@@ -259,7 +259,7 @@ class PduReader:
         return None
 
     def _next_piece(self, data: bytes) -> bytes | None:
-        """Take a piece of a PDV of a long PDU as a PDU of its own; None as `_next_pdu`."""
+        """Return a piece of a PDV of a long PDU as a PDU of its own; None as `_next_pdu`."""
         if not self._is_in_pdv:
             if self._long_left < _PDV_HEADER.size:
                 raise _rules.malformed()
@@ -304,13 +304,13 @@ class PduReader:
         return None
 
     def _keep_partial_pdu(self, data: bytes, needed: int) -> None:
-        """Keep the beginning of a PDU until there are so many bytes of it."""
+        """Keep a partial PDU until it has `needed` bytes."""
         self._data = None
         if self._offset < len(data):
             self._incomplete, self._needed = bytearray(data[self._offset :]), needed
 
     def _next_pdv(self, data: bytes) -> Any:
-        """Take the next PDV of the PDU; return what it completes, if anything."""
+        """Process the next PDV of the PDU; return what it completes, if anything."""
         begin = self._pdv_start
         length, context_id, header = _PDV_HEADER.unpack_from(data, begin)
         fragment, end = begin + _PDV_HEADER.size, begin + 4 + length
@@ -331,7 +331,7 @@ class PduReader:
             self._other_context = -1
             self._stage = _IN_DATA_SET
             return None
-        # The slow path takes it, and as many of those behind it as are for that, too.
+        # For the slow path, together with the following PDVs that are, too.
         self._note_command(header)
         weight = _weight(header)
         while self._pdu is not None and weight < _rules.MAX_WEIGHT:
@@ -359,7 +359,7 @@ class PduReader:
             self._stage = _BETWEEN_MESSAGES if header & _pdu.IS_LAST else _IN_COMMAND
 
     def _may_begin_request(self, header: int) -> bool:
-        """Whether a PDV can be the whole command set of a request that is to be decoded."""
+        """Return whether a PDV can be the whole command set of a request to decode."""
         return (
             self._stage == _BETWEEN_MESSAGES
             and self.decodes_requests
@@ -369,7 +369,7 @@ class PduReader:
     def _next_of_data_set(
         self, data: bytes, begin: int, end: int, context_id: int, header: int
     ) -> Any:
-        """Take a PDV while the data set of a request is due; return the request once complete."""
+        """Process a PDV of a request's data set; return the request when it is complete."""
         request = self._request
         if header & _pdu.IS_COMMAND or not self._is_of_request(context_id):
             self._end_request()
@@ -399,7 +399,7 @@ class PduReader:
         return request
 
     def _is_of_request(self, context_id: int) -> bool:
-        """Whether a fragment can be of the request's data set by its presentation context."""
+        """Return whether a fragment's presentation context allows it in the request's data set."""
         if context_id not in (self.context_id, self._other_context):
             if not _pdu.may_be_of(
                 self.contexts, context_id, self.context_id, self._other_context >= 0
@@ -538,7 +538,7 @@ class FastPath(PduReader):
     _budget = _rules.MAX_COST_PER_TURN
     _noted = 0
 
-    # What a subclass has.
+    # Set or defined by the subclass.
     call_in_worker: Any
     respond_later: Any
     respond_slowly: Any
@@ -561,12 +561,12 @@ class FastPath(PduReader):
         self._read()
 
     def read(self) -> None:
-        """Process what has been received, in another turn of the loop."""
+        """Process received input in another loop iteration."""
         self._budget = _rules.MAX_COST_PER_TURN
         self._read()
 
     def _read(self) -> None:
-        """Process what has been received, until reading is paused or the turn is over."""
+        """Process received input until reading is paused or the turn is over."""
         try:
             self._read_items()
         except (CommandSetError, _pdu.PduError) as fault:
@@ -681,15 +681,15 @@ class FastPath(PduReader):
 
 
 def _weight(header: int) -> int:
-    """Return the weight of a PDV in what the slow path takes of a PDU in one go."""
+    """Return the weight of a PDV, for the limit of PDVs that the slow path gets at once."""
     is_end_of_command = header & (_pdu.IS_COMMAND | _pdu.IS_LAST) == _pdu.IS_COMMAND | _pdu.IS_LAST
     return _rules.COMMAND_WEIGHT if is_end_of_command else 1
 
 
 def _weigh(data: bytes, begin: int, end: int) -> tuple[bool, int]:
-    """Whether the body of a P-DATA-TF PDU is PDVs to its end (PS3.8 Section 9.3.5); their weight.
+    """Return whether a P-DATA-TF PDU has only valid PDVs (PS3.8 Section 9.3.5), and their weight.
 
-    The weight is that of the PDVs up to what is wrong.
+    The weight is that of the valid PDVs.
     """
     weight = 0
     if begin == end:

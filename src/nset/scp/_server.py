@@ -607,8 +607,8 @@ def _with_ours(stock: Any) -> property:
     return property(active_associations)
 
 
-# pynetdicom looks for an AE's associations among the threads of the process. Who asks the AE is to
-# be told of those of our servers, and the limit of associations counts them.
+# pynetdicom finds an AE's associations among the threads of the process. The property also returns
+# those of nset's servers, so that programs see them and the limit of associations counts them.
 ApplicationEntity.active_associations = _with_ours(  # type: ignore[method-assign,assignment]
     ApplicationEntity.active_associations
 )

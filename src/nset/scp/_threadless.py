@@ -28,12 +28,12 @@ class ThreadlessAssociation(_StockAssociation):
     Parameters
     ----------
     server : Server
-        Whose it is.
+        The server.
 
     Attributes
     ----------
     path : NSetDispatcher
-        The association's fast path, which is told what is bound.
+        The association's fast path, which gets the bound handlers.
     """
 
     # Read of all associations for each new one.
