@@ -121,24 +121,24 @@ def test_of_those_with_much_in_a_full_server_one_goes_on(make, module, server, r
     first, second, small = make(), make(), make()
     for memory in (first, second):
         memory.note("receiving", SERVER_LIMIT // 2)
-    small.note("receiving", module.ALLOWANCE)
+    small.note("receiving", module.ALLOWANCE_BYTES)
     assert server.is_full
     assert not small.is_over_limit  # which does not make it the one
     assert not first.is_over_limit
     assert second.is_over_limit
     assert not first.is_over_limit
     # It goes on until little of it waits; then whoever asks first does, and all are told.
-    first.note("receiving", module.ALLOWANCE + 1)
-    assert rooms == [SERVER_LIMIT // 2 + 2 * module.ALLOWANCE + 1]
+    first.note("receiving", module.ALLOWANCE_BYTES + 1)
+    assert rooms == [SERVER_LIMIT // 2 + 2 * module.ALLOWANCE_BYTES + 1]
     second.note("receiving", SERVER_LIMIT)
     assert second.is_over_limit
-    first.note("receiving", module.ALLOWANCE)
-    assert rooms[1:] == [SERVER_LIMIT + 2 * module.ALLOWANCE]
+    first.note("receiving", module.ALLOWANCE_BYTES)
+    assert rooms[1:] == [SERVER_LIMIT + 2 * module.ALLOWANCE_BYTES]
     assert not second.is_over_limit
-    first.note("receiving", module.ALLOWANCE + 1)
+    first.note("receiving", module.ALLOWANCE_BYTES + 1)
     assert first.is_over_limit
     second.close()
-    assert rooms[2:] == [2 * module.ALLOWANCE + 1]
+    assert rooms[2:] == [2 * module.ALLOWANCE_BYTES + 1]
     assert not first.is_over_limit
 
 

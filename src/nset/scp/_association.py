@@ -30,7 +30,7 @@ from nset.scp._counters import Tally
 from nset.scp._dimse import DIMSEServiceProvider
 from nset.scp._flow_control import FlowControl
 from nset.scp._handlers import messages_are_logged
-from nset.scp._memory import ALLOWANCE, Memory
+from nset.scp._memory import ALLOWANCE_BYTES, Memory
 from nset.scp._n_set import NSetDispatcher, log_error
 from nset.scp._negotiation import AcceptorACSE
 from nset.scp._queues import IdleTimer, Responses
@@ -448,7 +448,7 @@ class Association(ThreadlessAssociation):
         ):
             return
         self.path.is_busy = True
-        if size > ALLOWANCE:
+        if size > ALLOWANCE_BYTES:
             self.flow.note_serving(size)
         if refusal is not None and not self._sent_release:
             self.do_in_worker(partial(_provider._refuse, self, message, context_id, refusal))

@@ -203,7 +203,7 @@ class Connection(asyncio.Protocol):
     def send_in_pieces(self, pdus: Iterator[bytes]) -> None:
         """Send a message as its PDUs are made; in a thread that may wait.
 
-        What others send meanwhile waits in the outbox.
+        What other threads send meanwhile waits in the outbox.
         """
         with self._pieces:
             with self._lock:

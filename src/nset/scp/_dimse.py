@@ -25,7 +25,7 @@ from nset.pynetdicom import _messages, _provider
 from nset.scp._connection import Connection
 from nset.scp._counters import Tally
 from nset.scp._flow_control import FlowControl
-from nset.scp._memory import MESSAGE_OVERHEAD, Memory
+from nset.scp._memory import MESSAGE_OVERHEAD_BYTES, Memory
 from nset.scp._queues import Responses
 from nset.scp._rules import MAX_EMPTY_FRAGMENTS, too_many_empty_fragments
 from nset.scp._threads import Threads
@@ -79,7 +79,7 @@ class DIMSEServiceProvider(_StockDIMSE):
     upper_layer : DULServiceProvider
         What takes messages that are observed, fragment by fragment.
     connection : Connection
-        What takes all others.
+        What takes all other messages.
     flow : FlowControl
         Counts responses that wait.
     memory : Memory
@@ -163,7 +163,7 @@ class DIMSEServiceProvider(_StockDIMSE):
 
     def _keep_response(self, context_id: int, response: Any) -> None:
         """Queue a response for the thread of its request."""
-        size = self._data_set_length + MESSAGE_OVERHEAD
+        size = self._data_set_length + MESSAGE_OVERHEAD_BYTES
         self._memory.queue(size)
         self.msg_queue.put((context_id, response, size))
         self._flow.check_soon()

@@ -4,7 +4,7 @@ from typing import Any
 
 from nset.scp._checkpoint import Checkpoint
 from nset.scp._connection import Connection
-from nset.scp._memory import MESSAGE_OVERHEAD, Memory
+from nset.scp._memory import MESSAGE_OVERHEAD_BYTES, Memory
 from nset.scp._threads import Threads
 
 
@@ -68,7 +68,7 @@ class FlowControl:
 
     def enqueue(self, queue: list[Any], context_id: int, message: Any, size: int) -> None:
         """Append a message with a data set of `size` bytes to a queue, and check the limits."""
-        size += MESSAGE_OVERHEAD
+        size += MESSAGE_OVERHEAD_BYTES
         self._memory.queue(size)
         queue.append((context_id, message, size))
         self._threads.in_loop(self.check)

@@ -4,14 +4,14 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any
 
-_MIN_PDU_LENGTH = 0x10000
-_UNLIMITED_PDU_LENGTH = 0xFFFFFFFF
+_MIN_PDU_BYTES = 0x10000
+_MAX_PDU_BYTES = 0xFFFFFFFF
 
 # Bytes by which a PDU may be longer than announced: some peers count its header, or two, as well.
-_HEADERS = 12
+_HEADER_BYTES = 12
 
 # Of a machine that does not say how much memory it has.
-_SOME_MEMORY = 0x100000000
+_DEFAULT_MEMORY_BYTES = 0x100000000
 
 
 def check_count(name: str, value: Any) -> None:
@@ -94,8 +94,8 @@ class Limits:
         if self.pdu_length is not None:
             return self.pdu_length
         if announced == 0:
-            return _UNLIMITED_PDU_LENGTH
-        return min(max(announced + _HEADERS, _MIN_PDU_LENGTH), _UNLIMITED_PDU_LENGTH)
+            return _MAX_PDU_BYTES
+        return min(max(announced + _HEADER_BYTES, _MIN_PDU_BYTES), _MAX_PDU_BYTES)
 
     def bytes_for_server(self) -> int:
         """Return the limit of bytes that wait in all associations.
@@ -110,7 +110,7 @@ class Limits:
         try:
             memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         except (AttributeError, ValueError, OSError):
-            memory = _SOME_MEMORY
+            memory = _DEFAULT_MEMORY_BYTES
         return memory // 4
 
     def connections_for(self, associations: int) -> int:

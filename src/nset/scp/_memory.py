@@ -4,10 +4,10 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-MESSAGE_OVERHEAD: Final = 1024
+MESSAGE_OVERHEAD_BYTES: Final = 1024
 """Bytes that a message takes in memory beside its data set, approximately."""
 
-ALLOWANCE: Final = 0x10000
+ALLOWANCE_BYTES: Final = 0x10000
 """Pending bytes that each association may always have, whatever the server has."""
 
 
@@ -50,7 +50,7 @@ class ServerMemory:
         """Add to the bytes of an association, or subtract; with the lock held."""
         was_full = self.is_full
         self.waiting += by
-        ends = memory is self._favoured and memory.waiting <= ALLOWANCE
+        ends = memory is self._favoured and memory.waiting <= ALLOWANCE_BYTES
         if ends:
             self._favoured = None
         if ends or (was_full and not self.is_full):
@@ -102,7 +102,7 @@ class Memory:
         """
         waiting = self.waiting
         server = self._server
-        if server.is_full and waiting > ALLOWANCE and not server.favours(self):
+        if server.is_full and waiting > ALLOWANCE_BYTES and not server.favours(self):
             return True
         return waiting > self._limit and self.serving + self.queued + self.unsent > 0
 

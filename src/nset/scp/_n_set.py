@@ -30,7 +30,7 @@ from nset.scp._data_sets import DataSetEvent
 from nset.scp._handlers import messages_are_logged
 from nset.scp._implementation import FastPath, SetEventBase
 from nset.scp._limits import Limits
-from nset.scp._memory import ALLOWANCE
+from nset.scp._memory import ALLOWANCE_BYTES
 from nset.scp._threads import Threads
 
 _LOGGER = logging.getLogger("pynetdicom.service_class")
@@ -313,7 +313,7 @@ class NSetDispatcher(FastPath):
     def _note_serving(self) -> None:
         self.job_began = time.monotonic()
         size = self.queued_size or self.request_length
-        self._is_long = size > ALLOWANCE
+        self._is_long = size > ALLOWANCE_BYTES
         if self._is_long:
             self.flow.note_serving(size)
 

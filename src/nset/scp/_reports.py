@@ -31,7 +31,7 @@ class Reports:
     Attributes
     ----------
     are_served : bool
-        Whether a worker is at it.
+        Whether a worker serves one.
     """
 
     def __init__(self, flow: FlowControl, threads: Threads) -> None:

@@ -59,6 +59,16 @@ class Server(AssociationServer):
 
     It has the interface of pynetdicom's servers, and is safe to share between threads.
 
+    =====================  ==========================================================
+    the loop's thread      `run`, `close`, `wait_closed`, `opened`, `heard`, `closed`,
+                           `leave`; `connected`, `tasks`, `aborting`, ``_silent``,
+                           ``_connecting``
+    any thread             `stop`, `shutdown`, `interrupt`, `bind`, `unbind`, `forget`,
+                           `counts`, `active_associations`; `deadline`
+    guarded by             ``_handlers``, `bindings`; adding to ``_associations``
+    `handlers_lock`
+    =====================  ==========================================================
+
     Parameters
     ----------
     ae : pynetdicom.ae.ApplicationEntity

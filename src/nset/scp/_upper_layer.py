@@ -223,8 +223,8 @@ class DULServiceProvider(_StockDUL):
         Returns
         -------
         bool
-            True once it is done; False if another thread is at it. Whoever runs the state machine
-            in the loop's thread goes on when this returns; for any other thread the loop does.
+            True once it is done; False if another thread does it. The loop's thread goes on when
+            this returns; if another thread has done the work, the loop is told.
         """
         with self._claim:
             self._has_more = True
