@@ -3,7 +3,6 @@
 import importlib
 import queue
 import threading
-import time
 from types import SimpleNamespace
 
 import pynetdicom.timer
@@ -164,12 +163,12 @@ def test_what_has_come_is_taken_after_the_end(module):
 
 @pytest.fixture
 def loop(module, monkeypatch):
-    """A loop by whose clock everybody goes."""
+    """A loop by whose clock the timers go, nset's and pynetdicom's."""
     loop = Loop()
-    for clock in ("monotonic", "time"):
-        monkeypatch.setattr(time, clock, loop.monotonic)
-    yield loop
-    monkeypatch.undo()
+    clocks = SimpleNamespace(monotonic=loop.monotonic, time=loop.monotonic)
+    monkeypatch.setattr(module, "time", clocks)
+    monkeypatch.setattr(pynetdicom.timer, "time", clocks)
+    return loop
 
 
 @pytest.fixture
