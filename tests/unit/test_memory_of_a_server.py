@@ -67,6 +67,17 @@ def test_a_closed_association_has_nothing_waiting_and_never_again(make, server):
     assert (memory.waiting, server.waiting) == (0, 3)
 
 
+def test_when_a_server_is_full(make, server, rooms):
+    memory = make()
+    memory.note("receiving", SERVER_LIMIT)
+    assert not server.is_full
+    memory.queue(1)
+    assert server.is_full
+    memory.queue(-1)
+    assert not server.is_full
+    assert rooms == [SERVER_LIMIT]
+
+
 def test_the_server_has_what_its_associations_have(module):
     """Whatever they do, and it is told of room each time that there is none and then is."""
     sizes = st.integers(0, 0x20000)
