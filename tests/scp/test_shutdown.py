@@ -132,7 +132,7 @@ class TestDeadline:
     def test_peer_that_does_not_answer_is_aborted(self, nset):
         with accepting(nset) as server, Peer(port(server), MPPS) as peer:
             with takes(DEADLINE, DEADLINE + SLACK):
-                server.shutdown(timeout=DEADLINE)
+                server.shutdown(timeout=DEADLINE, quiet=0.1)
             assert peer.receive() == RELEASE
             aborted = peer.receive()
             assert aborted.type == ABORT

@@ -60,11 +60,9 @@ def test_a_closed_association_has_nothing_waiting_and_never_again(make, server):
     assert (memory.waiting, server.waiting) == (50, 53)
     memory.close()
     assert (memory.waiting, server.waiting) == (0, 3)
-    memory.note("serving", 10)
-    memory.queue(10)
-    memory.queue(-10)
-    memory.close()
-    assert (memory.waiting, server.waiting) == (0, 3)
+    for late in (lambda: memory.note("serving", 10), lambda: memory.queue(10), memory.close):
+        late()
+        assert (memory.waiting, server.waiting) == (0, 3)
 
 
 def test_when_a_server_is_full(make, server, rooms):
@@ -126,6 +124,13 @@ def test_when_an_association_has_too_much(make, waiting, is_over):
     for kind, size in waiting.items():
         memory.queue(size) if kind == "queued" else memory.note(kind, size)
     assert memory.is_over_limit == is_over
+
+
+def test_of_those_with_much_in_a_server_with_room_all_go_on(make, module):
+    memories = [make() for _ in range(3)]
+    for memory in memories:
+        memory.note("receiving", 2 * module.ALLOWANCE)
+    assert [memory.is_over_limit for memory in memories] == [False] * 3
 
 
 def test_of_those_with_much_in_a_full_server_one_goes_on(make, module, server, rooms):
