@@ -557,19 +557,7 @@ def step(coroutine):
 
 
 cdef class SetEventBase:
-    """What an EVT_N_SET is made with; the rest is computed on access.
-
-    Attributes
-    ----------
-    assoc : Association
-        The association in which the request came.
-    request : N_SET
-        The request.
-    _context : PresentationContext
-        The context that it came in.
-    _seconds : float
-        When it was made, in seconds since the epoch.
-    """
+    """See ``_pure.SetEventBase``."""
 
     cdef public object assoc
     cdef public object request
@@ -578,62 +566,7 @@ cdef class SetEventBase:
 
 
 cdef class FastPath(PduReader):
-    """The fast path: from received bytes to the handler, and from its answer to the peer.
-
-    It takes an N-SET request whose association has nothing else to do, and an answer that is a
-    known status and no data set. It leaves all else to the association, and to methods of the
-    subclass. In the loop's thread, but for attributes that say otherwise.
-
-    Attributes
-    ----------
-    assoc : Association
-        Goes into events. Has `take_pdu`, `take_request` and `take_fault` for what the fast path
-        leaves, and `responded`, called after a response if other work waits.
-    flow : FlowControl
-        Has `pause` and `resume` for reading, and `note_incomplete` for bytes of partial messages.
-    handler : tuple of (callable, tuple, int)
-        What is bound to EVT_N_SET: the function, more arguments, and how it is called; any thread.
-    event_class : type
-        A subclass of `SetEventBase`.
-    service_classes : dict
-        By SOP Class, the service classes that have N-SET, with their ``statuses``.
-    pending : list of tuple
-        Messages that wait to be served.
-    response_counts : dict
-        How many responses the fast path has sent, by status.
-    start_task : callable
-        Starts a coroutine as a task; returns whether it has ended, and its result or the task.
-    outbox : list of bytes
-        What is to be sent before anything else.
-    write : callable
-        Gives bytes to the transport.
-    send_message : callable
-        Sends bytes behind the outbox.
-    bytes_sent : int
-        How many the fast path has given to the transport; any thread.
-    peer_length : int
-        The peer's maximum PDU length, 0 is unlimited.
-    last_received : float
-        When bytes were received last, by the monotonic clock.
-    is_logged : callable
-        Returns whether a level of the logger that has messages at DEBUG is enabled.
-    user_queue : list
-        Primitives for the association.
-    in_data_transfer : bool
-        Whether the state is Sta6; any thread.
-    observes_messages : bool
-        Whether a program is bound to events of PDUs or messages; any thread.
-    is_busy : bool
-        Whether the association has a job.
-    is_mid_message : bool
-        Whether the slow path has received part of a message.
-    is_reading_paused : bool
-        Whether nothing is to be read.
-    upper_layer_is_busy : bool
-        Whether another thread runs the upper layer; the next PDU is not read before it is done.
-    is_ending : bool
-        Whether the association is to be released or is over; any thread.
-    """
+    """See ``_pure.FastPath``."""
 
     cdef public object assoc
     cdef public object flow
@@ -707,13 +640,7 @@ cdef class FastPath(PduReader):
         _set_flag(&self._is_ending, value)
 
     def data_received(self, bytes data not None):
-        """Process received bytes.
-
-        Parameters
-        ----------
-        data : bytes
-            Any part of the stream, as it comes.
-        """
+        """See ``_pure.FastPath.data_received``."""
         self.last_received = _monotonic()
         self._is_logged = self.is_logged(10)
         self.decodes_requests = (
@@ -767,18 +694,7 @@ cdef class FastPath(PduReader):
                     self.assoc.take_request(item)
 
     cpdef bint serve(self, object request) except -1:
-        """Call the handler.
-
-        Parameters
-        ----------
-        request : N_SET
-            A valid request, with its context ID.
-
-        Returns
-        -------
-        bool
-            False, with nothing done, if it is left to the slow path.
-        """
+        """See ``_pure.FastPath.serve``."""
         cdef SetEventBase event
         cdef tuple handler = self.handler
         cdef object context = self.contexts.get(context_id_of(request))
@@ -808,17 +724,7 @@ cdef class FastPath(PduReader):
         return True
 
     cpdef object respond(self, SetEventBase event, object service, object answer):
-        """Send the response to what a handler has returned.
-
-        Parameters
-        ----------
-        event : SetEventBase
-            The event.
-        service : type
-            The service class.
-        answer : object
-            What the handler has returned.
-        """
+        """See ``_pure.FastPath.respond``."""
         cdef object code, pdu
         if type(answer) is tuple and len(<tuple>answer) == 2:
             code = (<tuple>answer)[0]

@@ -545,13 +545,7 @@ class FastPath(PduReader):
     failed: Any
 
     def data_received(self, data: bytes) -> None:
-        """Process received bytes.
-
-        Parameters
-        ----------
-        data : bytes
-            Any part of the stream, as it comes.
-        """
+        """Process received bytes, any part of the stream."""
         self.last_received = monotonic()
         self._is_logged = self.is_logged(10)
         self.decodes_requests = (
@@ -642,17 +636,7 @@ class FastPath(PduReader):
         return True
 
     def respond(self, event: SetEventBase, service: Any, answer: Any) -> None:
-        """Send the response to what a handler has returned.
-
-        Parameters
-        ----------
-        event : SetEventBase
-            The event.
-        service : type
-            The service class.
-        answer : object
-            What the handler has returned.
-        """
+        """Send the response to what a handler has returned."""
         if (
             type(answer) is tuple
             and len(answer) == 2
