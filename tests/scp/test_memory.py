@@ -323,7 +323,6 @@ def test_what_came_while_the_loop_stood_still_is_served(nset, has_begun):
 
 @pytest.fixture
 def no_collector():
-    gc.collect()
     gc.disable()
     yield
     gc.enable()
