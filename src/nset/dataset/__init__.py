@@ -22,7 +22,7 @@ if TYPE_CHECKING or IMPLEMENTATION == "compiled":
 __all__ = ["MAX_DEPTH", "MAX_ELEMENTS", "MAX_INFLATED_BYTES", "DataSetError", "decode", "encode"]
 
 MAX_INFLATED_BYTES: Final = 256 * 1024 * 1024
-"""How many bytes `decode` lets a deflated data set become, unless it is told otherwise."""
+"""The most bytes of an inflated data set, by default."""
 
 _USUAL: Final[dict[str, tuple[bool, bool, bool]]] = {
     ImplicitVRLittleEndian: (True, True, False),
@@ -36,10 +36,10 @@ def decode(
     *,
     max_inflated_bytes: int = MAX_INFLATED_BYTES,
 ) -> Dataset:
-    """Return the data set, which pydicom's own `read_dataset` would return.
+    """Return the data set that pydicom's own `read_dataset` would return.
 
-    With the C extension it is an instance of a subclass of `pydicom.Dataset` that makes its
-    elements in C when they are first looked at; pickles and copies of it are pydicom's.
+    With the C extension it is an instance of a subclass of `pydicom.Dataset` that converts its
+    elements in C when they are first read; pickles and copies of it are pydicom's.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def encode(data_set: Dataset, transfer_syntax: str) -> bytes:
 
 
 def _syntax(transfer_syntax: str) -> tuple[bool, bool, bool]:
-    """Tell whether a transfer syntax has implicit VRs, is little endian, and deflated."""
+    """Return whether a transfer syntax has implicit VRs, is little endian, and deflated."""
     usual = _USUAL.get(transfer_syntax)
     if usual is not None:
         return usual

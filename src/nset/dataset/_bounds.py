@@ -159,7 +159,7 @@ def check(data: bytes, implicit: bool, little: bool) -> None:
 
 
 def _is_implicit(vr: bytes, implicit: bool, *, is_item: bool) -> bool:
-    """Tell which VRs pydicom finds in a data set, by where its first element may have one."""
+    """Return which VRs pydicom finds in a data set, by where its first element may have one."""
     if len(vr) < 2 or (is_item and implicit):
         return implicit
     return not (0x41 <= vr[0] <= 0x5A and 0x41 <= vr[1] <= 0x5A)
@@ -179,7 +179,7 @@ def _may_be_sequence(tag: int, vr: bytes, is_undefined: bool, starts_with_item: 
 
 
 def _is_private_sequence(tag: int) -> bool:
-    """Tell whether a private element is a sequence for one of the creators that pydicom knows."""
+    """Return whether a private element is a sequence for one of the creators that pydicom knows."""
     size = sum(map(len, private_dictionaries.values()))  # a program may add to them
     if size not in _private_sequences:
         _private_sequences.clear()
@@ -198,7 +198,7 @@ _private_sequences: dict[int, set[str]] = {}
 
 
 def _behind_undefined(data: bytes, at: int, limit: int, little: bool) -> int:
-    """Give where a value of undefined length that is no sequence ends; -1 if it does not."""
+    """Return the end of a value of undefined length that is not a sequence, or -1."""
     byte_order = "little" if little else "big"
     item = b"\xfe\xff\x00\xe0" if little else b"\xff\xfe\xe0\x00"
     end = b"\xfe\xff\xdd\xe0" if little else b"\xff\xfe\xe0\xdd"

@@ -1,10 +1,10 @@
 # cython: language_level=3, freethreading_compatible=True, embedsignature=False
 # cython: binding=True, auto_pickle=False, autotestdict=False
 # cython: warn.unused=True, warn.maybe_uninitialized=True
-"""Ordinary data sets in Implicit and Explicit VR Little Endian, as pydicom reads and writes them.
+"""Conformant data sets in Implicit and Explicit VR Little Endian, with the results of pydicom.
 
-What is not ordinary is left to pydicom: `decode` and `encode` then return None, and an element
-stays the `RawDataElement` that pydicom converts when it is looked at.
+Everything else is left to pydicom: `decode` and `encode` then return None, and an element stays a
+`RawDataElement`, which pydicom converts when it is read.
 """
 
 import sys
@@ -292,9 +292,9 @@ cdef inline int _set(object instance, str name, object value) except -1:
     return PyObject_GenericSetAttr(instance, name, value)
 
 cdef bint _reads_by_default():
-    """Whether pydicom's settings for all of reading are those that it begins with.
+    """Return whether pydicom's settings for reading have their defaults.
 
-    Those for some values are looked at where there is such a value.
+    Settings for particular kinds of values are checked for each such value.
     """
     cdef object mode = _get(_settings, "_reading_validation_mode")
     return (
@@ -306,7 +306,7 @@ cdef bint _reads_by_default():
     )
 
 cdef bint _makes_by_default():
-    """Whether that is so of data sets, too."""
+    """Return whether those for data sets have their defaults, too."""
     return (
         _reads_by_default()
         and _is_off("use_none_as_empty_text_VR_value")
@@ -780,7 +780,7 @@ cdef object _convert(object data_set, dict elements, object tag, tuple raw):
     return _element(tag, vr, value, raw[4], False)
 
 cdef int _spread_pixel_representation(object data_set, dict elements, object element) except -1:
-    """Do what pydicom does for US or SS elements of items, if there is something to do."""
+    """Set the Pixel Representation of items, as pydicom does for US or SS elements."""
     cdef object item
     if not (_PIXEL_REPRESENTATION in elements or "_pixel_rep" in data_set.__dict__):
         for item in PyObject_GenericGetAttr(PyObject_GenericGetAttr(element, "_value"), "_list"):
@@ -794,8 +794,8 @@ cdef int _spread_pixel_representation(object data_set, dict elements, object ele
 
 # ---- The data set ----
 
-cdef object _look(object data_set, object tag):
-    """Give the element, made if it was raw; None where pydicom is to do it."""
+cdef object _converted(object data_set, object tag):
+    """Return the element, converted if it was raw; None if pydicom has to convert it."""
     cdef object elements = PyObject_GenericGetAttr(data_set, "_dict")
     cdef object element, now
     if type(elements) is not dict:
@@ -821,7 +821,7 @@ class Dataset(_PydicomDataset):
 
     def __getitem__(self, key):
         if type(key) is _BaseTag:
-            element = _look(self, key)
+            element = _converted(self, key)
             if element is not None:
                 return element
         return _PydicomDataset.__getitem__(self, key)
@@ -829,14 +829,14 @@ class Dataset(_PydicomDataset):
     def __getattr__(self, name):
         number = _get(_keywords, name)
         if number is not None:
-            element = _look(self, _tag(number))
+            element = _converted(self, _tag(number))
             if type(element) is _DataElement:
                 return PyObject_GenericGetAttr(element, "_value")
         return _PydicomDataset.__getattr__(self, name)
 
     def __iter__(self):
         for tag in _sorted(self._dict):
-            element = _look(self, tag)
+            element = _converted(self, tag)
             yield _PydicomDataset.__getitem__(self, tag) if element is None else element
 
     def __reduce_ex__(self, protocol):
@@ -846,7 +846,7 @@ class Dataset(_PydicomDataset):
 
 
 cdef list _sorted(object elements):
-    """Give the tags in ascending order, in which they mostly are."""
+    """Return the tags in ascending order; most data sets have them so."""
     cdef list tags = list(elements)
     cdef uint32_t number, before = 0
     for tag in tags:
@@ -873,7 +873,7 @@ cdef class _Writer:
         PyMem_Free(self.data)
 
     cdef uint8_t* more(self, size_t count) except NULL:
-        """Give where the next bytes go."""
+        """Return where the next bytes go."""
         cdef void* data
         if count > self.room - self.size:
             data = PyMem_Realloc(self.data, 2 * self.room + count + 1024)
@@ -951,7 +951,7 @@ cdef int _write_data_set(_Writer writer, object data_set, list encodings, int de
             if (<tuple>element)[3] is not None:
                 _write_raw(writer, number, <tuple>element)
                 continue
-            element = _look(data_set, tag)
+            element = _converted(data_set, tag)
         if type(element) is not _DataElement:
             raise _NotOrdinary
         _write_element(writer, number, element, encodings, depth)

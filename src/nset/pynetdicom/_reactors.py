@@ -26,7 +26,7 @@ from nset._errors import CommandSetError
 from nset.pynetdicom._exchange import Checkpoint, Messages
 from nset.pynetdicom._provider import _log_abort
 
-# A blocked thread checks this often for changes that wake nobody, such as `assoc._kill`.
+# A blocked thread checks this often for changes that wake no thread, such as `assoc._kill`.
 _POLL_SECONDS: Final = 0.05
 
 # What both loops sleep in an iteration; their other sleeps are longer or shorter.

@@ -123,7 +123,7 @@ class Association(ThreadlessAssociation):
         self._has_long_request = False
         self._was_counted = False
         self._is_finishing = False  # the job is neither negotiating nor serving
-        self._last_look = 0.0  # at shutdown, `last_received` at the previous check
+        self._last_checked = 0.0  # at shutdown, `last_received` at the previous check
         self._left: TimerHandle | None = None  # while a handler runs without a peer
         self._release_collision = False
         self._idle = False
@@ -493,8 +493,8 @@ class Association(ThreadlessAssociation):
 
     def is_quiet(self) -> bool:
         """Return whether nothing was received since the last call, and there is no work."""
-        path, before = self.path, self._last_look
-        self._last_look = path.last_received
+        path, before = self.path, self._last_checked
+        self._last_checked = path.last_received
         return before == path.last_received and not (
             self.is_working() or path.is_reading_paused or (self._was_requested and self.progress())
         )

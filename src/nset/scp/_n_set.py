@@ -151,7 +151,7 @@ def response_to(request: N_SET, answer: Any, service: Any, context: Presentation
 def is_awaitable(answer: Any) -> bool:
     """Return whether a plain function has returned an awaitable.
 
-    It is the type that is looked at: instances may fake attributes, and a metaclass may raise.
+    By its type: instances may fake attributes, and a metaclass may raise.
     """
     try:
         return hasattr(type(answer), "__await__")
