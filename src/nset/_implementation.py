@@ -6,6 +6,7 @@ variable with the same meaning decides at build time whether the extension is bu
 """
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 _CHOICES = ("auto", "compiled", "python")
@@ -18,18 +19,14 @@ _ANOTHER_INTERPRETER = ("one interpreter per process", "loading in subinterprete
 
 IMPLEMENTATION: Literal["compiled", "python"]
 
-if TYPE_CHECKING or _choice == "python":
-    import nset._pure as _chosen
 
-    IMPLEMENTATION = "python"
-else:
+def _has_core() -> bool:
+    """Import the extension; return False if the fallback is to replace it."""
     try:
-        import nset._core as _chosen
-
-        IMPLEMENTATION = "compiled"
+        import_module("nset._core")
     except ImportError as exc:
-        # Only an extension that was not built, or that another interpreter has loaded, is replaced
-        # by the fallback: one that fails to load is an error.
+        # Only an extension that was not built, or that another interpreter has loaded, is replaced:
+        # one that fails to load is an error.
         is_missing = isinstance(exc, ModuleNotFoundError) and exc.name == "nset._core"
         is_elsewhere = any(text in str(exc) for text in _ANOTHER_INTERPRETER)
         if not (is_missing or (is_elsewhere and _choice == "auto")):
@@ -38,11 +35,23 @@ else:
             raise ImportError(
                 "NSET_IMPLEMENTATION=compiled, but nset was installed without its extension _core"
             ) from exc
-        import nset._pure as _chosen
+        return False
+    return True
 
-        IMPLEMENTATION = "python"
 
-Primitive = _chosen.Primitive
-register_class = _chosen.register_class
-category = _chosen.category
-read_command_field_and_type = _chosen.read_command_field_and_type
+if TYPE_CHECKING or _choice == "python" or not _has_core():
+    from nset._pure import Primitive, category, read_command_field_and_type, register_class
+
+    IMPLEMENTATION = "python"
+else:
+    from nset._core import Primitive, category, read_command_field_and_type, register_class
+
+    IMPLEMENTATION = "compiled"
+
+__all__ = [
+    "IMPLEMENTATION",
+    "Primitive",
+    "category",
+    "read_command_field_and_type",
+    "register_class",
+]

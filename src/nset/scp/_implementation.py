@@ -5,12 +5,8 @@ from typing import TYPE_CHECKING
 from nset._implementation import IMPLEMENTATION
 
 if TYPE_CHECKING or IMPLEMENTATION == "python":
-    import nset.scp._pure as _chosen
+    from nset.scp._pure import FastPath, SetEventBase, step
 else:
-    import nset.scp._core as _chosen
+    from nset.scp._core import FastPath, SetEventBase, step
 
-PduReader = _chosen.PduReader
-FastPath = _chosen.FastPath
-SetEventBase = _chosen.SetEventBase
-encode_response = _chosen.encode_response
-step = _chosen.step
+__all__ = ["FastPath", "SetEventBase", "step"]
