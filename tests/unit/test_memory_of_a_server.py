@@ -129,7 +129,7 @@ def test_when_an_association_has_too_much(make, waiting, is_over):
 def test_of_those_with_much_in_a_server_with_room_all_go_on(make, module):
     memories = [make() for _ in range(3)]
     for memory in memories:
-        memory.note("receiving", 2 * module.ALLOWANCE)
+        memory.note("receiving", 2 * module.ALLOWANCE_BYTES)
     assert [memory.is_over_limit for memory in memories] == [False] * 3
 
 
