@@ -24,7 +24,6 @@ from encoded_data_sets import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
-from pydicom.data import get_testdata_files
 from pydicom.datadict import keyword_for_tag
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -128,8 +127,7 @@ def test_any_bytes(dataset: ModuleType, data: bytes, syntax: str) -> None:
 def shipped() -> list[tuple[bytes, str]]:
     """The data sets of the files that pydicom comes with."""
     found = []
-    for name in sorted(set(get_testdata_files("*")), key=str):
-        path = Path(name)
+    for path in sorted((Path(pydicom.__file__).parent / "data" / "test_files").rglob("*")):
         if not path.is_file() or path.stat().st_size > 3_000_000:
             continue
         data = path.read_bytes()
