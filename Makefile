@@ -8,7 +8,7 @@ FREE_THREADED_PYTHON ?= $(shell command -v python3.14t || command -v python3.13t
 VENV := .venv
 BIN := $(VENV)/bin
 # Most of a test's time is waiting: more of them at once than a small machine has cores.
-TOGETHER := --numprocesses $(or $(TEST_PROCESSES),6) --dist loadgroup
+TOGETHER := --numprocesses $(or $(TEST_PROCESSES),6) --dist worksteal
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 # The suite and the tools need the C extensions; with auto they could be missing unnoticed.

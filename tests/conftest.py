@@ -10,7 +10,7 @@ from sound_pynetdicom import sound_pynetdicom
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest, beside which others run."""
+    """Begin with the longest: with pytest-xdist in one worker, beside which the others go on."""
     items.sort(key=lambda item: item.get_closest_marker("upstream") is None)
 
 

@@ -15,6 +15,7 @@ import pytest
 from acceptors import accepting, entity, n_set_pdus, port
 from associations import MPPS, TIMEOUT
 from pynetdicom import AE, evt, sop_class
+from pynetdicom.dul import DULServiceProvider
 from raw_peer import ABORT, Pdu, Peer, pdu
 
 IMPLICIT = "1.2.840.10008.1.2"
@@ -334,8 +335,8 @@ def test_aborts_of_peers(nset, caplog, serve, state, body, note):
 
 
 @contextmanager
-def answering(*pdus):
-    """A server that answers an A-ASSOCIATE-RQ so; give what it gets after that."""
+def answering(waits, answer):
+    """A server that answers an A-ASSOCIATE-RQ once someone waits; give what it gets after that."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(TIMEOUT)
     received = queue.Queue()
@@ -345,7 +346,8 @@ def answering(*pdus):
         with connection:
             connection.settimeout(TIMEOUT)
             connection.recv(65536)
-            connection.sendall(b"".join(pdus))
+            assert waits.wait(TIMEOUT)
+            connection.sendall(answer)
             received.put(connection.recv(65536))
 
     thread = threading.Thread(target=serve, daemon=True)
@@ -381,15 +383,25 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize(("answer", "outcome"), ANSWERS.values(), ids=ANSWERS)
-def test_answers_to_a_requestor(nset, answer, outcome):
+def test_answers_to_a_requestor(nset, monkeypatch, answer, outcome):
     """With nset installed: what comes of them is what is to come, and soon."""
+    # pynetdicom takes a rejection that closes the connection before it has looked at that for an
+    # abort: the answer is sent once it waits for one.
+    waits = threading.Event()
+    receive_pdu = DULServiceProvider.receive_pdu
+
+    def wait_for_answer(self, *args, **options):
+        waits.set()
+        return receive_pdu(self, *args, **options)
+
+    monkeypatch.setattr(DULServiceProvider, "receive_pdu", wait_for_answer)
     ae = AE()
     ae.acse_timeout = ae.network_timeout = TIMEOUT
     ae.add_requested_context(MPPS, IMPLICIT)
     ae.add_requested_context(sop_class.Verification, IMPLICIT)
     with (
         importlib.import_module("nset.pynetdicom").installed(),
-        answering(answer) as (number, received),
+        answering(waits, answer) as (number, received),
     ):
         assoc = ae.associate("127.0.0.1", number)
         assert assoc.is_established == (outcome == "accepted")

@@ -11,8 +11,7 @@ import pynetdicom
 import pytest
 from implementations import IMPLEMENTATIONS
 
-# One after the other: these tests listen on ports of their own.
-pytestmark = [pytest.mark.upstream, pytest.mark.xdist_group("upstream")]
+pytestmark = pytest.mark.upstream
 
 HERE = Path(__file__).parent
 SITE = Path(pynetdicom.__file__).parent.parent
