@@ -1,6 +1,7 @@
 """nset.scp: what pynetdicom's loggers say is what they say of its own server."""
 
 import logging
+import queue
 import socket
 import threading
 
@@ -38,12 +39,12 @@ class TestLog:
 
     def records(self, server, peer_does, caplog, level):
         """What pynetdicom's loggers say of one raw peer."""
-        closed = threading.Event()
-        server.bind(evt.EVT_CONN_CLOSE, lambda event: closed.set())
+        closed = queue.Queue()
+        server.bind(evt.EVT_CONN_CLOSE, lambda event: closed.put(event.assoc))
         caplog.clear()
         with caplog.at_level(level, logger="pynetdicom"):
             peer_does(port(server))
-            assert closed.wait(TIMEOUT)
+            closed.get(timeout=TIMEOUT).join(TIMEOUT)
             until(lambda: not server.active_associations)
         return [record for record in caplog.record_tuples if record[0].startswith("pynetdicom")]
 
