@@ -5,13 +5,15 @@ Usage: python benchmarks/soak.py [--seconds S] [--handler async|plain|inline]
 First the good peers are alone, then bad ones come and go. Ends with 1 where an answer was lost or
 wrong, the 99th percentile of the good ones' waits or the server's memory has grown too much, or
 something was left behind. For Linux. The server is a process of its own, and so are the bad peers.
-Where there are several CPUs the server has one, as if the peers were on other machines.
+Where there are several CPUs the server has one, as if the peers were on other machines; without
+the GIL it has them all, and shares them.
 """
 
 import argparse
 import asyncio
 import gc
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -43,7 +45,7 @@ THREAD_HEAP = 0x48000 if IS_FREE_THREADED else 0
 
 # Such a heap also keeps what was freed in it: beside A-ASSOCIATE-RQs of 900 kB the RSS rises by
 # 80 MiB and not by 15, where the objects are the same 8,000; and most of it is given back.
-ALLOCATOR = 3 if IS_FREE_THREADED else 1
+ALLOCATOR = 4 if IS_FREE_THREADED else 1
 
 WARM_UP = 2.0
 """Seconds before anything counts."""
@@ -302,7 +304,7 @@ class Soak:
         heaps = status.num_threads() * THREAD_HEAP
         self.phase.sizes.append(status.memory_info().rss - heaps)
         self.phase.taken.append(
-            (time.monotonic(), load.cpu_seconds(pid), _busy_seconds(self.server.cpu))
+            (time.monotonic(), load.cpu_seconds(pid), _busy_seconds(os.sched_getaffinity(pid)))
         )
 
     async def _with_bad_peers(self, seconds: float) -> None:
@@ -405,11 +407,14 @@ def growth(sizes: list[int]) -> tuple[float, float]:
     return min(sizes[2 * part : 3 * part]), min(sizes[-part:])
 
 
-def _busy_seconds(cpu: int) -> float:
-    """Return how long a CPU has worked since the machine was started, for whomever."""
-    times = psutil.cpu_times(percpu=True)[cpu]
-    busy = times.user + times.nice + times.system + times.irq + times.softirq + times.steal
-    return float(busy)
+def _busy_seconds(cpus: set[int]) -> float:
+    """Return how long CPUs have worked since the machine was started, for whomever."""
+    busy = 0.0
+    for number, times in enumerate(psutil.cpu_times(percpu=True)):
+        if number in cpus:
+            busy += times.user + times.nice + times.system
+            busy += times.irq + times.softirq + times.steal
+    return busy
 
 
 def _quantile(values: "array[float]", part: float) -> float:
@@ -468,7 +473,7 @@ def main() -> None:
     console = Console(stderr=True)
     progress = Progress(console=console, transient=True, disable=not console.is_terminal)
     command = [sys.executable, str(HERE / "soak_server.py"), options.handler]
-    with load.running(command, log=options.log, is_apart=True) as server, progress:
+    with load.running(command, log=options.log, is_apart=not IS_FREE_THREADED) as server, progress:
 
         async def test() -> None:
             nonlocal soak
