@@ -496,7 +496,7 @@ def test_any_buffer(twin, name):
 
 
 @twins
-def test_the_buffer_is_let_go(twin):
+def test_the_buffer_is_released(twin):
     data = bytearray(GOLDEN["request"])
     primitive = decode(NSETS[twin], data)
     data[:] = b"x" * 1000  # which an export would forbid

@@ -9,7 +9,7 @@ from cores import LIMITS, twins
 from n_set_requests import DATA, request_of
 from raw_peer import COMMAND, LAST, p_data, pdu
 
-LEFT = ("take_request", "take_pdu", "take_fault", "responded", "pause", "resume")
+LEFT = ("request_received", "pdu_received", "fault_received", "responded", "pause", "resume")
 """What the path leaves to the association and its flow control."""
 
 
@@ -100,7 +100,7 @@ def test_a_request_that_does_not_is_left(twin, change):
     path, done = path_of(twin, succeed)
     change(path)
     path.data_received(sent(7))
-    assert done == ["take_request"]
+    assert done == ["request_received"]
 
 
 @twins
@@ -108,15 +108,15 @@ def test_a_request_behind_one_that_has_come_to_wait_is_left(twin):
     """No request overtakes another."""
     path, done = path_of(twin, lambda path: path.pending.append((1, "a request")) or (0x0000, None))
     path.data_received(sent(7) + sent(8))
-    assert done == ["handler 7", "sent", "responded", "take_request"]
+    assert done == ["handler 7", "sent", "responded", "request_received"]
 
 
 @twins
 def test_a_request_behind_the_end_of_the_association_is_left(twin):
     path, done = path_of(twin, succeed)
-    path.assoc.take_pdu = lambda pdu: setattr(path, "in_data_transfer", False)
+    path.assoc.pdu_received = lambda pdu: setattr(path, "in_data_transfer", False)
     path.data_received(sent(7) + pdu(0x05, bytes(4)) + sent(8))
-    assert done == ["handler 7", "sent", "take_request"]
+    assert done == ["handler 7", "sent", "request_received"]
 
 
 @twins

@@ -47,7 +47,7 @@ DIFFERENCES = {
     "repr": "for a log line",
     "type": "a class of our own is what makes it fast",
     "Names of its own": "what a program gains",
-    "vars": "the compiled twin keeps its fields elsewhere",
+    "vars": "the C extension keeps its fields elsewhere",
     "Private names": "how a class does its work is its own affair",
     "Where a log record comes from": "another file logs it",
     "Overridden private properties": "one look-up less for each read and write",

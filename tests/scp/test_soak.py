@@ -20,7 +20,7 @@ SOAK = REPOSITORY / "benchmarks" / "soak.py"
 
 @pytest.mark.soak
 @pytest.mark.skipif(sys.platform != "linux", reason="CPU time and memory are read from /proc")
-@pytest.mark.skipif("compiled" not in IMPLEMENTATIONS, reason="measures the compiled twin")
+@pytest.mark.skipif("compiled" not in IMPLEMENTATIONS, reason="measures the C extension")
 def test_good_associations_do_not_suffer_from_bad_ones():
     done = subprocess.run(
         [sys.executable, str(SOAK), f"--seconds={SECONDS}", f"--floor={FLOOR}", f"--busy={BUSY}"],

@@ -61,7 +61,7 @@ class Association(ThreadlessAssociation):
 
     =====================  ==========================================================
     the loop's thread      what the connection, the fast path and the server call,
-                           `has_run`, `advance`, `end`, `let_go`; ``path.is_busy``,
+                           `has_run`, `advance`, `end`, `break_cycles`; ``path.is_busy``,
                            ``path.upper_layer_is_busy``, ``path.is_mid_message``, ``_is_...ing``
     a job's: the loop's    what `_next_job` returns, one at a time; what pynetdicom's
     or a worker's          services and ACSE set
@@ -190,7 +190,7 @@ class Association(ThreadlessAssociation):
                 _LEFT_HANDLER_SECONDS, _log.still_handled, self
             )
             self._server.leave(1)
-        self.let_go()
+        self.break_cycles()
 
     def writing_paused(self, size: int) -> None:
         """Pause reading: the peer does not read what is sent."""
@@ -207,7 +207,7 @@ class Association(ThreadlessAssociation):
 
     # -- What the fast path calls ------------------------------------------------------------------
 
-    def take_pdu(self, pdu: bytes) -> None:
+    def pdu_received(self, pdu: bytes) -> None:
         """Process a PDU in the upper layer."""
         if time.monotonic() > self._server.deadline:  # the loop has not acted on it yet
             self.read_no_more()
@@ -220,7 +220,7 @@ class Association(ThreadlessAssociation):
         self.dul.take(pdu)
         self.run_upper_layer()
 
-    def take_request(self, request: Any) -> None:
+    def request_received(self, request: Any) -> None:
         """Serve an N-SET request that does not take the fast path, now or in its turn."""
         message = self.dimse.message
         if message is not None:
@@ -231,7 +231,7 @@ class Association(ThreadlessAssociation):
         if not path.is_busy:
             self.advance()
 
-    def take_fault(self, fault: CommandSetError | PduError) -> None:
+    def fault_received(self, fault: CommandSetError | PduError) -> None:
         """Answer input that cannot be decoded."""
         if isinstance(fault, CommandSetError) and fault.message_id is not None:
             self.refuse_request(fault, self.path.context_id)
@@ -673,9 +673,9 @@ class Association(ThreadlessAssociation):
         self.memory.close()
         self._server.forget(self)
         self._ended_event().set()
-        self._threads.call(self.let_go)
+        self._threads.call(self.break_cycles)
 
-    def let_go(self) -> None:
+    def break_cycles(self) -> None:
         """Break reference cycles, so that the memory is freed without the garbage collector.
 
         Who keeps the association finds all of it still.
@@ -687,8 +687,8 @@ class Association(ThreadlessAssociation):
         self.acse._assoc = weak
         parts: tuple[Any, ...] = (self.path, self.connection, self.dul, self.dimse)
         for part in (*parts, self._reactor_checkpoint):
-            part.let_go(weak)
-        self.flow.let_go()
+            part.break_cycles(weak)
+        self.flow.break_cycles()
         self.dul.state_machine.dul = weakref.proxy(self.dul)
         vars(self).pop("abort", None)  # pynetdicom sets it around handlers, to a method of this
 
@@ -697,4 +697,4 @@ class Association(ThreadlessAssociation):
         self.connection.discard()
         self.dul.close_timers()
         self._is_over = True
-        self.let_go()
+        self.break_cycles()

@@ -54,6 +54,6 @@ class Checkpoint:
             self._waiting.clear()
             self._assoc.wake()
 
-    def let_go(self, assoc: Any) -> None:
+    def break_cycles(self, assoc: Any) -> None:
         """Keep only a weak reference to an association that is over."""
         self._assoc = assoc

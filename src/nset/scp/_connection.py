@@ -100,7 +100,7 @@ class Connection(asyncio.Protocol):
         self._is_aborting = self._is_to_finish = False
         self._pieces = threading.Lock()  # held while a message is sent in pieces
 
-    def let_go(self, user: Any) -> None:
+    def break_cycles(self, user: Any) -> None:
         """Keep only a weak reference to an association that is over."""
         self._user = user
         self.data_received = None

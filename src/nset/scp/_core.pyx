@@ -662,7 +662,7 @@ cdef class FastPath(PduReader):
         try:
             self._read_items()
         except (CommandSetError, _pdu.PduError) as fault:
-            self.assoc.take_fault(fault)
+            self.assoc.fault_received(fault)
         waiting = self._bytes_waiting()
         if waiting != self._noted:
             self._noted = waiting
@@ -684,14 +684,14 @@ cdef class FastPath(PduReader):
                 self._budget -= PDU_COST
             elif type(item) is bytes:
                 self._budget -= PDU_COST
-                self.assoc.take_pdu(item)
+                self.assoc.pdu_received(item)
             else:
                 self._budget -= 1
                 if (
                     self.is_busy or self.pending or self.is_mid_message
                     or not _flag(&self._in_data_transfer) or not self.serve(item)
                 ):
-                    self.assoc.take_request(item)
+                    self.assoc.request_received(item)
 
     cpdef bint serve(self, object request) except -1:
         """See ``_pure.FastPath.serve``."""

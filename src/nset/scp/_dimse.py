@@ -129,7 +129,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         self._unexpected = 0
         self._nset_refused: int | None = None  # the context of a data set that is skipped
 
-    def let_go(self, assoc: Any) -> None:
+    def break_cycles(self, assoc: Any) -> None:
         """Keep only a weak reference to an association that is over."""
         self._assoc = self._user = assoc
 

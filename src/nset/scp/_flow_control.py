@@ -56,7 +56,7 @@ class FlowControl:
         self.reports: list[Any] = []
         self._will_resume = False
 
-    def let_go(self) -> None:
+    def break_cycles(self) -> None:
         """Keep nothing of an association that is over."""
         self._path = None
 

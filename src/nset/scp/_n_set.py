@@ -250,7 +250,7 @@ class NSetDispatcher(FastPath):
         self.queued_size = 0
         self._is_long = False  # the request that is served
 
-    def let_go(self, assoc: Any) -> None:
+    def break_cycles(self, assoc: Any) -> None:
         """Keep only a weak reference to an association that is over."""
         self.discard_input()
         self.write = None

@@ -463,8 +463,8 @@ class FastPath(PduReader):
     Attributes
     ----------
     assoc : Association
-        Goes into events. Has `take_pdu`, `take_request` and `take_fault` for what the fast path
-        leaves, and `responded`, called after a response if other work waits.
+        Goes into events. Has `pdu_received`, `request_received` and `fault_received` for what the
+        fast path leaves, and `responded`, called after a response if other work waits.
     flow : FlowControl
         Has `pause` and `resume` for reading, and `note_incomplete` for bytes of partial messages.
     handler : tuple of (callable, tuple, int)
@@ -564,7 +564,7 @@ class FastPath(PduReader):
         try:
             self._read_items()
         except (CommandSetError, _pdu.PduError) as fault:
-            self.assoc.take_fault(fault)
+            self.assoc.fault_received(fault)
         waiting = self.bytes_waiting
         if waiting != self._noted:
             self._noted = waiting
@@ -585,7 +585,7 @@ class FastPath(PduReader):
                 self._budget -= _rules.PDU_COST
             elif type(item) is bytes:
                 self._budget -= _rules.PDU_COST
-                self.assoc.take_pdu(item)
+                self.assoc.pdu_received(item)
             else:
                 self._budget -= 1
                 if (
@@ -595,7 +595,7 @@ class FastPath(PduReader):
                     or not self.in_data_transfer
                     or not self.serve(item)
                 ):
-                    self.assoc.take_request(item)
+                    self.assoc.request_received(item)
 
     def serve(self, request: Any) -> bool:
         """Call the handler.

@@ -155,7 +155,7 @@ class DULServiceProvider(_StockDUL):
         self.is_running = False
         self._has_more = False
 
-    def let_go(self, assoc: Any) -> None:
+    def break_cycles(self, assoc: Any) -> None:
         """Keep only a weak reference to an association that is over."""
         self._assoc = self._user = assoc
         self._kill_thread = True  # if the server has ended first
