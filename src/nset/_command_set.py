@@ -116,24 +116,10 @@ class Violation(NamedTuple):
 
 
 def decode(data: bytes, strict: bool) -> dict[str, Any]:
-    """Decode any command set that can be one of an N-SET request or response.
+    """Decode any command set that can be one of an N-SET, into values by the primitive's keywords.
 
-    Parameters
-    ----------
-    data : bytes
-        The command set.
-    strict : bool
-        Accept only what PS3.7 Sections 6.3.1 and 10.3.3 allow.
-
-    Returns
-    -------
-    dict
-        Values by the keywords of the primitive's fields.
-
-    Raises
-    ------
-    CommandSetError
-        For the first violation that is not accepted.
+    If `strict`, accept only what PS3.7 Sections 6.3.1 and 10.3.3 allow. Raise `CommandSetError` for
+    the first violation that is not accepted.
     """
     elements, violations = examine(data)
     errors = [violation for violation in violations if violation.is_error]
@@ -162,20 +148,10 @@ def decode(data: bytes, strict: bool) -> dict[str, Any]:
 
 
 def examine(data: bytes) -> tuple[list[Element], list[Violation]]:
-    """Return the elements of a command set, and its violations.
+    """Return the elements of any command set, as far as they can be decoded, and its violations.
 
-    Parameters
-    ----------
-    data : bytes
-        The command set, of N-SET or not.
-
-    Returns
-    -------
-    list of Element
-        As far as the bytes can be decoded, in their order.
-    list of Violation
-        Violations of PS3.7 Sections 6.3.1 and 10.3.3, in the order of the bytes; missing elements
-        last.
+    The violations are those of PS3.7 Sections 6.3.1 and 10.3.3, in the order of the bytes; missing
+    elements last.
     """
     elements, violations, padding = _split(data)
     seen: set[int] = set()
@@ -198,10 +174,7 @@ def examine(data: bytes) -> tuple[list[Element], list[Violation]]:
 def command_field(elements: list[Element]) -> int | None:
     """Return the Command Field (0000,0100), the last one if there are several.
 
-    Returns
-    -------
-    int or None
-        None if it is missing, empty or of a wrong length.
+    None if it is missing, empty or of a wrong length.
     """
     return _us(elements, 0x00000100)
 
@@ -219,11 +192,7 @@ def message_id(elements: list[Element]) -> int | None:
 def announces_data_set(field: int, data_set_type: int | None) -> bool:
     """Return whether a command set announces a data set.
 
-    Returns
-    -------
-    bool
-        Without a Command Data Set Type, True for a request and False for a response (bit 15 of the
-        field).
+    Without a Command Data Set Type, a request does and a response (bit 15 of the field) does not.
     """
     return not field & 0x8000 if data_set_type is None else data_set_type != NO_DATA_SET
 
@@ -231,22 +200,7 @@ def announces_data_set(field: int, data_set_type: int | None) -> bool:
 def read_command_field_and_type(data: bytes) -> tuple[int, int | None]:
     """Return Command Field and Command Data Set Type of any message's command set.
 
-    Parameters
-    ----------
-    data : bytes
-        The command set.
-
-    Returns
-    -------
-    int
-        Command Field (0000,0100).
-    int or None
-        Command Data Set Type (0000,0800).
-
-    Raises
-    ------
-    CommandSetError
-        If there is no Command Field, or the bytes cannot be decoded.
+    Raise `CommandSetError` if there is no Command Field, or the bytes cannot be decoded.
     """
     elements, violations, _ = _split(data)
     for violation in violations:
@@ -447,13 +401,7 @@ def _violation(
 
 
 def missing_status(keyword: str) -> int:
-    """Return the Status for a missing or invalid element.
-
-    Returns
-    -------
-    int
-        Invalid SOP Instance, No such SOP Class, or Mistyped Argument (PS3.7 Annex C).
-    """
+    """Return the Status for a missing or invalid element (PS3.7 Annex C)."""
     if keyword.endswith("SOPInstanceUID"):
         return _rules.INVALID_SOP_INSTANCE
     if keyword.endswith("SOPClassUID"):
@@ -495,26 +443,12 @@ def _error(violation: Violation, elements: list[Element]) -> CommandSetError:
 
 
 def encode(primitive: Any, *, is_lenient: bool = False) -> bytes:
-    """Encode the command set of any primitive.
+    """Encode the command set of any primitive, as pynetdicom would.
 
-    Parameters
-    ----------
-    primitive : N_SET
-        A response if it has a Message ID Being Responded To, else a request.
-    is_lenient : bool
-        Encode as much of a response as possible: a long Error Comment is cut, characters that LO
-        does not allow become "?", and optional elements that cannot be encoded are left out. Each
-        is logged.
-
-    Returns
-    -------
-    bytes
-        The bytes that pynetdicom would send.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For a value that cannot be encoded; names the element.
+    Raise ValueError or TypeError, with the element's name, for a value that cannot be encoded. If
+    `is_lenient`, encode as much of a response as possible: a long Error Comment is cut, characters
+    that LO does not allow become "?", and optional elements that cannot be encoded are left out.
+    Each is logged.
     """
     is_response = primitive.MessageIDBeingRespondedTo is not None
     parts = []

@@ -54,13 +54,7 @@ class CommandSetError(ValueError):
 
 
 def describe(reason: str, tag: int | None, offset: int | None) -> str:
-    """Return the element, the offset and what is wrong.
-
-    Returns
-    -------
-    str
-        Such as ``Message ID (0000,0110) at byte 50: 1 byte long, not 2``.
-    """
+    """Return a text such as ``Message ID (0000,0110) at byte 50: 1 byte long, not 2``."""
     if tag is None:
         return reason
     place = "" if offset is None else f" at byte {offset}"

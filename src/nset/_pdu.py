@@ -31,20 +31,7 @@ INVALID_PDU_PARAMETER = 6
 
 
 class PduError(ValueError):
-    """A PDU that cannot be processed.
-
-    Parameters
-    ----------
-    reason : str
-        What is wrong, in a sentence.
-    diagnostic : int
-        The reason for the A-ABORT (PS3.8 Table 9-26).
-
-    Attributes
-    ----------
-    diagnostic : int
-        As given.
-    """
+    """A PDU that cannot be processed, and the reason for the A-ABORT (PS3.8 Table 9-26)."""
 
     def __init__(self, reason: str, diagnostic: int) -> None:
         super().__init__(reason, diagnostic)
@@ -75,23 +62,8 @@ def may_be_of(contexts: dict[int, Any], context_id: int, expected: int, is_logge
     """Return whether a data set fragment may belong to a message in another presentation context.
 
     It may if both contexts were accepted with the same transfer syntax: messages do not mix (PS3.8
-    Annex E), so it belongs to no other message, and its bytes have the same meaning.
-
-    Parameters
-    ----------
-    contexts : dict
-        The accepted presentation contexts by ID.
-    context_id : int
-        The fragment's context.
-    expected : int
-        The message's context.
-    is_logged : bool
-        Whether this has been logged for the message already.
-
-    Returns
-    -------
-    bool
-        Whether it may.
+    Annex E), so it belongs to no other message, and its bytes have the same meaning. Log that,
+    unless `is_logged` says that it was for this message.
     """
     other, own = contexts.get(context_id), contexts.get(expected)
     if other is None or own is None or other.transfer_syntax != own.transfer_syntax:

@@ -40,13 +40,7 @@ _registered_size = 0
 
 
 def register_class(cls: type) -> None:
-    """Register the class whose fields are accessed without its properties, while it is not patched.
-
-    Parameters
-    ----------
-    cls : type
-        The public ``N_SET``. Called once, while nset is imported.
-    """
+    """Register the public ``N_SET``, whose fields are accessed directly while it is not patched."""
     global _registered, _registered_names, _registered_size
     _registered = cls
     _registered_names = cls.__dict__

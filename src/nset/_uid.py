@@ -44,29 +44,12 @@ def is_conformant_uid(text: str) -> bool:
 
 
 def validate_uid(value: Any, name: str, *, is_peers: bool = False) -> UID | None:
-    """Return the UID that a program has set or a peer has sent, or raise.
+    """Return the UID that a program has set or a peer has sent; None for an empty value or None.
 
-    Parameters
-    ----------
-    value : str, bytes, pydicom.uid.UID or None
-        The UID, at most 64 characters without the blanks around it.
-    name : str
-        The element's name, for messages.
-    is_peers : bool
-        Whether a peer has sent it: unprintable characters are then escaped in the log, now and
-        when the same UID is set again, as in a response.
-
-    Returns
-    -------
-    pydicom.uid.UID or None
-        None for None and for an empty value.
-
-    Raises
-    ------
-    ValueError
-        If the bytes cannot be decoded or the validator refuses the UID.
-    TypeError
-        If `value` is of another type.
+    `name` is the element's, for messages. If `is_peers`, a peer has sent it: unprintable characters
+    are then escaped in the log, now and when the same UID is set again, as in a response. Raise
+    ValueError if the bytes cannot be decoded or the validator refuses the UID, TypeError for
+    another type.
     """
     if value is None:
         return None

@@ -69,10 +69,7 @@ _own: dict[str, Any] = {
 def settings() -> dict[str, Any]:
     """Return the namespace that holds the three settings.
 
-    Returns
-    -------
-    dict
-        That of ``pynetdicom._config``, or nset's own until pynetdicom is completely loaded.
+    That of ``pynetdicom._config``, or nset's own until pynetdicom is completely loaded.
     """
     module = sys.modules.get("pynetdicom._config")
     # pynetdicom defines VALIDATORS last of the three: while it is missing, another thread is still

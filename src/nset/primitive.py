@@ -144,13 +144,7 @@ _pynetdicom_class: type | None = None
 
 
 def pynetdicom_class() -> type | None:
-    """Return pynetdicom's own ``N_SET``, even while nset is installed.
-
-    Returns
-    -------
-    type or None
-        None if pynetdicom is not loaded.
-    """
+    """Return pynetdicom's own ``N_SET``, even while nset is installed; None if it is not loaded."""
     global _pynetdicom_class
     module = sys.modules.get("pynetdicom.dimse_primitives")
     cls = getattr(module, "N_SET", None)

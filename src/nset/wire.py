@@ -186,25 +186,11 @@ class MessageAssembler:
 
 
 def fragments(data: bytes | memoryview, max_pdu_length: int) -> Iterator[memoryview]:
-    """Split a command set or data set into fragments for one PDV each.
+    """Split a command set or data set into fragments, all but the last of an even length.
 
-    Parameters
-    ----------
-    data : bytes-like
-        The command set or data set, at least one byte.
-    max_pdu_length : int
-        The most bytes after the PDU-length field of a P-DATA-TF PDU with one PDV (PS3.8 Section
-        D.1); 0 is unlimited.
-
-    Yields
-    ------
-    memoryview
-        The fragments, all but the last of an even length (PS3.8 Section E.1).
-
-    Raises
-    ------
-    ValueError
-        If `max_pdu_length` is negative or between 1 and 7.
+    `max_pdu_length` is the most bytes after the PDU-length field of a P-DATA-TF PDU with one PDV
+    (PS3.8 Sections D.1, E.1); 0 is unlimited. Raise ValueError if it is negative or between 1 and
+    7.
     """
     if max_pdu_length != 0 and max_pdu_length < _MIN_PDU_LENGTH:
         raise ValueError(f"max_pdu_length must be 0 or at least 8, not {max_pdu_length}")
@@ -254,27 +240,7 @@ def encode_pdus(primitive: N_SET, context_id: int, max_pdu_length: int = 0) -> b
 
 
 def split_into_pdvs(command_set: bytes, data_set: bytes, max_pdu_length: int) -> Iterator[bytes]:
-    """Split a message into PDVs, for one PDU each.
-
-    Parameters
-    ----------
-    command_set : bytes
-        The encoded command set.
-    data_set : bytes
-        The encoded data set; empty for none.
-    max_pdu_length : int
-        As for `fragments`.
-
-    Yields
-    ------
-    bytes
-        The message control header and a fragment (PS3.8 Section E.2).
-
-    Raises
-    ------
-    ValueError
-        If `max_pdu_length` is negative or between 1 and 7.
-    """
+    """Yield each PDV of a message: message control header and fragment (PS3.8 Section E.2)."""
     for kind, data in ((IS_COMMAND, command_set), (0, padded(data_set))):
         cut = list(fragments(data, max_pdu_length))
         for left, fragment in zip(range(len(cut) - 1, -1, -1), cut, strict=True):
@@ -282,16 +248,5 @@ def split_into_pdvs(command_set: bytes, data_set: bytes, max_pdu_length: int) ->
 
 
 def padded(data_set: bytes) -> bytes:
-    """Pad a data set to an even length, as fragments must have (PS3.8 Section E.1).
-
-    Parameters
-    ----------
-    data_set : bytes
-        The encoded data set.
-
-    Returns
-    -------
-    bytes
-        The data set, with one 00H added if its length is odd.
-    """
+    """Pad a data set to an even length, as fragments must have (PS3.8 Section E.1)."""
     return data_set + b"\x00" if len(data_set) % 2 else data_set

@@ -46,17 +46,9 @@ _BUILD = (
 
 
 def build_time(implementation: str) -> float:
-    """Time building and validating a request, in a process of its own.
+    """Return the seconds for building and validating a request, the best of `REPEATS`.
 
-    Parameters
-    ----------
-    implementation : str
-        ``"pynetdicom"``, or a value of `NSET_IMPLEMENTATION`: ``"python"`` or ``"compiled"``.
-
-    Returns
-    -------
-    float
-        Seconds for one request, the best of `REPEATS`.
+    In a process of its own, with ``"pynetdicom"`` or with a value of `NSET_IMPLEMENTATION`.
     """
     environment = dict(os.environ)
     module = "pynetdicom.dimse_primitives"
@@ -68,34 +60,16 @@ def build_time(implementation: str) -> float:
 
 
 class Cost(NamedTuple):
-    """The cost of an N-SET.
-
-    Attributes
-    ----------
-    cpu : float
-        Seconds of CPU time of the server's process, with `ASSOCIATIONS` requests at a time.
-    round_trip : float
-        Seconds from the call of ``send_n_set`` to its return, the median; one at a time.
-    """
+    """Seconds for an N-SET."""
 
     cpu: float
+    """CPU time of the server's process, with `ASSOCIATIONS` requests at a time."""
     round_trip: float
+    """From the call of ``send_n_set`` to its return, the median; one at a time."""
 
 
 def cost(kind: str) -> Cost:
-    """Measure a requestor and a server, each in a process of its own.
-
-    Parameters
-    ----------
-    kind : str
-        The server: `STOCK`, `INSTALLED` or `SCP`. Unless it is `STOCK`, nset is installed in the
-        requestor, too.
-
-    Returns
-    -------
-    Cost
-        CPU time and round trip.
-    """
+    """Measure a requestor and a server of that kind, each in a process of its own."""
     return Cost(*map(float, _output("-m", "nset.demo.clock", kind).split()))
 
 
@@ -108,21 +82,9 @@ def _output(*arguments: str, env: dict[str, str] | None = None) -> str:
 
 
 def round_trips(kind: str, port: int, requests: int = 30) -> tuple[float, bytes]:
-    """Time ``send_n_set`` with a list of 1 KiB.
+    """Return the median time of `requests` calls of ``send_n_set``, and the A-ASSOCIATE-RQ PDU.
 
-    Parameters
-    ----------
-    kind : str
-        The server. Unless it is `STOCK`, nset is installed in this process, too.
-    port : int
-        The server's port on 127.0.0.1.
-    requests : int
-        The number of requests, sent one after the other.
-
-    Returns
-    -------
-    tuple of (float, bytes)
-        The median in seconds, and the A-ASSOCIATE-RQ PDU of the association.
+    Unless the server is of the kind `STOCK`, nset is installed in this process, too.
     """
     if kind == STOCK:
         keep_responses()

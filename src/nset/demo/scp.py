@@ -15,48 +15,21 @@ FINAL = ("COMPLETED", "DISCONTINUED")
 
 
 class Received(NamedTuple):
-    """A request that the server has received.
-
-    Attributes
-    ----------
-    request : object
-        The N-CREATE or N-SET primitive.
-    data_set : pydicom.Dataset
-        Its Attribute or Modification List.
-    """
+    """A request that the server has received, and its data set."""
 
     request: Any
     data_set: Dataset
 
 
 class Steps:
-    """The reported performed procedure steps, and the handlers that store them.
-
-    Attributes
-    ----------
-    stored : dict of str to pydicom.Dataset
-        Each step by its SOP Instance UID.
-    received : list of Received
-        The requests in the order in which they arrived.
-    """
+    """The reported performed procedure steps, and the handlers that store them."""
 
     def __init__(self) -> None:
         self.stored: dict[str, Dataset] = {}
         self.received: list[Received] = []
 
     def create(self, event: Event) -> tuple[int, None]:
-        """Handle an N-CREATE: a step begins (PS3.4 F.7.2.1).
-
-        Parameters
-        ----------
-        event : pynetdicom.events.Event
-            The EVT_N_CREATE.
-
-        Returns
-        -------
-        tuple of (int, None)
-            The Status, and no Attribute List.
-        """
+        """Handle an N-CREATE: a step begins (PS3.4 F.7.2.1)."""
         request: Any = event.request
         step = event.attribute_list
         self.received.append(Received(request, step))
@@ -69,18 +42,7 @@ class Steps:
         return 0x0000, None
 
     def update(self, event: Event) -> tuple[int | Dataset, None]:
-        """Handle an N-SET: a step goes on or ends (PS3.4 F.7.2.2).
-
-        Parameters
-        ----------
-        event : pynetdicom.events.Event
-            The EVT_N_SET.
-
-        Returns
-        -------
-        tuple of (int or pydicom.Dataset, None)
-            The Status, alone or with the elements that explain it, and no Attribute List.
-        """
+        """Handle an N-SET: a step goes on or ends (PS3.4 F.7.2.2)."""
         request: Any = event.request
         modifications = event.modification_list
         self.received.append(Received(request, modifications))
@@ -99,19 +61,9 @@ class Steps:
 
 @contextmanager
 def serve(steps: Steps, start_server: Callable[..., Any]) -> Iterator[int]:
-    """Run the server for the length of a ``with`` block, with nset installed in pynetdicom.
+    """Run a server, with nset installed in pynetdicom, and yield its port on 127.0.0.1.
 
-    Parameters
-    ----------
-    steps : Steps
-        Stores the steps.
-    start_server : callable
-        pynetdicom's ``AE.start_server``, or that of `nset.scp`.
-
-    Yields
-    ------
-    int
-        The port on 127.0.0.1.
+    `start_server` is pynetdicom's ``AE.start_server``, or that of `nset.scp`.
     """
     ae = AE("NSET_DEMO")
     ae.add_supported_context(MPPS)

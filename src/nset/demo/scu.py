@@ -16,18 +16,7 @@ from nset.demo import MPPS, keep_responses
 
 
 def in_progress(start: datetime) -> Dataset:
-    """Return the Attribute List of the N-CREATE (PS3.4 Table F.7.2-1).
-
-    Parameters
-    ----------
-    start : datetime.datetime
-        When the step began.
-
-    Returns
-    -------
-    pydicom.Dataset
-        A chest X-ray that is in progress.
-    """
+    """Return the Attribute List of the N-CREATE (PS3.4 Table F.7.2-1): a chest X-ray has begun."""
     scheduled = Dataset()
     scheduled.StudyInstanceUID = generate_uid()
     scheduled.AccessionNumber = "A2024-0815"
@@ -66,18 +55,7 @@ def in_progress(start: datetime) -> Dataset:
 
 
 def completed(end: datetime) -> Dataset:
-    """Return the Modification List of the N-SET that completes the step.
-
-    Parameters
-    ----------
-    end : datetime.datetime
-        When the step ended.
-
-    Returns
-    -------
-    pydicom.Dataset
-        The end, and a series of two images.
-    """
+    """Return the Modification List of the N-SET that completes the step, with two images."""
     images = []
     for _ in range(2):
         image = Dataset()
@@ -104,31 +82,14 @@ def completed(end: datetime) -> Dataset:
 
 
 def discontinued() -> Dataset:
-    """Return a Modification List that a server refuses for a completed step.
-
-    Returns
-    -------
-    pydicom.Dataset
-        A status of DISCONTINUED.
-    """
+    """Return a Modification List that a server refuses for a completed step."""
     step = Dataset()
     step.PerformedProcedureStepStatus = "DISCONTINUED"
     return step
 
 
 def report(port: int) -> None:
-    """Report a step from its start to its end, then try to change it again.
-
-    Parameters
-    ----------
-    port : int
-        The server's port on 127.0.0.1.
-
-    Raises
-    ------
-    SystemExit
-        If there is no association, or a request is not answered.
-    """
+    """Report a step from its start to its end, then try to change it again."""
     end = datetime.now()
     uid = generate_uid()
     ae = AE("XRAY_2")

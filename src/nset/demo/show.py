@@ -55,13 +55,7 @@ _console = Console(highlight=False)
 
 
 def run() -> None:
-    """Run the demo: two servers that a modality reports to, and the times of both implementations.
-
-    Raises
-    ------
-    SystemExit
-        If the exchange fails.
-    """
+    """Run the demo: a modality reports to two servers; the times of both implementations."""
     peers = [f"{name} {version(name)}" for name in ("pynetdicom", "pydicom")]
     python = f"{platform.python_implementation()} {platform.python_version()}"
     _heading(", ".join([f"nset {nset.__version__}", *peers, python]))

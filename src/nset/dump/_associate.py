@@ -86,16 +86,10 @@ def _ignore(at: int, reason: str) -> None:
 
 
 class PDUReader:
-    """Decodes the PDUs that carry no message.
+    """Decodes the PDUs of a stream that carry no message.
 
-    Parameters
-    ----------
-    data : bytes
-        The stream.
-    report : callable
-        Called for each violation.
-    count : callable
-        Called for each item; raises if there are too many.
+    It calls `report` for each violation, and `count` for each item; that raises if they are too
+    many.
     """
 
     def __init__(self, data: bytes, report: Report, count: Callable[[], None]) -> None:
@@ -104,19 +98,9 @@ class PDUReader:
         self._count = count
 
     def read(self, kind: int, at: int, stop: int) -> dict[str, Any]:
-        """Decode a PDU.
+        """Return the fields of the PDU from `at` to `stop` by name, as far as they were captured.
 
-        Parameters
-        ----------
-        kind : int
-            Its type; not 04H.
-        at, stop : int
-            Its start and end in the stream; bytes after the end of the stream are missing.
-
-        Returns
-        -------
-        dict
-            Its fields by name, as far as they were captured.
+        `kind` is its type, not 04H. Bytes after the end of the stream are missing.
         """
         start, end = at + 6, min(stop, len(self._data))
         # A truncated PDU has been reported; its other violations are not.

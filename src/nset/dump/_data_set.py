@@ -70,23 +70,10 @@ def guess_transfer_syntax(data: bytes) -> str:
 def read_data_set(
     data: bytes, transfer_syntax: str, input_offset: Callable[[int], int], count: Callable[[], None]
 ) -> tuple[list[DataSetElement], list[str]]:
-    """Decode a data set.
+    """Return the elements of a data set, and notes on what is not listed and why.
 
-    Parameters
-    ----------
-    data : bytes
-        The data set, complete or truncated.
-    transfer_syntax : str
-        UID of the transfer syntax.
-    input_offset : callable
-        Maps an offset in the data set to one in the stream.
-    count : callable
-        Called for each element; raises if there are too many.
-
-    Returns
-    -------
-    tuple
-        The elements, and notes on what is not listed and why decoding has stopped.
+    `input_offset` maps an offset in the data set to one in the stream; `count` is called for each
+    element, and raises if they are too many.
     """
     notes: list[str] = []
     if transfer_syntax == DeflatedExplicitVRLittleEndian:

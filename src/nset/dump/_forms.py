@@ -79,20 +79,7 @@ def _begins_pdv(data: bytes) -> bool:
 
 
 def find_pdu(data: bytes, at: int) -> int | None:
-    """Return the next offset, from `at` on, at which a PDU seems to start.
-
-    Parameters
-    ----------
-    data : bytes
-        A stream whose beginning, or another part, is missing.
-    at : int
-        The first offset to try.
-
-    Returns
-    -------
-    int or None
-        The offset of its first byte.
-    """
+    """Return the next offset, from `at` on, at which a PDU seems to start; parts may be missing."""
     found = _PDU.search(data, at)
     while found is not None:
         start = found.start()

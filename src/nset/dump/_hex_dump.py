@@ -149,18 +149,9 @@ class _Side:
 
 
 def read_hex_dump(text: bytes) -> list[list[bytearray]] | None:
-    """Read the hex dumps in a text.
+    """Return the hex dumps in a text by side of a connection; None if there is none.
 
-    Parameters
-    ----------
-    text : bytes
-        The text; other lines are skipped.
-
-    Returns
-    -------
-    list of list of bytearray or None
-        The dumps by side of a connection; only Wireshark's "Follow TCP Stream" has a second one,
-        indented. None if there is no dump.
+    Only Wireshark's "Follow TCP Stream" has a second side, indented. Other lines are skipped.
     """
     sides: dict[bytes, _Side] = {}
     last: _Side | None = None

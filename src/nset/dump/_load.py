@@ -67,13 +67,7 @@ def load(source: str) -> Capture:
 
 
 def capture_of(data: bytes) -> Capture:
-    """Return the streams of a pcap or pcapng file, or the bytes as one stream.
-
-    Raises
-    ------
-    Undecodable
-        If it is a pcap or pcapng file that cannot be read.
-    """
+    """Return the streams of a pcap or pcapng file, or the bytes as one stream."""
     if data.startswith(_PCAP):
         try:
             from nset.dump._packets import capture_of_file

@@ -119,22 +119,9 @@ class _Connection:
 
 
 def capture_of_file(data: bytes) -> Capture:
-    """Read a pcap or pcapng file.
+    """Return the TCP streams of a pcap or pcapng file that have DICOM in them.
 
-    Parameters
-    ----------
-    data : bytes
-        The file.
-
-    Returns
-    -------
-    Capture
-        The TCP streams that have DICOM in them.
-
-    Raises
-    ------
-    Undecodable
-        If there are none, or if the file cannot be read.
+    Raise `Undecodable` if there are none, or if the file cannot be read.
     """
     notes: list[str] = []
     is_pcapng = data.startswith(b"\n\r\r\n")
@@ -143,24 +130,9 @@ def capture_of_file(data: bytes) -> Capture:
 
 
 def capture_of_frames(blocks: list[bytes | bytearray], source: str) -> Capture | None:
-    """Decode packets that a text represents.
+    """Return the TCP streams of packets that a text, `source`, represents; None if they are none.
 
-    Parameters
-    ----------
-    blocks : list of bytes
-        Possible packets.
-    source : str
-        What contained them.
-
-    Returns
-    -------
-    Capture or None
-        The TCP streams; None if the blocks are not packets.
-
-    Raises
-    ------
-    Undecodable
-        If the packets have no DICOM in them.
+    Raise `Undecodable` if the packets have no DICOM in them.
     """
     if not blocks or len(blocks[0]) > _MAX_FRAME_BYTES:
         return None

@@ -124,17 +124,8 @@ class _Message:
 class Reader:
     """Decodes a stream from its start to its end.
 
-    Parameters
-    ----------
-    stream : Stream
-        The bytes.
-    form : str
-        Their format.
-    association : Association or None
-        What both streams of a connection negotiate; None for a single stream, which may contain
-        several associations.
-    budget : Budget
-        Counts the entries of the dump.
+    Both streams of a connection share an `Association`; None is for a single stream, which may
+    contain several. The `Budget` is that of the whole dump.
     """
 
     def __init__(

@@ -16,13 +16,7 @@ from nset.dump._values import printable, uid_name
 
 
 def show(dump: Dump) -> None:
-    """Print it to standard output; without colours or line breaks if that is not a terminal.
-
-    Parameters
-    ----------
-    dump : Dump
-        What to print.
-    """
+    """Print it to standard output; without colours or line breaks if that is not a terminal."""
     if sys.stdout.isatty():
         _print(dump, Console(highlight=False))
         return

@@ -64,22 +64,10 @@ _LOGS: Final = {
 
 
 def capture_of_text(text: bytes) -> Capture | None:
-    """Return the bytes that a text represents.
+    """Return the bytes that a text represents, in any encoding that extends ASCII; None for none.
 
-    Parameters
-    ----------
-    text : bytes
-        The text, in any encoding that extends ASCII.
-
-    Returns
-    -------
-    Capture or None
-        The bytes; None if there are none.
-
-    Raises
-    ------
-    Undecodable
-        If it is a log without bytes, has an odd number of hex digits, or represents too many.
+    Raise `Undecodable` if it is a log without bytes, has an odd number of hex digits, or represents
+    too many bytes.
     """
     notes: list[str] = []
     if _PYNETDICOM_BLOCK in text:

@@ -48,24 +48,7 @@ def encoded(data_set: Any, syntax: UID) -> bytes | None:
 def decoded(data: bytes, syntax: UID, limit: int) -> Dataset:
     """Return a decoded data set, with pynetdicom's line in the log.
 
-    Parameters
-    ----------
-    data : bytes
-        The encoded data set.
-    syntax : pydicom.uid.UID
-        Its transfer syntax.
-    limit : int
-        Most bytes of it when inflated.
-
-    Returns
-    -------
-    pydicom.Dataset
-        The data set.
-
-    Raises
-    ------
-    DataSetError
-        If it exceeds a bound.
+    Raise `DataSetError` if it exceeds a bound; `limit` is the most bytes of it when inflated.
     """
     if dsutils.LOGGER.isEnabledFor(logging.DEBUG):
         deflated = "Deflated " if syntax.is_deflated else ""
@@ -79,21 +62,7 @@ def decoded(data: bytes, syntax: UID, limit: int) -> Dataset:
 def data_set_of(event: Any, attribute: str, message: str, limit: int) -> Dataset:
     """Return a data set of the request, for `Event._get_dataset`; decoded once.
 
-    Parameters
-    ----------
-    event : pynetdicom.events.Event
-        The event of the request.
-    attribute : str
-        The request's attribute with the encoded data set.
-    message : str
-        That of the AttributeError if there is none.
-    limit : int
-        Most bytes of it when inflated.
-
-    Returns
-    -------
-    pydicom.Dataset
-        The data set.
+    `message` is that of the AttributeError if the request has none; `limit` as for `decoded`.
     """
     try:
         stream = getattr(event.request, attribute)

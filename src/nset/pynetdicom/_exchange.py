@@ -67,14 +67,8 @@ class Messages(Queue[_Item]):
     """The messages received and not yet taken: ``DIMSEServiceProvider.msg_queue``.
 
     A *waiter* is a program's thread, or a generator of responses, from the moment it pauses the
-    association's loop until it resumes it, as each ``send_*`` of pynetdicom's does.
-
-    Parameters
-    ----------
-    assoc : pynetdicom Association
-        The association.
-    wake_up : callable
-        Called when its loop has something to do.
+    association's loop until it resumes it, as each ``send_*`` of pynetdicom's does. `wake_up` is
+    called when that loop has something to do.
     """
 
     def __init__(self, assoc: Any, wake_up: Callable[[], None]) -> None:
@@ -258,12 +252,7 @@ class Checkpoint:
 
     A paused loop processes no timeout. It processes a release or an abort only if all waiters are
     suspended generators. It serves requests all the same: two threads that wait in turns would
-    otherwise never let it run.
-
-    Parameters
-    ----------
-    assoc : pynetdicom Association
-        The association, with a `Messages` as its queue.
+    otherwise never let it run. The association's queue is a `Messages`.
     """
 
     def __init__(self, assoc: Any) -> None:

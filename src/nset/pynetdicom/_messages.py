@@ -55,10 +55,7 @@ _maybe_n_set: Final = re.compile(rb"\x00\x00\x00\x01....(?:....)?\x20[\x01\x81]"
 class _LazyDataset(Dataset):
     """A command set that becomes a `Dataset`, class and all, when an attribute is first used.
 
-    Parameters
-    ----------
-    read : callable
-        Returns the `Dataset` whose elements it gets.
+    `read` returns the `Dataset` whose elements it gets.
     """
 
     def __init__(self, read: Callable[[], Dataset]) -> None:
@@ -188,12 +185,8 @@ def new_message() -> Any:
 def remove_file(message: Any) -> None:
     """Remove the file with the data set of a message that is not served, if it has one.
 
-    pynetdicom removes it after serving the request (STORE_RECV_CHUNKED_DATASET).
-
-    Parameters
-    ----------
-    message : pynetdicom DIMSEMessage or primitive, or None
-        The message, whole or in part.
+    pynetdicom removes it after serving the request (STORE_RECV_CHUNKED_DATASET). The message may be
+    a DIMSEMessage, whole or in part, a primitive, or None.
     """
     file = getattr(message, "_data_set_file", None) or getattr(message, "_dataset_file", None)
     if file is not None:
@@ -248,16 +241,8 @@ def _decode_with(stock: Callable[..., bool], message: Any, primitive: Any, assoc
 def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> tuple[int, bool] | None:
     """Turn the message into an N-SET if these PDVs complete the command set of one.
 
-    Returns
-    -------
-    tuple of int and bool, or None
-        The number of PDVs of the command set, and whether a data set follows; None, with nothing
-        changed, if it is another message or not complete.
-
-    Raises
-    ------
-    CommandSetError
-        If the command set is too long.
+    Return the number of PDVs of the command set, and whether a data set follows; None, with nothing
+    changed, if it is another message or not complete. Raise `CommandSetError` if it is too long.
     """
     taken, length = 0, message.encoded_command_set.tell()
     for _, pdv in pdvs:
@@ -305,20 +290,7 @@ def _command_header(encoded: bytes) -> tuple[int, bool]:
 
 
 def lacks_data_set(message: Any, kinds: frozenset[str] = _WITH_DATA_SET) -> bool:
-    """Return whether a complete message is a request of some kinds without a data set.
-
-    Parameters
-    ----------
-    message : pynetdicom DIMSEMessage
-        The message.
-    kinds : frozenset of str
-        Those that must have a data set (the default), or `_MAY_HAVE_DATA_SET`.
-
-    Returns
-    -------
-    bool
-        Whether its Command Data Set Type is 0101H.
-    """
+    """Return whether a complete message is a request of these kinds without a data set."""
     if type(message).__name__ not in kinds:
         return False
     if "_nset_has_data_set" in vars(message):
@@ -338,17 +310,9 @@ def may_be_followed_by_data(message: Any) -> bool:
 def message_to_primitive(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Decode the command set into a primitive, without a `Dataset`.
 
-    Parameters
-    ----------
-    stock : callable
-        pynetdicom's method.
-
-    Returns
-    -------
-    callable
-        Its replacement. A request that cannot be served, of any service, becomes a primitive with
-        the reason as ``_nset_refusal``. If it cannot be answered either, the message has the reason
-        as ``_nset_fault``.
+    A request that cannot be served, of any service, becomes a primitive with the reason as
+    ``_nset_refusal``. If it cannot be answered either, the message has the reason as
+    ``_nset_fault``.
     """
 
     @wraps(stock)
@@ -414,20 +378,7 @@ def _refusal(message: Any, request: Any) -> CommandSetError | None:
 def where_enabled(
     logger: logging.Logger, stock: Callable[[Any], list[str]]
 ) -> Callable[[Any], list[str]]:
-    """Format a message for the log only if the logger is enabled for DEBUG.
-
-    Parameters
-    ----------
-    logger : logging.Logger
-        pynetdicom's logger.
-    stock : callable
-        pynetdicom's log handler for one kind of message.
-
-    Returns
-    -------
-    callable
-        Its replacement.
-    """
+    """Return a log handler that calls pynetdicom's only if the logger is enabled for DEBUG."""
 
     @wraps(stock)
     def handler(event: Any) -> list[str]:

@@ -61,17 +61,9 @@ _TITLES: Final = {"calling": (26, (1, 1, 3)), "called": (10, (1, 1, 7))}
 
 
 def decode_pdu(self: Any, bytestream: bytearray) -> tuple[Any, str]:
-    """Replace ``DULServiceProvider._decode_pdu`` for the PDUs of `KINDS`.
+    """Return a PDU of `KINDS` and its event, as ``DULServiceProvider._decode_pdu`` does.
 
-    Returns
-    -------
-    tuple of pynetdicom PDU and str
-        The PDU, and its event for the state machine.
-
-    Raises
-    ------
-    PduError
-        If it cannot be accepted. pynetdicom raises other exceptions.
+    Raise `PduError` if it cannot be accepted; pynetdicom raises other exceptions.
     """
     data = bytes(bytestream)
     evt.trigger(self.assoc, evt.EVT_DATA_RECV, {"data": data})
@@ -129,18 +121,7 @@ def negotiate_as_acceptor(stock: Callable[[Any], None]) -> Callable[[Any], None]
 
 
 def is_rejected(acse: Any) -> bool:
-    """Reject the association if its A-ASSOCIATE-RQ has an invalid AE title.
-
-    Parameters
-    ----------
-    acse : pynetdicom ACSE
-        The acceptor's.
-
-    Returns
-    -------
-    bool
-        Whether it has been rejected.
-    """
+    """Reject an association with an invalid AE title; return whether it was rejected."""
     assoc = acse.assoc
     rejection = vars(assoc).get("_nset_rejection")
     if rejection is None:
@@ -175,24 +156,10 @@ def _printable(text: bytes) -> bytes:
 
 
 def repair(data: bytes, notes: list[str]) -> bytes:
-    """Repair a PDU, so that pynetdicom can decode it.
+    """Repair an A-ASSOCIATE-RQ, -AC or -RJ, or an A-ABORT, so that pynetdicom can decode it.
 
-    Parameters
-    ----------
-    data : bytes
-        An A-ASSOCIATE-RQ, -AC or -RJ, or an A-ABORT.
-    notes : list of str
-        Gets a sentence for each violation of the standard that was repaired.
-
-    Returns
-    -------
-    bytes
-        The repaired PDU. Its PDU-length field is that of the original.
-
-    Raises
-    ------
-    PduError
-        If it cannot be accepted.
+    The PDU-length field stays that of the original. `notes` gets a sentence for each violation of
+    the standard that was repaired. Raise `PduError` if the PDU cannot be accepted.
     """
     kind = data[0]
     if kind == _ABORT:

@@ -85,24 +85,10 @@ class _Base:
 
 
 def patches(*, nodelay: bool) -> list[Patch]:
-    """Make all patches, and apply none.
+    """Return all patches in the order in which to apply them, and apply none.
 
-    Parameters
-    ----------
-    nodelay : bool
-        Whether to include TCP_NODELAY on sockets.
-
-    Returns
-    -------
-    list of Patch
-        In the order in which to apply them.
-
-    Raises
-    ------
-    ImportError
-        If pynetdicom is not installed.
-    RuntimeError
-        If pynetdicom is not what nset expects where it would be patched.
+    Raise ImportError if pynetdicom is not installed, RuntimeError if it is not what nset expects
+    where it would be patched.
     """
     package = importlib.import_module("pynetdicom")
     if _version(package) not in _KNOWN_VERSIONS:

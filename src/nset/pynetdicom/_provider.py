@@ -103,21 +103,10 @@ def _is_data(data: bytes) -> bool:
 
 
 def skip_refused_data_set(dimse: Any, context_id: int, data: bytes) -> bool:
-    """Skip the data set of a refused request.
+    """Return whether a PDV belongs to the data set of a refused request, and so is skipped.
 
-    Parameters
-    ----------
-    dimse : DIMSEServiceProvider
-        Pynetdicom's or nset's; its ``_nset_refused`` is the context of that data set, or None.
-    context_id : int
-        The PDV's context.
-    data : bytes
-        The PDV's message control header and fragment.
-
-    Returns
-    -------
-    bool
-        Whether the PDV belongs to that data set, and so is skipped.
+    ``_nset_refused`` of the `dimse`, pynetdicom's or nset's, is the context of that data set, or
+    None.
     """
     refused = getattr(dimse, "_nset_refused", None)
     if refused is None:
@@ -184,17 +173,9 @@ def validate_status(stock: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any
 def sendable_status(status: Any) -> Any:
     """Remove from a handler's status what no N-SET response can carry, and log that.
 
-    Parameters
-    ----------
-    status : object
-        The status that the handler of EVT_N_SET has returned.
-
-    Returns
-    -------
-    object
-        The same object if it is valid, or if pynetdicom itself answers it. Otherwise with 0110H,
-        Processing Failure, for an invalid Status, and without the elements of a `Dataset` that
-        cannot be set.
+    Return the same object if it is valid, or if pynetdicom itself answers it. Otherwise return it
+    with 0110H, Processing Failure, for an invalid Status, and without the elements of a `Dataset`
+    that cannot be set.
     """
     if not isinstance(status, Dataset):
         if isinstance(status, int) and not 0 <= status <= _rules.MAX_US:
@@ -256,20 +237,9 @@ def by_requested_class(msg: Any) -> Any:
 
 
 def refusal_of(assoc: Any, msg: Any) -> CommandSetError | None:
-    """Return the reason to refuse a message.
+    """Return the reason to refuse a message; None if it can be served, or is not a request.
 
-    Parameters
-    ----------
-    assoc : Association
-        The association that received it.
-    msg : DIMSE primitive
-        The message.
-
-    Returns
-    -------
-    CommandSetError or None
-        A missing element, or for DIMSE-N an unknown SOP Class or one without that operation. None
-        if the message can be served, or is not a request.
+    A missing element, or for DIMSE-N an unknown SOP Class or one without that operation.
     """
     refusal: CommandSetError | None = getattr(msg, "_nset_refusal", None)
     is_n_set = type(msg) is N_SET and msg.RequestedSOPClassUID in _WITH_N_SET
