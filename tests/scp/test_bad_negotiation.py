@@ -12,11 +12,12 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-from acceptors import accepting, entity, n_set_pdus, port
+from acceptors import accepting, entity, n_set_pdus
 from associations import MPPS, TIMEOUT
+from callers import Caller
 from pynetdicom import AE, evt, sop_class
 from pynetdicom.dul import DULServiceProvider
-from raw_peer import ABORT, Pdu, Peer, pdu
+from raw_peer import ABORT, Pdu, item, pdu
 
 IMPLICIT = "1.2.840.10008.1.2"
 CLASS_UID = "1.2.826.0.1.3680043.8.498.9"
@@ -24,11 +25,6 @@ AC, RJ = 0x02, 0x03
 
 
 # -- What is sent ---------------------------------------------------------------------------------
-
-
-def item(kind, value):
-    data = value.encode("ascii") if isinstance(value, str) else value
-    return struct.pack(">BxH", kind, len(data)) + data
 
 
 def context(number=1, abstract=MPPS, *transfer, more=b"", kind=0x20, result=0):
@@ -84,15 +80,6 @@ def nset_server(nset, handlers, ae, **options):
 INTEGRATIONS = pytest.mark.parametrize(
     "serve", [installed_server, nset_server], ids=["install", "scp"]
 )
-
-
-class Caller(Peer):
-    """A peer that has sent the given bytes, and nothing else."""
-
-    def __init__(self, server, *pdus):
-        self.socket = socket.create_connection(("127.0.0.1", port(server)), TIMEOUT)
-        self.address = "{}:{}".format(*self.socket.getsockname())
-        self.send(*pdus)
 
 
 @contextmanager

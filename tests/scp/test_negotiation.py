@@ -7,26 +7,17 @@ import pytest
 import services
 from acceptors import accepting, ended, entity, port
 from associations import TIMEOUT, send_n_set
-from implementations import IMPLEMENTATIONS
 from pynetdicom import build_context, evt
 from services import (
     ECHO,
+    KINDS,
     NEGOTIATIONS,
-    as_async,
+    ONCE,
     associated,
     everything,
     observed,
     stock_server,
     user_identity,
-)
-
-KINDS = {"plain": lambda handler: handler, "async": as_async}
-
-# What pynetdicom's code does on either implementation is enough to see once with each kind.
-ONCE = pytest.mark.parametrize(
-    ("nset", "kind"),
-    [(IMPLEMENTATIONS[0], "plain"), (IMPLEMENTATIONS[-1], "async")],
-    indirect=["nset"],
 )
 
 

@@ -15,7 +15,7 @@ from command_sets import joined
 from logs import all_said
 from pynetdicom import evt, sop_class
 from pynetdicom.sop_class import Verification
-from raw_peer import ABORT, Peer, pdu
+from raw_peer import ABORT, Peer, item, pdu
 from services import echo_pdu
 
 BAD_COUNTS = [0, -1, -5, 2.5, "3"]
@@ -205,10 +205,6 @@ def test_an_abort_of_the_peers_is_counted_as_such(nset, source, heard):
 
 
 # -- Requests of many items ------------------------------------------------------------------------
-
-
-def item(kind, value):
-    return bytes((kind, 0)) + len(value).to_bytes(2, "big") + value
 
 
 def long_request(contexts=1, syntaxes=1, user=b"", more=b""):

@@ -12,16 +12,16 @@ import pytest
 import services
 from acceptors import accepting, port, until
 from associations import TIMEOUT
-from implementations import IMPLEMENTATIONS
 from pynetdicom import _config, build_context, evt
 from services import (
     CT,
     ECHO,
     FIND,
+    KINDS,
     MANY,
+    ONCE,
     SINGLE,
     answers_of,
-    as_async,
     associated,
     everything,
     image,
@@ -29,14 +29,6 @@ from services import (
     single,
 )
 
-KINDS = {"plain": lambda handler: handler, "async": as_async}
-
-# What pynetdicom's code does on either implementation is enough to see once with each kind.
-ONCE = pytest.mark.parametrize(
-    ("nset", "kind"),
-    [(IMPLEMENTATIONS[0], "plain"), (IMPLEMENTATIONS[-1], "async")],
-    indirect=["nset"],
-)
 N_SETS = [name for name in SINGLE if name.startswith("N-SET")]
 
 

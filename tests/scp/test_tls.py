@@ -18,10 +18,8 @@ from pynetdicom import evt
 from raw_peer import associate_rq
 from services import (
     ECHO,
-    as_async,
+    KINDS,
 )
-
-KINDS = {"plain": lambda handler: handler, "async": as_async}
 
 
 @pytest.fixture(params=["uvloop", "asyncio"])

@@ -17,7 +17,7 @@ from n_set_requests import uid
 from pydicom.dataset import Dataset
 from pynetdicom import evt, sop_class
 from pynetdicom.dsutils import decode
-from raw_peer import ABORT, AE_TITLE, COMMAND, LAST, P_DATA_TF, Pdu, Peer, pdu
+from raw_peer import ABORT, AE_TITLE, COMMAND, LAST, P_DATA_TF, Pdu, Peer, item, pdu
 
 ECHO = sop_class.Verification
 DATA = encoded(completed()).getvalue()
@@ -41,11 +41,6 @@ BY_USER, BY_PROVIDER = aborted(0), aborted(2)
 def by_provider(kind: int) -> Pdu:
     """What answers a PDU that is not expected, or not known."""
     return aborted(2, UNRECOGNIZED if kind == UNKNOWN else UNEXPECTED)
-
-
-def item(kind: int, value: bytes | str) -> bytes:
-    data = value.encode("ascii") if isinstance(value, str) else value
-    return struct.pack(">BxH", kind, len(data)) + data
 
 
 def proposal(
@@ -79,12 +74,13 @@ class Answer(NamedTuple):
 
 
 class Caller(Peer):
-    """A peer that has connected, and no more."""
+    """A peer that has connected and sent the given bytes, and no more."""
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, *pdus: bytes) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port(server)), TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.address = "{}:{}".format(*self.socket.getsockname())
+        self.send(*pdus)
 
     def associate(self, sent: bytes | None = None) -> "Caller":
         self.send(sent or proposal())

@@ -5,17 +5,13 @@ from io import BytesIO
 
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from raw_peer import item
 
 MPPS = "1.2.840.10008.3.1.2.3.3"
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
-
-
-def item(kind, *parts):
-    body = b"".join(part.encode() if isinstance(part, str) else part for part in parts)
-    return struct.pack(">BBH", kind, 0, len(body)) + body
 
 
 def associate(kind, *items, called=b"MPPS", calling=b"CT_4", version=1):

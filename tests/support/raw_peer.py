@@ -108,6 +108,12 @@ def pdu(kind: int, body: bytes) -> bytes:
     return struct.pack(">BxI", kind, len(body)) + body
 
 
+def item(kind: int, *parts: bytes | str) -> bytes:
+    """An item or sub-item of an association PDU."""
+    body = b"".join(part.encode("ascii") if isinstance(part, str) else part for part in parts)
+    return struct.pack(">BxH", kind, len(body)) + body
+
+
 def p_data(*pdvs: tuple[int, int, bytes]) -> bytes:
     """A P-DATA-TF PDU of PDVs: context ID, message control header, fragment."""
     return pdu(
@@ -127,18 +133,13 @@ def associate_rq(*abstract_syntaxes: str | tuple[str, ...], max_length: int = 16
     contexts = b""
     for number, given in enumerate(abstract_syntaxes):
         syntax, *transfers = (given, "1.2.840.10008.1.2") if isinstance(given, str) else given
-        context = bytes((2 * number + 1, 0, 0, 0)) + _item(0x30, syntax)
-        contexts += _item(0x20, context + b"".join(_item(0x40, uid) for uid in transfers))
-    user = _item(0x51, struct.pack(">I", max_length)) + _item(0x52, "1.2.826.0.1.3680043.8.498.9")
+        context = bytes((2 * number + 1, 0, 0, 0)) + item(0x30, syntax)
+        contexts += item(0x20, context + b"".join(item(0x40, uid) for uid in transfers))
+    user = item(0x51, struct.pack(">I", max_length)) + item(0x52, "1.2.826.0.1.3680043.8.498.9")
     return pdu(
         0x01,
         struct.pack(">H2x16s16s32x", 1, b"ANY-SCP".ljust(16), AE_TITLE.encode().ljust(16))
-        + _item(0x10, "1.2.840.10008.3.1.1.1")
+        + item(0x10, "1.2.840.10008.3.1.1.1")
         + contexts
-        + _item(0x50, user),
+        + item(0x50, user),
     )
-
-
-def _item(kind: int, value: bytes | str) -> bytes:
-    data = value.encode("ascii") if isinstance(value, str) else value
-    return struct.pack(">BxH", kind, len(data)) + data

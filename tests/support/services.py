@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import pytest
 from acceptors import accepting, one_pdu, port, until
 from associations import INSTANCE, MPPS, PRINT, TIMEOUT, UPS, completed
+from implementations import IMPLEMENTATIONS
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ImplicitVRLittleEndian
@@ -167,6 +169,16 @@ def as_async(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(event, *args)
 
     return handler
+
+
+KINDS: dict[str, Callable[[Any], Any]] = {"plain": lambda handler: handler, "async": as_async}
+
+# What pynetdicom's code does on either implementation is enough to see once with each kind.
+ONCE = pytest.mark.parametrize(
+    ("nset", "kind"),
+    [(IMPLEMENTATIONS[0], "plain"), (IMPLEMENTATIONS[-1], "async")],
+    indirect=["nset"],
+)
 
 
 def failure(code: int, comment: str = "Out of paper") -> Dataset:
