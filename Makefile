@@ -15,7 +15,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 IMPLEMENTATION := $(patsubst auto,compiled,$(or $(NSET_IMPLEMENTATION),compiled))
 BUILT := $(VENV)/built-$(IMPLEMENTATION)
 TOOLS := $(VENV)/tools
-CORES := src/nset/_core.pyx src/nset/_core.pxd src/nset/dataset/_core.pyx src/nset/scp/_core.pyx
+CORES := $(addprefix src/nset/,_core.pyx _core.pxd _dict.pxd dataset/_core.pyx scp/_core.pyx)
 EXTENSIONS := src/nset/_core.*.so src/nset/dataset/_core.*.so src/nset/scp/_core.*.so
 
 .PHONY: help demo test test-all test-peers test-free-threaded bench bench-servers bench-scp \

@@ -57,7 +57,7 @@ cores = [
     Extension(
         name,
         sources=[f"src/{name.replace('.', '/')}.pyx"],
-        depends=["src/nset/_core.pxd"],
+        depends=["src/nset/_core.pxd", "src/nset/_dict.pxd"],
         extra_compile_args=COMPILE_ARGS,
         extra_link_args=LINK_ARGS,
     )

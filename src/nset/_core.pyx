@@ -18,6 +18,8 @@ from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from nset._dict cimport get as _get
+
 from pydicom.uid import UID
 
 from nset import _command_set, _rules
@@ -44,23 +46,6 @@ cdef extern from "Python.h":
 
     Class* Py_TYPE(object instance)
     Py_ssize_t PyDict_GET_SIZE(PyObject* mapping)
-
-cdef extern from *:
-    """
-    /* dict.get() with a reference of our own, which builds without the GIL need. */
-    static inline PyObject *nset_dict_get(PyObject *dict, PyObject *key) {
-        PyObject *value;
-    #if PY_VERSION_HEX >= 0x030D0000
-        if (PyDict_GetItemRef(dict, key, &value) < 0) return NULL;
-    #else
-        value = PyDict_GetItemWithError(dict, key);
-        if (value == NULL && PyErr_Occurred()) return NULL;
-        Py_XINCREF(value);
-    #endif
-        return value != NULL ? value : Py_NewRef(Py_None);
-    }
-    """
-    object _get "nset_dict_get"(dict mapping, object key)
 
 
 cdef enum:

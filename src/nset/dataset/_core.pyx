@@ -26,6 +26,7 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
 
+from nset._dict cimport get as _get
 from nset.dataset import _bounds
 
 cdef extern from "Python.h":
@@ -43,23 +44,6 @@ cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
     void PyObject_GC_UnTrack(object thing)
     void PyTuple_SET_ITEM(object where, Py_ssize_t index, object value)
-
-cdef extern from *:
-    """
-    /* dict.get() with a reference of our own, which builds without the GIL need. */
-    static inline PyObject *nset_dict_get(PyObject *dict, PyObject *key) {
-        PyObject *value;
-    #if PY_VERSION_HEX >= 0x030D0000
-        if (PyDict_GetItemRef(dict, key, &value) < 0) return NULL;
-    #else
-        value = PyDict_GetItemWithError(dict, key);
-        if (value == NULL && PyErr_Occurred()) return NULL;
-        Py_XINCREF(value);
-    #endif
-        return value != NULL ? value : Py_NewRef(Py_None);
-    }
-    """
-    object _get "nset_dict_get"(dict mapping, object key)
 
 cdef enum:
     DEPTH = 64
