@@ -28,7 +28,7 @@ demo: $(VENV)/built-$(or $(NSET_IMPLEMENTATION),auto) ## a modality reports a pr
 	$(BIN)/python -m nset demo
 
 test: $(BUILT) ## the tests of nset itself, on both implementations or on one: NSET_IMPLEMENTATION=python make test
-	@echo "Some 7000 tests: about 3 minutes on 2 cores"
+	@echo "Some 8000 tests: about 4 minutes on 2 cores"
 	$(BIN)/python -m pytest $(TOGETHER) -m 'not upstream and not soak and not peers'
 
 test-all: $(BUILT) ## the same with pynetdicom's own tests on nset, then half a minute of load
@@ -67,10 +67,10 @@ types: $(TOOLS) ## mypy and pyright, and stubtest on both implementations
 	NSET_IMPLEMENTATION=compiled $(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml nset
 	NSET_IMPLEMENTATION=python $(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml nset
 
-annotate: $(TOOLS) ## how Cython compiles each line: build/annotate/nset/_core.html, nset/scp/_core.html
-	@mkdir -p build/annotate/nset/scp
-	$(BIN)/cython --annotate -o build/annotate/nset/_core.c src/nset/_core.pyx
-	$(BIN)/cython --annotate -o build/annotate/nset/scp/_core.c src/nset/scp/_core.pyx
+annotate: $(TOOLS) ## how Cython compiles each line: build/annotate/nset/_core.html and so on
+	@for core in $(filter %.pyx,$(CORES)); do \
+		output=build/annotate/$${core#src/}; mkdir -p $${output%/*}; \
+		$(BIN)/cython --annotate -o $${output%.pyx}.c $$core || exit 1; done
 
 test-free-threaded: ## the same on a free-threaded CPython, with the GIL off
 	@test -n "$(FREE_THREADED_PYTHON)" || { echo "There is no python3.14t or python3.13t here; \

@@ -84,13 +84,11 @@ class Server:
     ----------
     port, pid : int
         Its port, and its process.
-    cpu : int
-        The number of the CPU that it has for itself, where it has one.
     """
 
-    def __init__(self, process: "subprocess.Popen[str]", cpu: int) -> None:
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
-        self.pid, self.cpu = process.pid, cpu
+        self.pid = process.pid
         self.port = int(self._line())
 
     def ask(self) -> str:
@@ -132,7 +130,7 @@ def running(
             os.sched_setaffinity(0, others)
             stack.callback(os.sched_setaffinity, 0, {cpu, *others})
         try:
-            yield Server(process, cpu)
+            yield Server(process)
         finally:
             assert process.stdin is not None
             process.stdin.close()
