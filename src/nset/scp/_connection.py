@@ -189,16 +189,15 @@ class Connection(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Send data."""
-        if not self.is_closed:
-            self.outbox.append(data)
-            self._threads.in_loop(self._flush)
+        self.queue(data)
+        self.flush()
 
     def send_message(self, pdus: bytes) -> None:
         """Send the PDUs of a message past the state machine."""
         with self._lock:
             if self._takes_messages and not self.is_closed:
                 self.outbox.append(pdus)
-        self._threads.in_loop(self._flush)
+        self.flush()
 
     def send_in_pieces(self, pdus: Iterator[bytes]) -> None:
         """Send a message as its PDUs are made; in a thread that may wait.
@@ -210,7 +209,7 @@ class Connection(asyncio.Protocol):
                 if not self._takes_messages:
                     return
                 self.outbox.append(_PIECES)
-            self._threads.in_loop(self._flush)  # earlier output goes first
+            self.flush()  # earlier output goes first
             try:
                 for pdu in pdus:
                     self.wait_for_room()
