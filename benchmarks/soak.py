@@ -444,7 +444,7 @@ def main() -> None:
     )
     parser.add_argument("--only", choices=[bad.__name__ for bad in bad_peers.BAD], help="bad ones")
     parser.add_argument("--factor", type=float, default=3, help="by which the p99 may rise")
-    parser.add_argument("--floor", type=float, default=0, help="a p99 that is well anyway, in ms")
+    parser.add_argument("--floor", type=float, default=20, help="a p99 that is well anyway, in ms")
     parser.add_argument(
         "--growth",
         type=float,

@@ -1,5 +1,6 @@
 """nset.scp: answers come in the order of the requests, however many of them wait."""
 
+import importlib
 import threading
 from contextlib import ExitStack
 from types import ModuleType
@@ -129,6 +130,38 @@ def test_a_request_waits_for_what_a_worker_is_reading(nset, monkeypatch):
         peer.send(echo(1))
         assert entered.wait(TIMEOUT)
         peer.send(n_set_pdus(nset, 2))
+        may_go_on.set()
+        assert [peer.answer() for _ in range(2)] == [echo_answer(1), set_answer(2)]
+        peer.release()
+
+
+def test_a_request_waits_for_what_a_worker_has_yet_to_read(nset, monkeypatch):
+    """Also where another thread, which had no part of it, has just run the upper layer."""
+    is_submitted, may_go_on, is_served = threading.Event(), threading.Event(), threading.Event()
+    association = importlib.import_module("nset.scp._association").Association
+    run_in_worker = association._run_in_worker
+
+    def run_late(self: Any) -> None:
+        is_submitted.set()
+        assert may_go_on.wait(TIMEOUT)
+        run_in_worker(self)
+
+    def note(event: Any) -> Any:
+        is_served.set()
+        return 0x0000, None
+
+    bound = [*WAYS["listened to"], (evt.EVT_N_SET, note)]
+    with ExitStack() as stack:
+        server, _ = stack.enter_context(serving(nset, bound))
+        stack.callback(may_go_on.set)
+        peer = stack.enter_context(Caller(server)).associate()
+        monkeypatch.setattr(association, "_run_in_worker", run_late)
+        (acceptor,) = server.active_associations
+        peer.send(echo(1))
+        assert is_submitted.wait(TIMEOUT)
+        server.threads.call(acceptor.has_run)
+        peer.send(n_set_pdus(nset, 2))
+        assert not is_served.wait(0.3)  # time enough to overtake
         may_go_on.set()
         assert [peer.answer() for _ in range(2)] == [echo_answer(1), set_answer(2)]
         peer.release()

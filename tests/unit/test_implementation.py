@@ -151,7 +151,7 @@ LAYERS = {
         {"_command_set"},
         {"_errors", "_uid"},
         {"config"},
-        {"_rules"},
+        {"_rules", "_dict"},
     ],
     "nset.demo": [{"show"}, {"scp", "scu", "clock"}, {""}],
     "nset.dump": [
@@ -201,7 +201,9 @@ def full_name(path):
 
 
 MODULES = {full_name(path) for path in FILES} | {
-    full_name(path.with_suffix(".py")) for path in SOURCE.rglob("*.pyx")
+    full_name(path.with_suffix(".py"))
+    for suffix in ("pyx", "pxd")
+    for path in SOURCE.rglob(f"*.{suffix}")
 }
 
 

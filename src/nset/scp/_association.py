@@ -291,7 +291,8 @@ class Association(ThreadlessAssociation):
 
     def has_run(self) -> None:
         """Continue after the upper layer has run."""
-        self.path.upper_layer_is_busy = self.dul.is_running
+        # Another thread than the one that is to process the input may have run the upper layer.
+        self.path.upper_layer_is_busy = self.dul.has_input
         self.path.is_mid_message = self.dimse.message is not None
         if self._is_sending:
             self._job_done()

@@ -178,6 +178,12 @@ class DULServiceProvider(_StockDUL):
         return self._kill_thread
 
     @property
+    def has_input(self) -> bool:
+        """Whether received PDUs are not processed yet, or not to the end."""
+        # In this order: a thread says that it runs before it takes a PDU from the inbox.
+        return bool(self._inbox and not self._kill_thread) or self.is_running
+
+    @property
     def can_send(self) -> bool:
         """Whether messages may be sent."""
         return self._is_in_data_transfer or self.state == "Sta8"
