@@ -8,6 +8,7 @@ not get here: each implementation decodes and encodes them itself.
 import logging
 import struct
 import traceback
+from collections.abc import Iterator
 from contextlib import suppress
 from enum import Enum
 from typing import Any, Final, NamedTuple
@@ -292,67 +293,65 @@ def _vr(tag: int) -> str:
 def _element_violations(element: Element) -> list[Violation]:
     """Return the violations of PS3.7 Section 6.3.1 and of its VR in an element."""
     tag, offset, value = element.tag, element.offset, element.value
-    reasons: dict[str, Kind] = {}
     known = COMMAND_ELEMENTS.get(tag)
-    if known is None:
-        reasons["no element of an N-SET command set, skipped"] = Kind.ELEMENT
-    if len(value) % 2:
-        reasons[f"{count_of_bytes(len(value))} long, an odd number"] = Kind.OTHER
-    if known is None:
-        return [_violation(reason, tag, offset, kind) for reason, kind in reasons.items()]
-    if element.vr != known.vr:
-        reasons[f"VR {element.vr}, not {known.vr}"] = Kind.OTHER
-    item = _ITEM_LENGTHS.get(known.vr)
-    if item is not None:
+    if known is not None and known.vr in _ITEM_LENGTHS:
+        item = _ITEM_LENGTHS[known.vr]
         if len(value) % item or (not value and known.vr == "UL"):
-            return [
-                Violation(
-                    f"{count_of_bytes(len(value))} long, not {item}",
-                    *(tag, offset, _rules.MISTYPED_ARGUMENT, True),
-                )
-            ]
-        if not value and known.vr == "US":
-            reasons["without a value"] = Kind.OTHER
-        elif len(value) > item and known.vr != "AT":
-            reasons[f"{len(value) // item} values, the first is taken"] = Kind.OTHER
+            reason = f"{count_of_bytes(len(value))} long, not {item}"
+            return [Violation(reason, tag, offset, _rules.MISTYPED_ARGUMENT, True)]
+    return [_violation(reason, tag, offset, kind) for reason, kind in _reasons(element, known)]
+
+
+def _reasons(element: Element, known: CommandElement | None) -> Iterator[tuple[str, Kind]]:
+    value = element.value
+    if known is None:
+        yield "no element of an N-SET command set, skipped", Kind.ELEMENT
+    if len(value) % 2:
+        yield f"{count_of_bytes(len(value))} long, an odd number", Kind.OTHER
+    if known is None:
+        return
+    if element.vr != known.vr:
+        yield f"VR {element.vr}, not {known.vr}", Kind.OTHER
+    if known.vr == "US" and not value:
+        yield "without a value", Kind.OTHER
+    elif known.vr in ("US", "UL") and len(value) > _ITEM_LENGTHS[known.vr]:
+        count = len(value) // _ITEM_LENGTHS[known.vr]
+        yield f"{count} values, the first is taken", Kind.OTHER
     elif known.vr == "UI":
-        reasons |= _uid_violations(value)
-    else:
-        reasons |= dict.fromkeys(_comment_violations(value), Kind.OTHER)
-    return [_violation(reason, tag, offset, kind) for reason, kind in reasons.items()]
+        yield from _uid_reasons(value)
+    elif known.vr == "LO":
+        yield from ((reason, Kind.OTHER) for reason in _comment_reasons(value))
 
 
-def _uid_violations(value: bytes) -> dict[str, Kind]:
-    """Return the violations of PS3.5 Sections 6.2 and 9.1 in a UID."""
+def _uid_reasons(value: bytes) -> Iterator[tuple[str, Kind]]:
+    """Yield the violations of PS3.5 Sections 6.2 and 9.1 in a UID."""
     if b"\\" in value:
-        return {f"{value.count(92) + 1} values, the first is taken": Kind.OTHER}
+        yield f"{value.count(92) + 1} values, the first is taken", Kind.OTHER
+        return
     text = value.decode("latin-1").rstrip("\0 ")
     uid = text.strip()
     if not uid:
-        return {"without a value": Kind.OTHER}
-    reasons: dict[str, Kind] = {}
+        yield "without a value", Kind.OTHER
+        return
     if value[len(text) :] not in (b"", b"\0" if len(text) % 2 else b""):
-        reasons["padded otherwise than with one NUL to an even length"] = Kind.OTHER
+        yield "padded otherwise than with one NUL to an even length", Kind.OTHER
     if uid != text:
-        reasons["blanks around the UID"] = Kind.OTHER
+        yield "blanks around the UID", Kind.OTHER
     if not is_conformant_uid(uid):
-        reasons["no UID by PS3.5 Section 9.1"] = Kind.UID
-    return reasons
+        yield "no UID by PS3.5 Section 9.1", Kind.UID
 
 
-def _comment_violations(value: bytes) -> list[str]:
-    """Return the violations in an Error Comment, an LO of the default repertoire (PS3.5 6.2)."""
+def _comment_reasons(value: bytes) -> Iterator[str]:
+    """Yield the violations in an Error Comment, an LO of the default repertoire (PS3.5 6.2)."""
     text = value.rstrip(b"\0 ")
-    reasons = []
     if b"\\" in value:
-        reasons.append(f"{value.count(92) + 1} values, the first is taken")
+        yield f"{value.count(92) + 1} values, the first is taken"
     if len(text) > _rules.MAX_COMMENT_LENGTH:
-        reasons.append(f"{len(text)} characters, more than {_rules.MAX_COMMENT_LENGTH}")
+        yield f"{len(text)} characters, more than {_rules.MAX_COMMENT_LENGTH}"
     if not text.isascii() or any(byte < 0x20 or byte == 0x7F for byte in text):
-        reasons.append("characters outside the default character repertoire")
+        yield "characters outside the default character repertoire"
     if value.endswith(b"\0"):
-        reasons.append("padded with NUL, not with a space")
-    return reasons
+        yield "padded with NUL, not with a space"
 
 
 def _message_violations(elements: list[Element], size: int, padding: int) -> list[Violation]:

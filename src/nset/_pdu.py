@@ -12,7 +12,16 @@ ASSOCIATE_RQ = 0x01
 ASSOCIATE_AC = 0x02
 P_DATA_TF = 0x04
 ABORT = LAST_PDU_TYPE = 0x07
-"""PDU types are 01H to 07H (PS3.8 Section 9.3.1)."""
+PDU_NAMES = {
+    ASSOCIATE_RQ: "A-ASSOCIATE-RQ",
+    ASSOCIATE_AC: "A-ASSOCIATE-AC",
+    0x03: "A-ASSOCIATE-RJ",
+    P_DATA_TF: "P-DATA-TF",
+    0x05: "A-RELEASE-RQ",
+    0x06: "A-RELEASE-RP",
+    ABORT: "A-ABORT",
+}
+"""PDU types (PS3.8 Section 9.3.1)."""
 
 HEADER_LENGTH = 6
 """Bytes of a PDU up to the end of its PDU-length field."""

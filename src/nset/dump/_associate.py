@@ -156,7 +156,7 @@ class PDUReader:
         context_kind = 0x20 if kind == 0x01 else 0x21
         for item, at, stop in self._items(start + _FIXED_BYTES, end):
             if item == 0x10:
-                found["application_context"] = self._text(at, stop)
+                found["application_context"] = _latin(self._data[at:stop])
             elif item == context_kind:
                 contexts.append(self._context(kind, at, stop))
             elif item == 0x50:
@@ -206,18 +206,15 @@ class PDUReader:
         found["transfer_syntaxes"] = syntaxes = []
         for item, begin, end in self._items(at + 4, stop):
             if item == 0x40:
-                syntaxes.append(self._text(begin, end))
+                syntaxes.append(_latin(self._data[begin:end]))
             elif item == 0x30 and kind == 0x01:
-                found["abstract_syntax"] = self._text(begin, end)
+                found["abstract_syntax"] = _latin(self._data[begin:end])
             else:
                 self._report(begin - 4, f"an item of type {item:02X}H, not of a context")
         if kind == 0x01 and not (found["abstract_syntax"] and syntaxes):
             lacks = "a transfer" if found["abstract_syntax"] else "an abstract"
             self._report(at, f"presentation context {head[0]} without {lacks} syntax")
         return found
-
-    def _text(self, at: int, stop: int) -> str:
-        return self._data[at:stop].decode("latin-1").rstrip(" \0")
 
     def _user_item(self, item: int, at: int, stop: int, kind: int) -> dict[str, Any]:
         """Return the fields of an item of user information (PS3.7 Annex D.3)."""
@@ -238,7 +235,7 @@ class PDUReader:
             (length,) = struct.unpack(">L", data)
             return {"value": length}
         if item in (0x52, 0x55):
-            return {"value": self._text(at, stop)}
+            return {"value": _latin(data)}
         if item == 0x53:
             invoked, performed = struct.unpack(">HH", data)
             return {"invoked": invoked, "performed": performed}

@@ -5,7 +5,7 @@ import struct
 from typing import Final
 
 from nset._errors import count_of_bytes
-from nset._pdu import IS_COMMAND, IS_LAST
+from nset._pdu import IS_COMMAND, IS_LAST, PDU_NAMES
 from nset.dump._capture import Undecodable
 
 COMMAND_SET: Final = "command set"
@@ -13,15 +13,6 @@ FRAGMENT: Final = "message control header and fragment"
 PDVS: Final = "PDVs"
 PDUS: Final = "PDUs"
 
-PDU_NAMES: Final = {
-    0x01: "A-ASSOCIATE-RQ",
-    0x02: "A-ASSOCIATE-AC",
-    0x03: "A-ASSOCIATE-RJ",
-    0x04: "P-DATA-TF",
-    0x05: "A-RELEASE-RQ",
-    0x06: "A-RELEASE-RP",
-    0x07: "A-ABORT",
-}
 PDU_HEADER: Final = struct.Struct(">BBL")
 PDV_HEADER: Final = struct.Struct(">LBB")
 

@@ -9,9 +9,10 @@ from typing import Any, Final, NamedTuple
 # dpkt has no types.
 from dpkt import Error, ethernet, ip, ip6, pcap, sll, sll2, tcp  # type: ignore[import-untyped]
 
+from nset._pdu import PDU_NAMES
 from nset.dump import _limits
 from nset.dump._capture import Capture, Stream, Undecodable, check_size
-from nset.dump._forms import PDU_HEADER, PDU_NAMES, PDUS, find_pdu
+from nset.dump._forms import PDU_HEADER, PDUS, find_pdu
 
 _ETHERNET: Final = 1
 _COOKED: Final = 113

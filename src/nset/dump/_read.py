@@ -21,6 +21,7 @@ from nset._errors import count_of_bytes
 from nset._pdu import (
     IS_COMMAND,
     IS_LAST,
+    PDU_NAMES,
     command_set_too_long,
     context_change,
     data_before_command,
@@ -32,7 +33,6 @@ from nset.dump._data_set import guess_transfer_syntax, read_data_set
 from nset.dump._forms import (
     FRAGMENT,
     PDU_HEADER,
-    PDU_NAMES,
     PDUS,
     PDV_HEADER,
     PDVS,

@@ -1,6 +1,7 @@
 """Prints a `Dump` as tables, with rich."""
 
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from io import StringIO
 
@@ -11,7 +12,14 @@ from rich.text import Text
 from nset._errors import tag_text
 from nset.dump._associate import as_lines
 from nset.dump._forms import COMMAND_SET
-from nset.dump._result import DataSetElement, Dump, DumpedMessage, Fault, OtherPDU
+from nset.dump._result import (
+    DataSetElement,
+    Dump,
+    DumpedElement,
+    DumpedMessage,
+    Fault,
+    OtherPDU,
+)
 from nset.dump._values import printable, uid_name
 
 
@@ -63,10 +71,10 @@ def _print_stream(dump: Dump, console: Console) -> None:
             continue
         console.print(Text.assemble((entry.name, "bold"), " ", _summary(entry)), soft_wrap=True)
         if entry.elements:
-            console.print(_table(entry, dump.form != COMMAND_SET))
+            console.print(_table(entry.elements, has_two_offsets=dump.form != COMMAND_SET))
         if entry.data_set:
             console.print(Text(f"  data set, {_syntax(entry)}"), soft_wrap=True)
-            console.print(_data_set_table(entry.data_set))
+            console.print(_table(entry.data_set))
         _print_notes(entry.notes, console)
         _print_faults(entry.violations, console)
     if dump.violations:
@@ -99,35 +107,19 @@ def _syntax(message: DumpedMessage) -> str:
     return f"{_uid(message.transfer_syntax)}{guessed}"
 
 
-def _new_table() -> Table:
-    return Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-
-
-def _table(message: DumpedMessage, has_two_offsets: bool) -> Table:
-    table = _new_table()
+def _table(
+    elements: Sequence[DumpedElement | DataSetElement], *, has_two_offsets: bool = True
+) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("  byte", justify="right", no_wrap=True)
     if has_two_offsets:
         table.add_column("in set", justify="right", no_wrap=True)
     for column in ("tag", "keyword", "VR"):
         table.add_column(column, no_wrap=True)
     table.add_column("value", overflow="fold")
-    for element in message.elements:
-        offsets = [str(element.input_offset), str(element.offset)][: 1 + has_two_offsets]
-        named = (tag_text(element.tag), element.keyword, element.vr)
-        table.add_row(*offsets, *named, Text(element.text))
-    return table
-
-
-def _data_set_table(elements: list[DataSetElement]) -> Table:
-    table = _new_table()
-    table.add_column("  byte", justify="right", no_wrap=True)
-    table.add_column("in set", justify="right", no_wrap=True)
-    for column in ("tag", "keyword", "VR"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("value", overflow="fold")
     for element in elements:
-        tag = "> " * element.depth + tag_text(element.tag)
-        offsets = (str(element.input_offset), str(element.offset))
+        offsets = [str(element.input_offset), str(element.offset)][: 1 + has_two_offsets]
+        tag = "> " * getattr(element, "depth", 0) + tag_text(element.tag)
         table.add_row(*offsets, tag, element.keyword, element.vr, Text(element.text))
     return table
 

@@ -8,7 +8,6 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import wraps
-from io import BytesIO
 from typing import Any, Final
 
 from pydicom import Dataset
@@ -103,35 +102,27 @@ def send_n_set(stock: Callable[..., Any]) -> Callable[..., Any]:
     return send_n_set
 
 
-def _syntax_of_n_set(encoding: tuple[bool, ...]) -> UID | None:
-    """Return the transfer syntax if this thread is in `send_n_set`, and nset encodes in it."""
-    return _SYNTAXES.get(encoding) if getattr(_thread, "sends_n_set", False) else None
-
-
 def encode(stock: Callable[..., Any]) -> Callable[..., Any]:
     """Encode a data set as before, for `send_n_set` in C."""
-
-    @wraps(stock)
-    def encode(ds: Any, *encoding: bool, **named: bool) -> Any:
-        syntax = _syntax_of_n_set(encoding)
-        if syntax is None:
-            return stock(ds, *encoding, **named)
-        return encoded(ds, syntax)
-
-    return encode
+    return _for_n_set(stock, encoded)
 
 
 def decode(stock: Callable[..., Any]) -> Callable[..., Any]:
     """Decode a data set as before, for `send_n_set` in C."""
+    return _for_n_set(
+        stock, lambda stream, syntax: decoded(stream.getvalue(), syntax, MAX_INFLATED_BYTES)
+    )
 
+
+def _for_n_set(stock: Callable[..., Any], ours: Callable[[Any, UID], Any]) -> Callable[..., Any]:
     @wraps(stock)
-    def decode(bytestring: BytesIO, *encoding: bool, **named: bool) -> Any:
-        syntax = _syntax_of_n_set(encoding)
-        if syntax is None:
-            return stock(bytestring, *encoding, **named)
-        return decoded(bytestring.getvalue(), syntax, MAX_INFLATED_BYTES)
+    def function(data: Any, *encoding: bool, **named: bool) -> Any:
+        syntax = _SYNTAXES.get(encoding)
+        if syntax is None or not getattr(_thread, "sends_n_set", False):
+            return stock(data, *encoding, **named)
+        return ours(data, syntax)
 
-    return decode
+    return function
 
 
 def get_dataset(stock: Callable[..., Any]) -> Callable[..., Any]:

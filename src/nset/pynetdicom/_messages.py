@@ -20,7 +20,7 @@ from typing import Any, Final
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
-from pynetdicom import dimse_messages, dsutils
+from pynetdicom import _handlers, dimse_messages, dsutils
 from pynetdicom.pdu_primitives import P_DATA
 
 from nset import _pdu, _rules
@@ -375,13 +375,11 @@ def _refusal(message: Any, request: Any) -> CommandSetError | None:
 # -- Logging --------------------------------------------------------------------------------------
 
 
-def where_enabled(
-    logger: logging.Logger, stock: Callable[[Any], list[str]]
-) -> Callable[[Any], list[str]]:
-    """Return a log handler that calls pynetdicom's only if the logger is enabled for DEBUG."""
+def where_enabled(stock: Callable[[Any], list[str]]) -> Callable[[Any], list[str]]:
+    """Make a log handler of pynetdicom's format messages only where its logger is at DEBUG."""
 
     @wraps(stock)
     def handler(event: Any) -> list[str]:
-        return stock(event) if logger.isEnabledFor(logging.DEBUG) else []
+        return stock(event) if _handlers.LOGGER.isEnabledFor(logging.DEBUG) else []
 
     return handler

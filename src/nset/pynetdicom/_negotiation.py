@@ -23,12 +23,7 @@ from nset.pynetdicom._provider import _peer
 _LOGGER = logging.getLogger("nset")
 
 _RQ, _AC, _RJ, _ABORT = 0x01, 0x02, 0x03, 0x07
-KINDS: Final = {
-    _RQ: "A-ASSOCIATE-RQ",
-    _AC: "A-ASSOCIATE-AC",
-    _RJ: "A-ASSOCIATE-RJ",
-    _ABORT: "A-ABORT",
-}
+KINDS: Final = {kind: _pdu.PDU_NAMES[kind] for kind in (_RQ, _AC, _RJ, _ABORT)}
 """The names of the PDUs that are repaired here, by type."""
 
 _ITEMS_OFFSET: Final = 74  # of an A-ASSOCIATE-RQ or -AC

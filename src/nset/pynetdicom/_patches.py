@@ -93,19 +93,7 @@ def patches(*, nodelay: bool) -> list[Patch]:
     package = importlib.import_module("pynetdicom")
     if _version(package) not in _KNOWN_VERSIONS:
         raise _unsupported("not a version that nset was made for")
-    found = [
-        *_class_patches(),
-        *_codec_patches(),
-        *_reactor_patches(),
-        *_exchange_patches(),
-        *_negotiation_patches(),
-        *_data_set_patches(),
-    ]
-    if nodelay:
-        from nset.pynetdicom import _socket
-
-        found.append(_method("transport", "AssociationSocket", "__init__", _socket.init))
-    return found
+    return [*_class_patches(), *_attributes(), *_wrappers(nodelay)]
 
 
 def _class_patches() -> Iterator[Patch]:
@@ -138,90 +126,76 @@ def _primitive_table(module: ModuleType, stock: type) -> dict[Any, Any]:
     raise _unsupported("dimse_messages has no table of primitives that holds N_SET")
 
 
-def _codec_patches() -> Iterator[Patch]:
-    from nset.pynetdicom import _messages, _provider
+def _attributes() -> Iterator[Patch]:
+    """Yield the patches that have no use for what they replace."""
+    from nset.pynetdicom import _exchange, _messages, _reactors
 
-    for method in ("decode_msg", "message_to_primitive"):
-        yield _method("dimse_messages", "DIMSEMessage", method, getattr(_messages, method))
     for name in ("N_SET_RQ", "N_SET_RSP"):
-        cls = _class("dimse_messages", name)
-        yield _Attribute(cls, "__init__", _messages.init)
-        for method in ("primitive_to_message", "encode_msg"):
-            yield _method("dimse_messages", name, method, getattr(_messages, method))
-    yield _method("dimse", "DIMSEServiceProvider", "receive_primitive", _provider.receive_primitive)
-    yield _method("association", "Association", "_serve_request", _provider.serve_request)
-    yield _method("service_class", "ServiceClass", "validate_status", _provider.validate_status)
-    yield _function("association", "uid_to_service_class", _provider.service_class)
-    handlers = _module("_handlers")
-    for name in ("_recv_n_set_rq", "_recv_n_set_rsp", "_send_n_set_rq", "_send_n_set_rsp"):
-        stock = getattr(handlers, name, None)
-        if stock is None or not hasattr(handlers, "LOGGER"):
-            raise _unsupported(f"_handlers has no {name}")
-        yield _Attribute(handlers, name, _messages.where_enabled(handlers.LOGGER, stock))
-
-
-def _reactor_patches() -> Iterator[Patch]:
-    from nset.pynetdicom import _reactors
-
+        yield _Attribute(_class("dimse_messages", name), "__init__", _messages.init)
     for name in ("association", "dul"):
         module = _module(name)
         if vars(module).get("time") is not time:
             raise _unsupported(f"{name} does not sleep by the module time")
         yield _Attribute(module, "time", _reactors.Clock())
-    yield _method("association", "Association", "__init__", _reactors.init)
-    yield _method("dul", "DULServiceProvider", "kill_dul", _reactors.kill_dul)
-    yield _method("dul", "DULServiceProvider", "_read_pdu_data", _reactors.read_pdu_data)
-    yield _method("transport", "AssociationSocket", "recv", _reactors.recv)
+    yield _Attribute(_class("association", "Association"), "_is_paused", _exchange.IsPaused())
 
 
-def _exchange_patches() -> Iterator[Patch]:
-    from nset.pynetdicom import _exchange
+def _wrappers(nodelay: bool) -> Iterator[Patch]:
+    """Yield the patches of functions and methods; what makes the new one gets the stock one."""
+    from nset.pynetdicom import (
+        _data_sets,
+        _exchange,
+        _messages,
+        _negotiation,
+        _provider,
+        _reactors,
+        _socket,
+    )
 
-    for name in ("get_msg", "send_msg"):
-        yield _method("dimse", "DIMSEServiceProvider", name, getattr(_exchange, name))
-    for name in ("_wrap_find_responses", "_wrap_get_move_responses"):
-        yield _method("association", "Association", name, _exchange.keep_waiting)
-    association = _class("association", "Association")
-    yield _Attribute(association, "_is_paused", _exchange.IsPaused())
-    yield _method("association", "Association", "_run_reactor", _exchange.run_reactor)
-    yield _method("acse", "ACSE", "is_release_requested", _exchange.is_release_requested)
-    yield _method("fsm", "StateMachine", "do_action", _exchange.do_action)
-    yield _function("dimse", "make_target", _exchange.make_target)
-
-
-def _negotiation_patches() -> Iterator[Patch]:
-    from nset.pynetdicom import _negotiation
-
-    yield _method("dul", "DULServiceProvider", "_decode_pdu", _negotiation.decode_or_abort)
-    name = "_negotiate_as_acceptor"
-    yield _method("acse", "ACSE", name, _negotiation.negotiate_as_acceptor)
-
-
-def _data_set_patches() -> Iterator[Patch]:
-    from nset.pynetdicom import _data_sets
-
-    yield _method("association", "Association", "send_n_set", _data_sets.send_n_set)
-    yield _function("association", "encode", _data_sets.encode)
-    yield _function("association", "decode", _data_sets.decode)
-    yield _method("events", "Event", "_get_dataset", _data_sets.get_dataset)
-    yield _function("events", "trigger", _data_sets.trigger)
-
-
-def _method(module: str, cls: str, name: str, make: Callable[[Any], Any]) -> Patch:
-    """Return the patch of a method; `make` gets the stock one."""
-    owner = _class(module, cls)
-    stock = getattr(owner, name, None)
-    if not callable(stock):
-        raise _unsupported(f"{module}.{cls} has no {name}")
-    return _Attribute(owner, name, make(stock))
-
-
-def _function(module: str, name: str, make: Callable[[Any], Any]) -> Patch:
-    """Return the patch of a function of a module; `make` gets the stock one."""
-    stock = getattr(_module(module), name, None)
-    if not callable(stock):
-        raise _unsupported(f"{module} has no {name}")
-    return _Attribute(_module(module), name, make(stock))
+    wrappers: dict[str, Callable[[Any], Any]] = {
+        "_handlers._recv_n_set_rq": _messages.where_enabled,
+        "_handlers._recv_n_set_rsp": _messages.where_enabled,
+        "_handlers._send_n_set_rq": _messages.where_enabled,
+        "_handlers._send_n_set_rsp": _messages.where_enabled,
+        "acse.ACSE._negotiate_as_acceptor": _negotiation.negotiate_as_acceptor,
+        "acse.ACSE.is_release_requested": _exchange.is_release_requested,
+        "association.Association.__init__": _reactors.init,
+        "association.Association._run_reactor": _exchange.run_reactor,
+        "association.Association._serve_request": _provider.serve_request,
+        "association.Association._wrap_find_responses": _exchange.keep_waiting,
+        "association.Association._wrap_get_move_responses": _exchange.keep_waiting,
+        "association.Association.send_n_set": _data_sets.send_n_set,
+        "association.decode": _data_sets.decode,
+        "association.encode": _data_sets.encode,
+        "association.uid_to_service_class": _provider.service_class,
+        "dimse.DIMSEServiceProvider.get_msg": _exchange.get_msg,
+        "dimse.DIMSEServiceProvider.receive_primitive": _provider.receive_primitive,
+        "dimse.DIMSEServiceProvider.send_msg": _exchange.send_msg,
+        "dimse.make_target": _exchange.make_target,
+        "dimse_messages.DIMSEMessage.decode_msg": _messages.decode_msg,
+        "dimse_messages.DIMSEMessage.message_to_primitive": _messages.message_to_primitive,
+        "dimse_messages.N_SET_RQ.encode_msg": _messages.encode_msg,
+        "dimse_messages.N_SET_RQ.primitive_to_message": _messages.primitive_to_message,
+        "dimse_messages.N_SET_RSP.encode_msg": _messages.encode_msg,
+        "dimse_messages.N_SET_RSP.primitive_to_message": _messages.primitive_to_message,
+        "dul.DULServiceProvider._decode_pdu": _negotiation.decode_or_abort,
+        "dul.DULServiceProvider._read_pdu_data": _reactors.read_pdu_data,
+        "dul.DULServiceProvider.kill_dul": _reactors.kill_dul,
+        "events.Event._get_dataset": _data_sets.get_dataset,
+        "events.trigger": _data_sets.trigger,
+        "fsm.StateMachine.do_action": _exchange.do_action,
+        "service_class.ServiceClass.validate_status": _provider.validate_status,
+        "transport.AssociationSocket.recv": _reactors.recv,
+    }
+    if nodelay:
+        wrappers["transport.AssociationSocket.__init__"] = _socket.init
+    for path, make in wrappers.items():
+        place, _, name = path.rpartition(".")
+        owner = _class(*place.split(".")) if "." in place else _module(place)
+        stock = getattr(owner, name, None)
+        if not callable(stock):
+            raise _unsupported(f"{place} has no {name}")
+        yield _Attribute(owner, name, make(stock))
 
 
 def _class(module: str, name: str) -> Any:
