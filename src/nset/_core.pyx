@@ -115,7 +115,7 @@ cdef bint _is_conformant_uid(const unsigned char* text, Py_ssize_t length) noexc
     return bad == 0
 
 
-cdef bint _default_validator_is_in_force() except -1:
+cdef bint default_validator_is_in_force() except -1:
     """Return whether conformant text causes no error, warning or record; read at each call."""
     if _is_as_last_seen():
         return True
@@ -137,7 +137,7 @@ cdef bint _default_validator_is_in_force() except -1:
 
 
 # Goes with Python 3.11, and the two calls above with it: the versions of dicts, by which
-# _default_validator_is_in_force() knows that they have not changed since it last returned True.
+# default_validator_is_in_force() knows that they have not changed since it last returned True.
 
 cdef extern from *:
     """
@@ -184,7 +184,7 @@ cdef object _check_uid(object value, object name, bint* is_conformant):
         if (
             PyUnicode_IS_ASCII(value)
             and _is_conformant_uid(PyUnicode_1BYTE_DATA(value), PyUnicode_GET_LENGTH(value))
-            and _default_validator_is_in_force()
+            and default_validator_is_in_force()
             and (type(value) is str or not hasattr(value, "_PRIVATE_TS_ENCODING"))
         ):
             is_conformant[0] = True
@@ -194,7 +194,7 @@ cdef object _check_uid(object value, object name, bint* is_conformant):
             _is_conformant_uid(
                 <const unsigned char*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
             )
-            and _default_validator_is_in_force()
+            and default_validator_is_in_force()
         ):
             is_conformant[0] = True
             return PyUnicode_DecodeASCII(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), NULL)
@@ -291,45 +291,14 @@ cdef enum:
 assert (N_SET_RQ, N_SET_RSP) == (_rules.N_SET_RQ, _rules.N_SET_RSP)
 assert NO_DATA_SET == _rules.NO_DATA_SET
 
-# The elements of a canonical command set, as bits; and those that N-SET-RQ and N-SET-RSP must have.
+# The elements that N-SET-RQ and N-SET-RSP must have, and may.
 cdef enum:
-    HAS_AFFECTED_CLASS = 1
-    HAS_REQUESTED_CLASS = 2
-    HAS_COMMAND_FIELD = 4
-    HAS_MESSAGE_ID = 8
-    HAS_RESPONDED_TO = 16
-    HAS_DATA_SET_TYPE = 32
-    HAS_STATUS = 64
-    HAS_AFFECTED_INSTANCE = 128
-    HAS_REQUESTED_INSTANCE = 256
     REQUEST = (
         HAS_REQUESTED_CLASS | HAS_COMMAND_FIELD | HAS_MESSAGE_ID | HAS_DATA_SET_TYPE
         | HAS_REQUESTED_INSTANCE
     )
     RESPONSE = HAS_COMMAND_FIELD | HAS_RESPONDED_TO | HAS_DATA_SET_TYPE | HAS_STATUS
     RESPONSE_MAY = HAS_AFFECTED_CLASS | HAS_AFFECTED_INSTANCE
-
-cdef struct Span:
-    const unsigned char* text
-    uint32_t length
-
-cdef struct Command:
-    uint32_t has
-    uint16_t command_field
-    uint16_t message_id  # or Message ID Being Responded To
-    uint16_t data_set_type
-    uint16_t status
-    Py_ssize_t known_sop_class  # index into _sop_classes, or -1
-    Span sop_class
-    Span instance
-
-
-cdef inline uint16_t _us(const unsigned char* at) noexcept nogil:
-    return <uint16_t>(at[0] | at[1] << 8)
-
-
-cdef inline uint32_t _ul(const unsigned char* at) noexcept nogil:
-    return <uint32_t>at[0] | <uint32_t>at[1] << 8 | <uint32_t>at[2] << 16 | <uint32_t>at[3] << 24
 
 
 cdef inline bint _uid_span(Span* span, const unsigned char* value, uint32_t length) noexcept nogil:
@@ -366,10 +335,7 @@ cdef inline Py_ssize_t _find_sop_class(const unsigned char* value, uint32_t size
     return -1
 
 
-cdef bint _decode_canonical(
-    const unsigned char* data, size_t length, Command* command
-) noexcept nogil:
-    """Decode a canonical command set; return False for any other."""
+cdef bint read_canonical(const unsigned char* data, size_t length, Command* command) noexcept nogil:
     cdef Cursor cursor
     cdef const unsigned char* header
     cdef const unsigned char* value
@@ -378,46 +344,66 @@ cdef bint _decode_canonical(
     cursor.at, cursor.left = data, length
     memset(command, 0, sizeof(Command))
     header = take(&cursor, GROUP_LENGTH_SIZE)
-    if header == NULL or _ul(header) != 0 or _ul(header + 4) != 4:
+    if header == NULL or ul(header) != 0 or ul(header + 4) != 4:
         return False
-    if _ul(header + 8) != cursor.left:
+    if ul(header + 8) != cursor.left:
         return False
     while cursor.left > 0:
         header = take(&cursor, 8)
         if header == NULL:
             return False
-        size = _ul(header + 4)
+        size = ul(header + 4)
         value = take(&cursor, size)
-        if value == NULL or _us(header) != 0:
+        if value == NULL or us(header) != 0:
             return False
-        tag = _us(header + 2)
+        tag = us(header + 2)
         if tag <= previous_tag:
             return False
         previous_tag = tag
         if tag == 0x0002 or tag == 0x0003:
             bit = HAS_AFFECTED_CLASS if tag == 0x0002 else HAS_REQUESTED_CLASS
             command.known_sop_class = _find_sop_class(value, size)
-            if command.known_sop_class < 0 and not _uid_span(&command.sop_class, value, size):
+            if command.known_sop_class >= 0:
+                command.sop_class.text = value
+                command.sop_class.length = _sop_class_spans[command.known_sop_class].length
+            elif not _uid_span(&command.sop_class, value, size):
                 return False
         elif tag == 0x1000 or tag == 0x1001:
             bit = HAS_AFFECTED_INSTANCE if tag == 0x1000 else HAS_REQUESTED_INSTANCE
             if not _uid_span(&command.instance, value, size):
                 return False
+        elif tag == 0x1005:
+            bit = HAS_ATTRIBUTES
+            if size == 0 or size % 4 != 0:
+                return False
         elif size != 2:
             return False
         elif tag == 0x0100:
-            bit, command.command_field = HAS_COMMAND_FIELD, _us(value)
+            bit, command.command_field = HAS_COMMAND_FIELD, us(value)
         elif tag == 0x0110:
-            bit, command.message_id = HAS_MESSAGE_ID, _us(value)
+            bit, command.message_id = HAS_MESSAGE_ID, us(value)
         elif tag == 0x0120:
-            bit, command.message_id = HAS_RESPONDED_TO, _us(value)
+            bit, command.message_id = HAS_RESPONDED_TO, us(value)
         elif tag == 0x0800:
-            bit, command.data_set_type = HAS_DATA_SET_TYPE, _us(value)
+            bit, command.data_set_type = HAS_DATA_SET_TYPE, us(value)
         elif tag == 0x0900:
-            bit, command.status = HAS_STATUS, _us(value)
+            bit, command.status = HAS_STATUS, us(value)
+        elif tag == 0x1002:
+            bit, command.type_id = HAS_EVENT_TYPE, us(value)
+        elif tag == 0x1008:
+            bit, command.type_id = HAS_ACTION_TYPE, us(value)
         else:
             return False
         command.has |= bit
+    return True
+
+
+cdef bint _decode_canonical(
+    const unsigned char* data, size_t length, Command* command
+) noexcept nogil:
+    """Decode a canonical command set of N-SET; return False for any other."""
+    if not read_canonical(data, length, command):
+        return False
     if command.has == REQUEST:
         return command.command_field == N_SET_RQ and command.data_set_type != NO_DATA_SET
     return command.command_field == N_SET_RSP and command.has & ~RESPONSE_MAY == RESPONSE
@@ -440,8 +426,8 @@ def read_command_field_and_type(bytes data not None):
         header = take(&cursor, 8)
         if header == NULL:
             return _command_set.read_command_field_and_type(data)
-        tag = <uint32_t>_us(header) << 16 | _us(header + 2)
-        size = _ul(header + 4)
+        tag = <uint32_t>us(header) << 16 | us(header + 2)
+        size = ul(header + 4)
         value = take(&cursor, size)
         if value == NULL:
             return _command_set.read_command_field_and_type(data)
@@ -449,22 +435,12 @@ def read_command_field_and_type(bytes data not None):
             if size != 2:
                 return _command_set.read_command_field_and_type(data)
             if tag == 0x0100:
-                field = _us(value)
+                field = us(value)
             else:
-                data_set_type = _us(value)
+                data_set_type = us(value)
     if field < 0 or data_set_type < 0:
         return _command_set.read_command_field_and_type(data)
     return field, data_set_type
-
-
-cdef inline unsigned char* _put_header(
-    unsigned char* at, uint32_t tag, uint32_t length
-) noexcept nogil:
-    at[0] = at[1] = 0
-    at[2], at[3] = <unsigned char>tag, <unsigned char>(tag >> 8)
-    at[4], at[5] = <unsigned char>length, <unsigned char>(length >> 8)
-    at[6] = at[7] = 0  # no canonical value is longer than 64 bytes
-    return at + 8
 
 
 # The elements between the two UIDs, with values to be filled in from byte 18 on.
@@ -481,10 +457,6 @@ cdef const unsigned char* RSP_MIDDLE = (
 )
 
 
-cdef inline void _fill_us(unsigned char* at, long value) noexcept nogil:
-    at[0], at[1] = <unsigned char>value, <unsigned char>(value >> 8)
-
-
 cdef inline unsigned char* _put_uid(
     unsigned char* at, uint32_t tag, object uid, bint is_checked
 ) noexcept:
@@ -499,7 +471,7 @@ cdef inline unsigned char* _put_uid(
     text = PyUnicode_1BYTE_DATA(uid)
     if not is_checked and not _is_conformant_uid(text, length):
         return NULL
-    at = _put_header(at, tag, <uint32_t>(length + (length & 1)))
+    at = put_header(at, tag, <uint32_t>(length + (length & 1)))
     memcpy(at, text, <size_t>length)
     at += length
     if length & 1:
@@ -527,18 +499,10 @@ cdef inline unsigned char* _put_response(
     if at == NULL:
         return NULL
     memcpy(at, RSP_MIDDLE, RSP_MIDDLE_SIZE)
-    _fill_us(at + 18, message_id)
-    _fill_us(at + 28, data_set_type)
-    _fill_us(at + 38, status)
+    fill_us(at + 18, message_id)
+    fill_us(at + 28, data_set_type)
+    fill_us(at + 38, status)
     return _put_uid(at + RSP_MIDDLE_SIZE, 0x1000, instance, is_instance_checked)
-
-
-cdef inline void _put_group_length(unsigned char* at, size_t length) noexcept nogil:
-    """Write the Command Group Length (0000,0000)."""
-    _put_header(at, 0x0000, 4)
-    length -= GROUP_LENGTH_SIZE
-    at[8], at[9] = <unsigned char>length, <unsigned char>(length >> 8)
-    at[10] = at[11] = 0
 
 
 cdef bytes _encode_canonical(Primitive primitive, bint has_data_set):
@@ -558,8 +522,8 @@ cdef bytes _encode_canonical(Primitive primitive, bint has_data_set):
         if at == NULL:
             return None
         memcpy(at, RQ_MIDDLE, RQ_MIDDLE_SIZE)
-        _fill_us(at + 18, message_id)
-        _fill_us(at + 28, data_set_type)
+        fill_us(at + 18, message_id)
+        fill_us(at + 28, data_set_type)
         at += RQ_MIDDLE_SIZE
         at = _put_uid(
             at, 0x1001, primitive._requested_sop_instance_uid, conformant & 1 << REQUESTED_INSTANCE
@@ -584,7 +548,7 @@ cdef bytes _encode_canonical(Primitive primitive, bint has_data_set):
         )
     if at == NULL:
         return None
-    _put_group_length(buffer, <size_t>(at - buffer))
+    put_group_length(buffer, <size_t>(at - buffer))
     return PyBytes_FromStringAndSize(<const char*>buffer, at - buffer)
 
 
@@ -621,77 +585,6 @@ cdef int _fill(Primitive primitive, Command* command) except -1:
         primitive._affected_sop_instance_uid = _text(&command.instance)
         primitive._mark(1 << AFFECTED_INSTANCE, True)
     return 0
-
-
-# -- For nset.scp._core: see _core.pxd ------------------------------------------------------------
-
-cdef bint is_request(const unsigned char* data, size_t length) noexcept nogil:
-    cdef Command command
-    return _decode_canonical(data, length, &command) and command.command_field == N_SET_RQ
-
-
-cdef object decode_request(
-    object cls, const unsigned char* data, size_t length, unsigned char context_id
-):
-    cdef Command command
-    cdef Primitive request
-    if not (_decode_canonical(data, length, &command) and command.command_field == N_SET_RQ):
-        return None
-    if not _default_validator_is_in_force():
-        return None
-    request = _new(cls)
-    _fill(request, &command)
-    request._context = context_id
-    request._absent &= ~(1 << CONTEXT_ID)
-    return request
-
-
-cdef int attach(object request, object data_set) except -1:
-    cdef Primitive primitive = <Primitive?>request
-    primitive._dataset = data_set
-    if type(data_set) is bytes:
-        primitive._lazy |= 1 << LIST
-    else:
-        primitive._lazy &= ~(1 << LIST)
-    return 0
-
-
-cdef Py_ssize_t encode_response_command_set(
-    object request, object status, unsigned char* at
-) except -1:
-    cdef Primitive primitive = <Primitive?>request
-    cdef unsigned char* end
-    cdef long message_id
-    cdef long number = _us_or_minus_1(status)
-    with cython.critical_section(primitive):
-        message_id = _us_or_minus_1(primitive._message_id)
-        if (
-            number < 0 or message_id < 0
-            or primitive._requested_sop_class_uid is None
-            or primitive._requested_sop_instance_uid is None
-        ):
-            return 0
-        end = _put_response(
-            at + GROUP_LENGTH_SIZE, message_id, NO_DATA_SET, number,
-            primitive._requested_sop_class_uid, primitive._conformant & 1 << REQUESTED_CLASS,
-            primitive._requested_sop_instance_uid, primitive._conformant & 1 << REQUESTED_INSTANCE,
-        )
-    if end == NULL:
-        return 0
-    _put_group_length(at, <size_t>(end - at))
-    return end - at
-
-
-cdef long context_id_of(object request) except -2:
-    cdef Primitive primitive = <Primitive?>request
-    with cython.critical_section(primitive):
-        return _us_or_minus_1(primitive._context)
-
-
-cdef object sop_class_of(object request):
-    cdef Primitive primitive = <Primitive?>request
-    with cython.critical_section(primitive):
-        return primitive._requested_sop_class_uid
 
 
 # -- The registered class -------------------------------------------------------------------------
@@ -1118,7 +1011,7 @@ cdef class Primitive:
                 <size_t>PyBytes_GET_SIZE(data),
                 &command,
             )
-            and _default_validator_is_in_force()
+            and default_validator_is_in_force()
         ):
             fields = _command_set.decode(data, strict)
             primitive = _new(cls)

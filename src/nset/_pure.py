@@ -85,7 +85,7 @@ def category(code: int) -> str:
     return "Unknown"
 
 
-def _default_validator_is_in_force() -> bool:
+def default_validator_is_in_force() -> bool:
     """Return whether conformant text causes no error, warning or record; read at each call."""
     # Subscripts, not get(): free-threaded 3.13 locks twice, and yields, where get() returns an
     # object of another thread.
@@ -107,7 +107,7 @@ def _check_uid(value: Any, keyword: str) -> list[Any] | None:
     else:
         text = ""
     if text in conformant_uids or is_conformant_uid(text):
-        # _default_validator_is_in_force() inlined: the call would add a tenth to setting a UID.
+        # default_validator_is_in_force() inlined: the call would add a tenth to setting a UID.
         try:
             now = _modules[_CONFIG].__dict__ if _CONFIG in _modules else _own_settings
             if now["VALIDATORS"]["UI"] is now["validate_ui"]:
@@ -188,7 +188,7 @@ def _uid_slot(length: bytes | None, value: bytes | None) -> list[Any] | None:
 
 def _decode_canonical(data: bytes) -> dict[str, Any] | None:
     """Decode a canonical command set into attributes; return None for any other."""
-    if not _default_validator_is_in_force():
+    if not default_validator_is_in_force():
         return None
     found = _CANONICAL_RQ(data)
     if found is not None:
@@ -589,53 +589,3 @@ class Primitive:
 # Pickles hold keywords, not names of attributes: either implementation reads the other's.
 _ATTRIBUTES: Final = {keyword: attribute for attribute, keyword in _rules.KEYWORDS.items()}
 _UIDS: Final = frozenset(name for name in _rules.KEYWORDS if name.endswith("_uid"))
-
-
-# -- For nset.scp._pure: what _core.pxd declares for the C extension ------------------------------
-
-
-def is_request(data: bytes) -> bool:
-    """Return whether the bytes are a canonical command set of an N-SET-RQ."""
-    fields = _decode_canonical(data)
-    return fields is not None and "_message_id" in fields
-
-
-def decode_request(cls: type[_Self], data: bytes, context_id: int) -> _Self | None:
-    """Return a request of the class in that context; None if `is_request` returns False."""
-    fields = _decode_canonical(data)
-    if fields is None or "_message_id" not in fields:
-        return None
-    request = cls()
-    request.__dict__.update(fields)
-    request._context_id = context_id
-    return request
-
-
-def attach(request: Primitive, data_set: BytesIO) -> None:
-    """Set the data set of a request."""
-    request._dataset = data_set
-
-
-def encode_response_command_set(request: Primitive, status: int) -> bytes | None:
-    """Encode an N-SET-RSP without a data set; return None for the slow path."""
-    if request._requested_sop_class_uid is None or request._requested_sop_instance_uid is None:
-        return None
-    return _encode_response(
-        _us_or_none(request._message_id),
-        NO_DATA_SET,
-        _us_or_none(status),
-        request._requested_sop_class_uid,
-        request._requested_sop_instance_uid,
-    )
-
-
-def context_id_of(request: Primitive) -> int:
-    """Return the ID of a request's presentation context; -1 if it is not in the range of US."""
-    context_id = _us_or_none(request._context_id)
-    return -1 if context_id is None else context_id
-
-
-def sop_class_of(request: Primitive) -> str | None:
-    """Return the Requested SOP Class UID of a request: a str or a UID, or None."""
-    slot = request._requested_sop_class_uid
-    return None if slot is None else slot[0]

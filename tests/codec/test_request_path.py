@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 from acceptors import one_pdu
 from associations import MPPS
+from command_sets import joined
 from cores import LIMITS, twins
-from n_set_requests import DATA, request_of
+from n_set_requests import DATA, request_of, uid
 from raw_peer import COMMAND, LAST, p_data, pdu
 
 LEFT = ("request_received", "pdu_received", "fault_received", "responded", "pause", "resume")
@@ -22,26 +23,36 @@ def path_of(twin, function):
     done = []
 
     class Path(twin.module.FastPath):
-        def failed(self, exc):
+        def failed(self, event, exc):
             done.append("failed")
             return 0x0110, None
 
         def respond_slowly(self, event, service, answer):
             done.append("respond_slowly")
 
+        def refuse(self, event):
+            done.append("refuse")
+
+        def log_echo(self, event):
+            done.append("log_echo")
+
+        def begin_concurrent(self):
+            done.append("begin_concurrent")
+            return True
+
+        def end_concurrent(self, event):
+            done.append("end_concurrent")
+
     def leave(name):
         return lambda *args: done.append(name)
-
-    class Event(twin.module.SetEventBase):
-        pass
 
     def handle(event):
         done.append(f"handler {event.request.MessageID}")
         return function(path)
 
-    path = Path(*LIMITS, twin.nset.N_SET)
-    path.handler = handle, (), twin.nset.scp._rules.IN_LOOP
-    path.event_class, path.contexts, path.service_classes = Event, {1: "context"}, {MPPS: Service}
+    path = Path(*LIMITS, twin.events)
+    path.handlers = ((handle, (), twin.nset.scp._rules.IN_LOOP),) * 7
+    path.contexts, path.service_classes = {1: "context"}, ({MPPS.encode(): Service},) * 7
     path.pending, path.outbox, path.user_queue, path.response_counts = [], [], [], {}
     path.assoc = path.flow = SimpleNamespace(**{name: leave(name) for name in LEFT})
     path.write = lambda pdu: done.append("sent")
@@ -64,7 +75,7 @@ def test_a_request_that_finds_nothing_else_to_do(twin):
     path, done = path_of(twin, succeed)
     path.data_received(sent(7) + sent(8))
     assert done == ["handler 7", "sent", "handler 8", "sent"]
-    assert path.response_counts == {0x0000: 2}
+    assert path.response_counts == {("N-SET", 0x0000): 2}
     assert not path.is_busy
 
 
@@ -77,7 +88,7 @@ def test_an_answer_is_counted_before_it_is_sent(twin):
         (dict(path.response_counts), path.bytes_sent == len(pdu))
     )
     path.data_received(sent())
-    assert counted == [({0x0000: 1}, True)]
+    assert counted == [({("N-SET", 0x0000): 1}, True)]
 
 
 def put(name, value):
@@ -92,7 +103,7 @@ def put(name, value):
         put("is_mid_message", True),
         put("pending", [(1, "a request that waits")]),
         put("contexts", {3: "another context"}),
-        put("service_classes", {}),
+        put("service_classes", ({},) * 7),
     ],
     ids=["is_busy", "is_mid_message", "pending", "contexts", "service_classes"],
 )
@@ -186,4 +197,95 @@ def test_a_handler_that_raises(twin):
     path, done = path_of(twin, lambda path: 1 / 0)
     path.data_received(sent())
     assert done == ["handler 7", "failed", "sent"]
-    assert path.response_counts == {0x0110: 1}
+    assert path.response_counts == {("N-SET", 0x0110): 1}
+
+
+# -- Other services --------------------------------------------------------------------------------
+
+
+def other(field, message_id=7, **elements):
+    """A request without a data set."""
+    values = {0x0100: field, 0x0110: message_id, 0x0800: 0x0101}
+    values |= {int(tag[1:], 16): value for tag, value in elements.items()}
+    return p_data((1, COMMAND | LAST, joined(values)))
+
+
+CLASS, ONE = uid(MPPS), uid("1.2.3")
+OTHERS = {
+    "C-ECHO": other(0x0030, x0002=CLASS),
+    "N-EVENT-REPORT": other(0x0100, x0002=CLASS, x1000=ONE, x1002=2),
+    "N-GET": other(0x0110, x0003=CLASS, x1001=ONE),
+    "N-ACTION": other(0x0130, x0003=CLASS, x1001=ONE, x1008=2),
+    "N-CREATE": other(0x0140, x0002=CLASS, x1000=ONE),
+    "N-DELETE": other(0x0150, x0003=CLASS, x1001=ONE),
+}
+STATUS_ALONE = ("C-ECHO", "N-DELETE")
+AROUND = {
+    "C-ECHO": (["log_echo"], []),
+    "N-EVENT-REPORT": (["begin_concurrent"], ["end_concurrent"]),
+}
+
+
+@twins
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_service(twin, name):
+    answer = 0x0000 if name in STATUS_ALONE else (0x0000, None)
+    path, done = path_of(twin, lambda path: answer)
+    path.data_received(OTHERS[name])
+    before, after = AROUND.get(name, ([], []))
+    assert done == [*before, "handler 7", "sent", *after]
+    assert path.response_counts == {(name, 0x0000): 1}
+    assert path.requests_read == {name: 1}
+
+
+@twins
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_answer_of_another_service(twin, name):
+    """A status where another one answers by two values, and the reverse."""
+    answer = (0x0000, None) if name in STATUS_ALONE else 0x0000
+    path, done = path_of(twin, lambda path: answer)
+    path.data_received(OTHERS[name])
+    assert done == [*AROUND.get(name, ([], []))[0], "handler 7", "respond_slowly"]
+
+
+@twins
+def test_a_report_while_another_request_is_served(twin):
+    path, done = path_of(twin, succeed)
+    path.is_busy, path.pending = True, [(1, "a request that waits")]
+    path.data_received(OTHERS["N-EVENT-REPORT"] + OTHERS["N-GET"])
+    assert done == ["begin_concurrent", "handler 7", "sent", "end_concurrent", "request_received"]
+
+
+@twins
+def test_a_report_while_another_is_served(twin):
+    path, done = path_of(twin, succeed)
+    type(path).begin_concurrent = lambda self: False
+    path.data_received(OTHERS["N-EVENT-REPORT"])
+    assert done == ["request_received"]
+
+
+@twins
+def test_a_report_within_another_message_is_left(twin):
+    path, done = path_of(twin, succeed)
+    path.is_mid_message = True
+    path.data_received(OTHERS["N-EVENT-REPORT"])
+    assert done == ["request_received"]
+
+
+@twins
+def test_a_new_instance_without_a_uid(twin):
+    """Where the request has none, the answer must."""
+    path, done = path_of(twin, succeed)
+    path.data_received(other(0x0140, x0002=CLASS))
+    assert done == ["handler 7", "respond_slowly"]
+    path, done = path_of(twin, lambda path: (0x0110, None))
+    path.data_received(other(0x0140, x0002=CLASS))
+    assert done == ["handler 7", "sent"]
+
+
+@twins
+def test_an_n_set_without_a_data_set_is_refused(twin):
+    path, done = path_of(twin, succeed)
+    path.data_received(p_data((1, COMMAND | LAST, request_of(kind=0x0101))))
+    assert done == ["refuse"]
+    assert path.is_busy

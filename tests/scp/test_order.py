@@ -33,6 +33,12 @@ def in_fragments(nset: ModuleType, message_id: int) -> list[bytes]:
     return [p_data(part) for part in parts]
 
 
+def slow_echo(message_id: int) -> bytes:
+    """A C-ECHO request whose command set comes in two PDVs, for the slow path."""
+    first, rest = cut(echo(message_id)[12:], 40)
+    return p_data((3, COMMAND, first), (3, COMMAND | LAST, rest))
+
+
 @pytest.mark.parametrize("inline", [True, False])
 @pytest.mark.parametrize("limit", [1, 2])
 def test_a_request_that_was_served_at_once_holds_up_nobody(nset, scp, inline, limit):
@@ -80,12 +86,13 @@ def test_no_more_than_the_limit_wait(nset, scp):
 
 
 def alternating(nset: ModuleType, number: int) -> tuple[list[bytes], list[Answer]]:
-    """C-ECHO and N-SET in turn."""
+    """C-ECHO, for either path, and N-SET in turn."""
     sent, expected = [], []
     for message_id in range(number):
-        is_echo = message_id % 2 == 0
-        sent.append(echo(message_id) if is_echo else n_set_pdus(nset, message_id))
-        expected.append(echo_answer(message_id) if is_echo else set_answer(message_id))
+        is_set = message_id % 2 == 1
+        one = echo if message_id % 4 == 0 else slow_echo
+        sent.append(n_set_pdus(nset, message_id) if is_set else one(message_id))
+        expected.append(set_answer(message_id) if is_set else echo_answer(message_id))
     return sent, expected
 
 
@@ -127,7 +134,7 @@ def test_a_request_waits_for_what_a_worker_is_reading(nset, monkeypatch):
         server, _ = stack.enter_context(serving(nset, WAYS["listened to"]))
         stack.callback(may_go_on.set)
         peer = stack.enter_context(Caller(server)).associate()
-        peer.send(echo(1))
+        peer.send(slow_echo(1))
         assert entered.wait(TIMEOUT)
         peer.send(n_set_pdus(nset, 2))
         may_go_on.set()
@@ -195,7 +202,7 @@ def test_an_answer_waits_for_one_that_a_worker_still_has_to_send(nset, monkeypat
         serving(nset, WAYS["listened to"] + bound) as (server, _),
         Caller(server).associate() as peer,
     ):
-        peer.send(echo(1), n_set_pdus(nset, 2), echo(3))
+        peer.send(slow_echo(1), n_set_pdus(nset, 2), slow_echo(3))
         answers = [peer.answer() for _ in range(3)]
         peer.release()
     assert answers == [echo_answer(1), set_answer(2), echo_answer(3)]

@@ -13,6 +13,11 @@ class Twin(NamedTuple):
     nset: Any
     module: Any
 
+    @property
+    def events(self) -> Any:
+        """The class of the events that requests are read as."""
+        return self.nset.scp._dispatch.ServiceEvent
+
 
 def twin(name):
     with loaded(name) as nset:

@@ -19,8 +19,10 @@ class Association:
     """What an association counts itself."""
 
     def __init__(self, requests=0, received=0, sent=0, **statuses):
-        self.path = SimpleNamespace(requests_read=requests, bytes_received=received)
-        self.path.response_counts = {int(code[1:], 16): number for code, number in statuses.items()}
+        self.path = SimpleNamespace(requests_read={"N-SET": requests}, bytes_received=received)
+        self.path.response_counts = {
+            ("N-SET", int(code[1:], 16)): number for code, number in statuses.items()
+        }
         self.bytes_sent = sent
 
 
@@ -94,12 +96,13 @@ def test_an_association_counts_while_its_connection_is_open_and_afterwards(count
 
     assert counted() == (3, 3, 400, 50, {"Success": 2, "Warning": 1})
     assert counted() == (3, 3, 400, 50, {"Success": 2, "Warning": 1})
-    one.path.requests_read, one.path.bytes_received, one.path.response_counts[0x0000] = 3, 400, 2
-    assert counted() == (4, 4, 500, 50, {"Success": 3, "Warning": 1})
+    one.path.requests_read = {"N-SET": 2, "C-ECHO": 1}
+    one.path.bytes_received, one.path.response_counts["C-ECHO", 0x0000] = 400, 1
+    assert counted() == (4, 3, 500, 50, {"Success": 3, "Warning": 1})
     counters.close(one)
-    assert counted() == (4, 4, 500, 50, {"Success": 3, "Warning": 1})
+    assert counted() == (4, 3, 500, 50, {"Success": 3, "Warning": 1})
     counters.close(other)
-    assert counted() == (4, 4, 500, 50, {"Success": 3, "Warning": 1})
+    assert counted() == (4, 3, 500, 50, {"Success": 3, "Warning": 1})
 
 
 def test_a_forked_process_has_no_associations_and_a_free_lock(counters):
@@ -149,25 +152,30 @@ def test_statuses_by_category(module, statuses, numbers):
 
 
 @pytest.mark.parametrize(
-    ("requests", "responses", "n_sets", "statuses", "summary"),
+    ("requests", "responses", "fast_requests", "fast_responses", "summary"),
     [
-        ({}, {}, 0, {}, "no requests"),
-        ({}, {}, 2, {}, "N-SET 2 (no response)"),
-        ({}, {}, 3, {0x0107: 1, 0x0000: 2}, "N-SET 3 (2 Success, 1 Warning)"),
-        ({"C-ECHO": 1}, {("C-ECHO", 0): 1}, 0, {}, "C-ECHO 1 (1 Success)"),
+        ({}, {}, {}, {}, "no requests"),
+        ({}, {}, {"N-SET": 2}, {}, "N-SET 2 (no response)"),
+        (
+            *({}, {}, {"N-SET": 3}, {("N-SET", 0x0107): 1, ("N-SET", 0x0000): 2}),
+            "N-SET 3 (2 Success, 1 Warning)",
+        ),
+        ({"C-ECHO": 1}, {("C-ECHO", 0): 1}, {}, {}, "C-ECHO 1 (1 Success)"),
         (
             {"N-SET": 2, "C-FIND": 2},
             {("N-SET", 0x0110): 1, ("N-SET", 0): 1, ("C-FIND", 0xFF00): 3, ("C-FIND", 0): 2},
-            2,
-            {0x0000: 2},
-            "N-SET 4 (3 Success, 1 Failure), C-FIND 2 (2 Success, 3 Pending)",
+            {"N-SET": 2, "C-ECHO": 1},
+            {("N-SET", 0x0000): 2, ("C-ECHO", 0x0000): 1},
+            "N-SET 4 (3 Success, 1 Failure), C-FIND 2 (2 Success, 3 Pending), C-ECHO 1 (1 Success)",
         ),
     ],
     ids=["nothing", "not answered", "fast path", "slow path", "both"],
 )
-def test_summary_of_an_association(tally, requests, responses, n_sets, statuses, summary):
+def test_summary_of_an_association(
+    tally, requests, responses, fast_requests, fast_responses, summary
+):
     tally.requests.update(requests)
     tally.responses.update(responses)
-    assert tally.summary(n_sets, statuses) == summary
+    assert tally.summary(fast_requests, fast_responses) == summary
     assert tally.requests == requests  # the next summary says the same
-    assert tally.summary(n_sets, statuses) == summary
+    assert tally.summary(fast_requests, fast_responses) == summary

@@ -180,12 +180,12 @@ LAYERS = {
         {"_association"},
         {"_threadless", "_reports", "_dimse", "_eager_tasks"},
         {"_negotiation", "_upper_layer", "_flow_control", "_log"},
-        {"_connection", "_checkpoint", "_n_set"},
+        {"_connection", "_checkpoint", "_dispatch"},
         {"_handlers", "_data_sets"},
         {"_threads", "_queues", "_counters", "_limits", "_memory", "_names"},
         {"_implementation"},
         {"_core", "_pure"},
-        {"_rules"},
+        {"_rules", "_services"},
     ],
 }
 MAY_IMPORT_PYNETDICOM = {"pynetdicom", "scp", "demo"}

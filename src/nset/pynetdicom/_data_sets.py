@@ -64,18 +64,22 @@ def data_set_of(event: Any, attribute: str, message: str, limit: int) -> Dataset
     `message` is that of the AttributeError if the request has none; `limit` as for `decoded`.
     """
     try:
-        stream = getattr(event.request, attribute)
-        if event._hash != hash(stream):
-            data = stream.getvalue() if stream else b""
-            if data:
-                syntax = event.context.transfer_syntax
-                event._decoded = decoded(data, syntax, limit)
-                event._decoded.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
-            else:
-                event._decoded = Dataset()
-            event._hash = hash(stream)
+        return cached(event, getattr(event.request, attribute), limit)
     except AttributeError:
         raise AttributeError(message) from None
+
+
+def cached(event: Any, stream: BytesIO | None, limit: int) -> Dataset:
+    """Return the data set in a stream; decoded once, as long as it is the same stream."""
+    if event._hash != hash(stream):
+        data = stream.getvalue() if stream else b""
+        if data:
+            syntax = event.context.transfer_syntax
+            event._decoded = decoded(data, syntax, limit)
+            event._decoded.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
+        else:
+            event._decoded = Dataset()
+        event._hash = hash(stream)
     return event._decoded  # type: ignore[no-any-return]
 
 

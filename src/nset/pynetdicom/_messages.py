@@ -364,12 +364,15 @@ def _refusal(message: Any, request: Any) -> CommandSetError | None:
                     reason, tag_for_keyword(keyword), None, missing_status(keyword)
                 )
         return CommandSetError(f"no valid {name}")
-    if lacks_data_set(message):
-        return CommandSetError(
-            f"0101H, but {'a' if name[0] == 'C' else 'an'} {name} has a data set",
-            *(0x800, None, _rules.MISTYPED_ARGUMENT),
-        )
-    return None
+    return no_data_set(name) if lacks_data_set(message) else None
+
+
+def no_data_set(name: str) -> CommandSetError:
+    """Return the error for a request without the data set that it must have."""
+    return CommandSetError(
+        f"0101H, but {'a' if name[0] == 'C' else 'an'} {name} has a data set",
+        *(0x800, None, _rules.MISTYPED_ARGUMENT),
+    )
 
 
 # -- Logging --------------------------------------------------------------------------------------

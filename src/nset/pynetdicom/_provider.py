@@ -31,8 +31,7 @@ _LOGGER = logging.getLogger("nset")
 
 _ALL: Final = ("N-CREATE", "N-EVENT-REPORT", "N-GET", "N-SET", "N-ACTION", "N-DELETE")
 
-# DIMSE-N operations by pynetdicom's service classes; a program's own class may have any.
-_SERVICES: Final[dict[Any, tuple[str, ...]]] = {
+OPERATIONS: Final[dict[Any, tuple[str, ...]]] = {
     n.ApplicationEventLoggingServiceClass: ("N-ACTION",),
     n.DisplaySystemManagementServiceClass: ("N-GET",),
     n.InstanceAvailabilityNotificationServiceClass: ("N-CREATE",),
@@ -44,6 +43,7 @@ _SERVICES: Final[dict[Any, tuple[str, ...]]] = {
     n.StorageManagementServiceClass: ("N-EVENT-REPORT", "N-ACTION"),
     n.UnifiedProcedureStepServiceClass: _ALL[:5],
 }
+"""DIMSE-N operations by pynetdicom's service classes; a program's own class may have any."""
 
 _WITH_N_SET: Final = frozenset(_rules.SOP_CLASSES)
 
@@ -259,7 +259,7 @@ def refusal_of(assoc: Any, msg: Any) -> CommandSetError | None:
     if service is c.ServiceClass:
         status = _rules.NO_SUCH_SOP_CLASS
         reason = f"no service class for '{uid}', see pynetdicom.sop_class.register_uid()"
-    elif name not in _SERVICES.get(service, () if service.__module__ == c.__name__ else _ALL):
+    elif name not in OPERATIONS.get(service, () if service.__module__ == c.__name__ else _ALL):
         status, reason = _rules.UNRECOGNIZED_OPERATION, f"'{uid}' has no {name}"
     else:
         return None
@@ -282,11 +282,16 @@ def _refuse(assoc: Any, request: Any, context_id: int, refusal: CommandSetError)
         _log_abort(assoc, refusal)
         assoc.abort()
         return
+    log_refusal(request.msg_type, request.MessageID, _peer(assoc), refusal)
+    assoc.dimse.send_msg(_response(request, refusal.status), context_id)
+
+
+def log_refusal(service: str, message_id: int, peer: str, refusal: CommandSetError) -> None:
+    """Log why a request is refused."""
     _LOGGER.error(
         "Refusing %s request %d from %s with status 0x%04X: %s",
-        *(request.msg_type, request.MessageID, _peer(assoc), refusal.status, refusal),
+        *(service, message_id, peer, refusal.status, refusal),
     )
-    assoc.dimse.send_msg(_response(request, refusal.status), context_id)
 
 
 def _response(request: Any, status: int) -> Any:

@@ -28,13 +28,14 @@ from nset.scp._checkpoint import Checkpoint
 from nset.scp._connection import Connection
 from nset.scp._counters import Tally
 from nset.scp._dimse import DIMSEServiceProvider
+from nset.scp._dispatch import Dispatcher, log_error, primitive_in
 from nset.scp._flow_control import FlowControl
 from nset.scp._handlers import messages_are_logged
 from nset.scp._memory import ALLOWANCE_BYTES, Memory
-from nset.scp._n_set import NSetDispatcher, log_error
 from nset.scp._negotiation import AcceptorACSE
 from nset.scp._queues import IdleTimer, Responses
 from nset.scp._reports import Reports
+from nset.scp._services import NONE
 from nset.scp._threadless import ThreadlessAssociation
 from nset.scp._upper_layer import CLOSED, DULServiceProvider
 
@@ -90,7 +91,7 @@ class Association(ThreadlessAssociation):
         self.address = address
         self.memory = Memory(server.memory, limits.association_bytes)
         self.tally = Tally(server.counters)
-        self.path = NSetDispatcher(
+        self.path = Dispatcher(
             self, limits, ae.maximum_pdu_size, threads, server.tasks, server.start_task
         )
         self.connection = Connection(self, threads, sock, self.path.data_received)
@@ -115,7 +116,7 @@ class Association(ThreadlessAssociation):
 
         self._threads = threads
         self._since = time.monotonic()
-        self._reports = Reports(self.flow, threads)
+        self._reports = self.path.reports = Reports(self.flow, threads)
         self._is_advancing = False
         self._is_sending = False  # the job is done, and what it sends is with the upper layer
         self._was_heard = False
@@ -221,12 +222,15 @@ class Association(ThreadlessAssociation):
         self.run_upper_layer()
 
     def request_received(self, request: Any) -> None:
-        """Serve an N-SET request that does not take the fast path, now or in its turn."""
+        """Serve a request that does not take the fast path, now or in its turn."""
         message = self.dimse.message
         if message is not None:
             has_begun = type(message) is not DIMSEMessage
             raise _pdu.command_among_data() if has_begun else _pdu.data_before_command()
         path = self.path
+        if request._service.is_concurrent:
+            self._reports.add(self, request._context_id, request, path.request_length)
+            return
         self.flow.enqueue(path.pending, request._context_id, request, path.request_length)
         if not path.is_busy:
             self.advance()
@@ -414,7 +418,7 @@ class Association(ThreadlessAssociation):
         self.path.peer_length = self.requestor.maximum_length or 0
         self.path.contexts = self._accepted_cx
         if self.acceptor._common_ext:  # which may name other service classes
-            self.path.service_classes = {}
+            self.path.service_classes = NONE
 
     # -- Requests ----------------------------------------------------------------------------------
 
@@ -439,15 +443,9 @@ class Association(ThreadlessAssociation):
             self._threads.call_later(_RELEASE_CROSSING_SECONDS, self._give_up_release)
             return
         refusal = getattr(message, "_nset_refusal", None)
-        if (
-            type(message) is N_SET
-            and message.is_valid_request
-            and refusal is None
-            and self.dul.can_send
-            and not self.acceptor._common_ext
-            and self.path.serve_queued(message, size)
-        ):
+        if refusal is None and self.dul.can_send and self.path.serve_queued(message, size):
             return
+        message = primitive_in(message)
         self.path.is_busy = True
         if size > ALLOWANCE_BYTES:
             self.flow.note_serving(size)
@@ -472,9 +470,21 @@ class Association(ThreadlessAssociation):
         self.tally.count_request(message)
         self._reports.add(self, context_id, message, size)
 
-    def serve_report(self, message: Any, context_id: int) -> None:
-        """Serve an N-EVENT-REPORT in a worker's thread."""
-        self._try(partial(self._serve_request, message, context_id))
+    def serve_report(self, message: Any, context_id: int, size: int) -> None:
+        """Serve an N-EVENT-REPORT; in the loop's thread."""
+        if not (self.path.in_data_transfer and self.path.serve_queued(message, size)):
+            serve = partial(self._serve_request, primitive_in(message), context_id)
+            self._reports.do_in_worker(self, serve)
+
+    def do_report(self, job: Callable[[], None]) -> None:
+        """Do a job for a report; in a worker's thread."""
+        self._try(job)
+
+    def service_failed(self, request: Any, context_id: int, exc: Exception) -> None:
+        """Abort, as pynetdicom does where its service class has failed."""
+        _LOGGER.exception(exc)
+        self.abort()
+        _log.aborted_while_served(self, request, context_id)
 
     # -- Its state, for the server -----------------------------------------------------------------
 

@@ -12,28 +12,244 @@ from time import monotonic, time
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from nset._core cimport (
+    GROUP_LENGTH_SIZE,
+    HAS_ACTION_TYPE,
+    HAS_AFFECTED_CLASS,
+    HAS_AFFECTED_INSTANCE,
+    HAS_ATTRIBUTES,
+    HAS_COMMAND_FIELD,
+    HAS_DATA_SET_TYPE,
+    HAS_EVENT_TYPE,
+    HAS_MESSAGE_ID,
+    HAS_REQUESTED_CLASS,
+    HAS_REQUESTED_INSTANCE,
     MAX_COMMAND_SET,
+    Command,
     Cursor,
-    attach,
-    context_id_of,
-    decode_request,
-    encode_response_command_set,
-    is_request,
-    sop_class_of,
+    default_validator_is_in_force,
+    fill_us,
+    put_group_length,
+    put_header,
+    read_canonical,
     take,
 )
 
 from nset import _pdu
+from nset import _rules as _limits
 from nset._errors import CommandSetError
-from nset.scp import _rules
+from nset.scp import _rules, _services
 
 cdef object _BytesIO = BytesIO
 cdef object _monotonic = monotonic
 cdef object _time = time
+
+
+# -- Requests and responses (PS3.7 Sections 9.3, 10.3) --------------------------------------------
+
+cdef enum:
+    NO_DATA_SET = 0x0101
+    A_DATA_SET = 0x0001
+    MAX_COMMAND_SET_LENGTH = 0x10000
+    IS_RESPONSE = 0x8000
+    MAX_US = 0xFFFF
+    NUMBER_OF_SERVICES = 7
+    C_ECHO = 0
+    N_CREATE = 5
+    # Whether a request has a data set.
+    NEVER = 0
+    OPTIONAL = 1
+    ALWAYS = 2
+
+assert NO_DATA_SET == _limits.NO_DATA_SET
+assert MAX_US == _limits.MAX_US
+assert MAX_COMMAND_SET_LENGTH == _limits.MAX_COMMAND_SET_LENGTH
+assert NUMBER_OF_SERVICES == len(_services.SERVICES)
+assert (C_ECHO, N_CREATE) == (_services.C_ECHO.number, _services.N_CREATE.number)
+assert (NEVER, OPTIONAL, ALWAYS) == (_services.NEVER, _services.OPTIONAL, _services.ALWAYS)
+
+
+cdef struct Row:
+    uint16_t command_field
+    uint16_t type_tag
+    uint32_t required
+    uint32_t allowed
+    int data_set
+    bint is_concurrent
+    bint has_data_set_in_response
+
+# The table of services, by bits.
+cdef Row[NUMBER_OF_SERVICES] _rows
+cdef tuple _SERVICES = _services.SERVICES
+_BITS = {
+    _services.AFFECTED_CLASS: HAS_AFFECTED_CLASS,
+    _services.REQUESTED_CLASS: HAS_REQUESTED_CLASS,
+    _services.AFFECTED_INSTANCE: HAS_AFFECTED_INSTANCE,
+    _services.REQUESTED_INSTANCE: HAS_REQUESTED_INSTANCE,
+    _services.EVENT_TYPE: HAS_EVENT_TYPE,
+    _services.ATTRIBUTES: HAS_ATTRIBUTES,
+    _services.ACTION_TYPE: HAS_ACTION_TYPE,
+}
+for _index, _service in enumerate(_services.SERVICES):
+    _rows[_index].command_field = _service.command_field
+    _rows[_index].type_tag = _service.type_id
+    _rows[_index].required = HAS_COMMAND_FIELD | HAS_MESSAGE_ID | HAS_DATA_SET_TYPE | sum(
+        [_BITS[tag] for tag in _service.required]
+    )
+    _rows[_index].allowed = _rows[_index].required | sum([_BITS[tag] for tag in _service.optional])
+    _rows[_index].data_set = _service.data_set
+    _rows[_index].is_concurrent = _service.is_concurrent
+    _rows[_index].has_data_set_in_response = _service.response_keyword is not None
+del _BITS, _index, _service
+
+
+cdef int _find_service(const unsigned char* data, size_t length, Command* command) noexcept nogil:
+    """Read the command set of a request; return the index of its service, -1 for any other."""
+    cdef int index
+    cdef Row* row
+    if length > MAX_COMMAND_SET_LENGTH or not read_canonical(data, length, command):
+        return -1
+    for index in range(NUMBER_OF_SERVICES):
+        row = &_rows[index]
+        if command.command_field == row.command_field:
+            if command.has & row.required != row.required or command.has & ~row.allowed:
+                return -1
+            if row.data_set == NEVER and command.data_set_type != NO_DATA_SET:
+                return -1
+            return index
+    return -1
+
+
+cdef class ServiceEventBase:
+    """See ``_pure.ServiceEventBase``."""
+
+    cdef public object assoc
+    cdef public object _context
+    cdef public object _seconds
+    cdef readonly object _service
+    cdef readonly int _context_id
+    cdef readonly bytes _command_set
+    cdef readonly bint _lacks_data_set
+    cdef readonly uint16_t _message_id
+    cdef uint16_t _type_id
+    cdef int _index
+    cdef const unsigned char* _sop_class  # in _command_set, as is _instance
+    cdef uint32_t _sop_class_length
+    cdef const unsigned char* _instance  # or NULL
+    cdef uint32_t _instance_length
+    cdef object _data_set  # None, bytes, or a BytesIO
+    cdef object _request
+
+    @property
+    def request(self):
+        """The request as a primitive."""
+        cdef object request
+        with cython.critical_section(self):
+            request = self._request
+        if request is None:
+            request = self._make_request()
+            with cython.critical_section(self):
+                if self._request is None:
+                    self._request = request
+                request = self._request
+        return request
+
+    @request.setter
+    def request(self, value):
+        with cython.critical_section(self):
+            self._request = value
+
+    @property
+    def _has_request(self):
+        with cython.critical_section(self):
+            return self._request is not None
+
+    @property
+    def _has_instance(self):
+        return self._instance != NULL
+
+    @property
+    def _stream(self):
+        """The data set, empty if there is none."""
+        cdef object stream
+        with cython.critical_section(self):
+            stream = self._data_set
+            if type(stream) is not _BytesIO:
+                self._data_set = _BytesIO() if stream is None else _BytesIO(stream)
+                stream = self._data_set
+                stream.seek(0, 2)  # as after writing the fragments into it
+            return stream
+
+    def _hold(self, service, request, int context_id):
+        """See ``_pure.ServiceEventBase._hold``."""
+        self._service, self._request, self._context_id = service, request, context_id
+        self._index = service.number
+
+    cdef int _fill(
+        self, int index, const unsigned char* data, size_t length, Command* command, int context_id
+    ) except -1:
+        cdef const unsigned char* at
+        self._command_set = PyBytes_FromStringAndSize(<const char*>data, <Py_ssize_t>length)
+        at = <const unsigned char*>PyBytes_AS_STRING(self._command_set)
+        self._service, self._index = _SERVICES[index], index
+        self._context_id = context_id
+        self._message_id, self._type_id = command.message_id, command.type_id
+        self._sop_class = at + (command.sop_class.text - data)
+        self._sop_class_length = command.sop_class.length
+        if command.instance.length > 0:
+            self._instance = at + (command.instance.text - data)
+            self._instance_length = command.instance.length
+        self._lacks_data_set = (
+            _rows[index].data_set == ALWAYS and command.data_set_type == NO_DATA_SET
+        )
+        return 0
+
+    cpdef bytes _sop_class_uid(self):
+        if self._command_set is None:
+            return self._request.RequestedSOPClassUID.encode()
+        return PyBytes_FromStringAndSize(<const char*>self._sop_class, self._sop_class_length)
+
+
+cdef inline unsigned char* _put_uid(
+    unsigned char* at, uint32_t tag, const unsigned char* uid, uint32_t length
+) noexcept nogil:
+    """Write a UID, padded; or nothing for NULL."""
+    if uid == NULL:
+        return at
+    at = put_header(at, tag, length + (length & 1))
+    memcpy(at, uid, length)
+    at += length
+    if length & 1:
+        at[0] = 0
+        at += 1
+    return at
+
+
+cdef inline unsigned char* _put_us(unsigned char* at, uint32_t tag, uint16_t value) noexcept nogil:
+    at = put_header(at, tag, 2)
+    fill_us(at, value)
+    return at + 2
+
+
+cdef size_t _put_response(
+    unsigned char* start, ServiceEventBase event, uint16_t status, bint has_data_set
+) noexcept:
+    """Write the command set of the response; return its length."""
+    cdef Row* row = &_rows[event._index]
+    cdef unsigned char* at = start + GROUP_LENGTH_SIZE
+    at = _put_uid(at, 0x0002, event._sop_class, event._sop_class_length)
+    at = _put_us(at, 0x0100, row.command_field | IS_RESPONSE)
+    at = _put_us(at, 0x0120, event._message_id)
+    at = _put_us(at, 0x0800, A_DATA_SET if has_data_set else NO_DATA_SET)
+    at = _put_us(at, 0x0900, status)
+    at = _put_uid(at, 0x1000, event._instance, event._instance_length)
+    if row.type_tag != 0:
+        at = _put_us(at, row.type_tag, event._type_id)
+    put_group_length(start, <size_t>(at - start))
+    return <size_t>(at - start)
 
 
 # -- PDUs (PS3.8 Section 9.3) ---------------------------------------------------------------------
@@ -61,26 +277,25 @@ cdef inline uint32_t _big_endian(const unsigned char* at) noexcept nogil:
     return <uint32_t>at[0] << 24 | <uint32_t>at[1] << 16 | <uint32_t>at[2] << 8 | <uint32_t>at[3]
 
 
-def encode_response(request, status, max_pdu_length):
+def encode_response(
+    ServiceEventBase event not None, status, max_pdu_length, bint has_data_set=False
+):
     """See ``_pure.encode_response``."""
     cdef unsigned char buffer[PDU_PREFIX + MAX_COMMAND_SET]
-    cdef long context_id = context_id_of(request)
     cdef uint32_t limit = max_pdu_length
     cdef uint32_t length
-    cdef Py_ssize_t size
-    if not 0 < context_id <= 255:
+    cdef size_t size
+    if event._command_set is None or type(status) is not int or not 0 <= status <= MAX_US:
         return None
-    size = encode_response_command_set(request, status, buffer + PDU_PREFIX)
-    if size == 0:
-        return None
+    size = _put_response(buffer + PDU_PREFIX, event, status, has_data_set)
     length = PDV_HEADER + <uint32_t>size
     if limit != 0 and length > limit:
         return None
     buffer[0], buffer[1] = P_DATA_TF, 0
     _fill_ul(buffer + 2, length)
     _fill_ul(buffer + 6, length - 4)
-    buffer[10], buffer[11] = <unsigned char>context_id, IS_COMMAND | IS_LAST
-    return PyBytes_FromStringAndSize(<const char*>buffer, PDU_PREFIX + size)
+    buffer[10], buffer[11] = <unsigned char>event._context_id, IS_COMMAND | IS_LAST
+    return PyBytes_FromStringAndSize(<const char*>buffer, <Py_ssize_t>(PDU_PREFIX + size))
 
 
 cdef extern from *:
@@ -110,8 +325,9 @@ cdef extern from *:
 cdef enum:
     BETWEEN_MESSAGES = 0  # or in the data set of a message for the slow path
     IN_COMMAND = 1  # of a message for the slow path, in several fragments
-    IN_DATA_SET = 2  # of an N-SET request
-    SKIPPING_DATA_SET = 3  # the rest of a data set that is too long
+    IN_DATA_SET = 2  # of a request
+    SKIPPING_DATA_SET = 3  # the rest of a data set that is too long, or was not announced
+    BEHIND_REFUSED = 4  # of a request that lacks a data set: one that follows is skipped
 
 
 # How much of a PDU the slow path gets at once, and the size of a piece of a long PDU.
@@ -160,8 +376,8 @@ cdef class PduReader:
 
     cdef public bint decodes_requests
     cdef uint64_t _bytes_received
-    cdef uint64_t _requests_read
-    cdef object _cls
+    cdef uint64_t[NUMBER_OF_SERVICES] _requests_read
+    cdef object _event_class
     cdef uint32_t _max_pdu_length
     cdef uint32_t _max_other_length
     cdef size_t _max_data_set_length
@@ -181,7 +397,8 @@ cdef class PduReader:
 
     cdef bint _has_given_up
     cdef int _stage
-    cdef object _request
+    cdef bint _skips_data  # in the rest of this PDU
+    cdef ServiceEventBase _request
     cdef readonly int context_id
     cdef public dict contexts
     cdef int _other_context  # of other fragments of its data set, or -1
@@ -199,9 +416,13 @@ cdef class PduReader:
     cdef unsigned char _pdv_header
 
     def __init__(
-        self, uint32_t max_pdu_length, uint32_t max_other_length, size_t max_data_set_length, cls
+        self,
+        uint32_t max_pdu_length,
+        uint32_t max_other_length,
+        size_t max_data_set_length,
+        event_class,
     ):
-        self._cls = cls
+        self._event_class = event_class
         self._max_pdu_length = max_pdu_length
         self._max_other_length = max_other_length
         self._max_data_set_length = max_data_set_length
@@ -215,8 +436,13 @@ cdef class PduReader:
 
     @property
     def requests_read(self):
-        """The number of decoded N-SET requests; may be read in any thread."""
-        return _count(&self._requests_read)
+        """The numbers of decoded requests by service; may be read in any thread."""
+        cdef int index
+        cdef dict numbers = {}
+        for index in range(NUMBER_OF_SERVICES):
+            if _count(&self._requests_read[index]) != 0:
+                numbers[_SERVICES[index].name] = _count(&self._requests_read[index])
+        return numbers
 
     @property
     def bytes_waiting(self):
@@ -262,11 +488,13 @@ cdef class PduReader:
     def progress(self):
         """See ``_pure.PduReader.progress``."""
         cdef size_t waiting
+        cdef bint is_between
         with cython.critical_section(self):
             waiting = 0 if self._incomplete is None else <size_t>len(self._incomplete)
             if self._stage == IN_DATA_SET:
-                return self._request.MessageID, self._data_set_length + waiting
-            return (None, waiting) if waiting or self._stage != BETWEEN_MESSAGES else None
+                return self._request._message_id, self._data_set_length + waiting
+            is_between = self._stage == BETWEEN_MESSAGES or self._stage == BEHIND_REFUSED
+            return (None, waiting) if waiting or not is_between else None
 
     cpdef object next(self):
         """See ``_pure.PduReader.next``."""
@@ -326,6 +554,7 @@ cdef class PduReader:
         elif not is_well_formed or not (self.decodes_requests or self._stage >= IN_DATA_SET):
             return self._current_pdu(data)
         self._pdu, self._pdv_start = data, self._pdu_start + PDU_HEADER
+        self._skips_data = False
         return None
 
     cdef object _next_piece(self, bytes data):
@@ -366,6 +595,7 @@ cdef class PduReader:
             return pdu
         self._pdu, self._pdu_start, self._pdv_start = pdu, 0, PDU_HEADER
         self._pdu_end = <size_t>PyBytes_GET_SIZE(pdu)
+        self._skips_data = False
         return None
 
     cdef object _keep_partial_pdu(self, size_t needed):
@@ -390,21 +620,27 @@ cdef class PduReader:
         cdef uint32_t length = _big_endian(at)
         cdef unsigned char context_id = at[4], header = at[5]
         cdef uint32_t weight
+        cdef Command command
         self._step_over(length)
-        if self._stage == SKIPPING_DATA_SET:
+        if self._stage >= SKIPPING_DATA_SET:
             if context_id == self.context_id and not header & IS_COMMAND:
-                if header & IS_LAST:
-                    self._stage = BETWEEN_MESSAGES
+                self._stage = BETWEEN_MESSAGES if header & IS_LAST else SKIPPING_DATA_SET
                 return None
             self._stage = BETWEEN_MESSAGES
+        if self._skips_data:
+            if not header & IS_COMMAND:
+                return None
+            self._skips_data = False
         if self._stage == IN_DATA_SET:
             return self._next_of_data_set(data, begin + PDV_HEADER, length - 2, context_id, header)
         if self._may_begin_request(header):
-            self._request = decode_request(self._cls, at + PDV_HEADER, length - 2, context_id)
+            self._begin_request(at + PDV_HEADER, length - 2, context_id, &command)
         if self._request is not None:
             self.context_id, self._stream, self._data_set_length = context_id, None, 0
             self._empty_fragments = 0
             self._other_context = -1
+            if command.data_set_type == NO_DATA_SET:
+                return self._request_without_data_set()
             self._stage = IN_DATA_SET
             return None
         # For the slow path, together with the following PDVs that are, too.
@@ -412,9 +648,9 @@ cdef class PduReader:
         weight = _weight(header)
         while self._pdu is not None and weight < MAX_WEIGHT:
             at = <const unsigned char*>PyBytes_AS_STRING(data) + self._pdv_start
-            if self._may_begin_request(at[5]) and is_request(
-                at + PDV_HEADER, _big_endian(at) - 2
-            ):
+            if self._may_begin_request(at[5]) and _find_service(
+                at + PDV_HEADER, _big_endian(at) - 2, &command
+            ) >= 0:
                 break
             weight += _weight(at[5])
             self._note_command(at[5])
@@ -442,12 +678,35 @@ cdef class PduReader:
             and header & (IS_COMMAND | IS_LAST) == IS_COMMAND | IS_LAST
         )
 
+    cdef int _begin_request(
+        self, const unsigned char* data, size_t length, int context_id, Command* command
+    ) except -1:
+        """Decode a command set into the current request, if it is one."""
+        cdef int index = _find_service(data, length, command)
+        cdef ServiceEventBase request
+        if index >= 0 and default_validator_is_in_force():
+            request = self._event_class()
+            request._fill(index, data, length, command, context_id)
+            self._request = request
+        return 0
+
+    cdef object _request_without_data_set(self):
+        """Return the current request; its service says what becomes of data that follows."""
+        cdef ServiceEventBase request = self._request
+        self._end_request()
+        if request._lacks_data_set:
+            self._stage = BEHIND_REFUSED
+        self._skips_data = _rows[request._index].data_set != OPTIONAL
+        self.request_length = 0
+        _add(&self._requests_read[request._index], 1)
+        return request
+
     cdef object _next_of_data_set(
         self, bytes data, size_t begin, size_t length,
         unsigned char context_id, unsigned char header,
     ):
         """Process a PDV of a request's data set; return the request when it is complete."""
-        cdef object request = self._request
+        cdef ServiceEventBase request = self._request
         if header & IS_COMMAND or not self._is_of_request(context_id):
             self._end_request()
             if header & IS_COMMAND:
@@ -457,7 +716,10 @@ cdef class PduReader:
             self._end_request()
             if not header & IS_LAST:
                 self._stage = SKIPPING_DATA_SET
-            raise _pdu.data_set_too_long(self._max_data_set_length, request.MessageID)
+            raise _pdu.data_set_too_long(
+                self._max_data_set_length,
+                request._message_id if _rows[request._index].data_set == ALWAYS else None,
+            )
         if length == 0 and not header & IS_LAST:
             self._empty_fragments += 1
             if self._empty_fragments > MAX_EMPTY_FRAGMENTS:
@@ -465,18 +727,18 @@ cdef class PduReader:
                 raise _rules.too_many_empty_fragments()
         self._data_set_length += length
         if header & IS_LAST and self._stream is None:
-            attach(request, data[begin:begin + length])
+            request._data_set = data[begin:begin + length]
         else:
             if self._stream is None:
                 self._stream = _BytesIO()
             self._stream.write(memoryview(data)[begin:begin + length])
             if header & IS_LAST:
-                attach(request, self._stream)
+                request._data_set = self._stream
         if not header & IS_LAST:
             return None
         self.request_length = self._data_set_length
         self._end_request()
-        _add(&self._requests_read, 1)
+        _add(&self._requests_read[request._index], 1)
         return request
 
     cdef bint _is_of_request(self, int context_id) except -1:
@@ -556,23 +818,13 @@ def step(coroutine):
     return _step(coroutine)
 
 
-cdef class SetEventBase:
-    """See ``_pure.SetEventBase``."""
-
-    cdef public object assoc
-    cdef public object request
-    cdef public object _context
-    cdef public object _seconds
-
-
 cdef class FastPath(PduReader):
     """See ``_pure.FastPath``."""
 
     cdef public object assoc
     cdef public object flow
-    cdef object _handler
-    cdef public object event_class
-    cdef public dict service_classes
+    cdef tuple _handlers
+    cdef public tuple service_classes
     cdef public list pending
     cdef public dict response_counts
     cdef public object start_task
@@ -599,15 +851,15 @@ cdef class FastPath(PduReader):
         self._budget = MAX_COST_PER_TURN
 
     @property
-    def handler(self):
-        """The handler of EVT_N_SET; may be set in any thread."""
+    def handlers(self):
+        """The handlers of the services; may be set in any thread."""
         with cython.critical_section(self):
-            return self._handler
+            return self._handlers
 
-    @handler.setter
-    def handler(self, value):
+    @handlers.setter
+    def handlers(self, tuple value):
         with cython.critical_section(self):
-            self._handler = value
+            self._handlers = value
 
     # Read and set in any thread.
 
@@ -687,27 +939,39 @@ cdef class FastPath(PduReader):
                 self.assoc.pdu_received(item)
             else:
                 self._budget -= 1
+                if (<ServiceEventBase>item)._index == C_ECHO:
+                    self.log_echo(item)
                 if (
-                    self.is_busy or self.pending or self.is_mid_message
-                    or not _flag(&self._in_data_transfer) or not self.serve(item)
+                    self.is_mid_message or not _flag(&self._in_data_transfer)
+                    or (
+                        (self.is_busy or self.pending)
+                        and not _rows[(<ServiceEventBase>item)._index].is_concurrent
+                    )
+                    or not self.serve(item)
                 ):
                     self.assoc.request_received(item)
 
-    cpdef bint serve(self, object request) except -1:
+    cpdef bint serve(self, ServiceEventBase event) except -1:
         """See ``_pure.FastPath.serve``."""
-        cdef SetEventBase event
-        cdef tuple handler = self.handler
-        cdef object context = self.contexts.get(context_id_of(request))
-        cdef object service = self.service_classes.get(sop_class_of(request))
+        cdef tuple handler = self.handlers[event._index]
+        cdef dict classes = self.service_classes[event._index]
+        cdef object context = self.contexts.get(event._context_id)
+        cdef object service = classes.get(event._sop_class_uid())
         cdef object function, args, answer
         cdef int mode = handler[2]
         if context is None or service is None:
             return False
+        if _rows[event._index].is_concurrent:
+            if not self.begin_concurrent():
+                return False
+        else:
+            self.is_busy = True
         function, args = handler[0], handler[1]
-        event = self.event_class()
-        event.assoc, event.request, event._context = self.assoc, request, context
+        event.assoc, event._context = self.assoc, context
         event._seconds = _time()
-        self.is_busy = True
+        if event._lacks_data_set:
+            self.refuse(event)
+            return True
         if mode == IN_WORKER:
             self.call_in_worker(event, service)
             return True
@@ -719,34 +983,50 @@ cdef class FastPath(PduReader):
                     self.respond_later(answer, event, service)
                     return True
         except BaseException as exc:
-            answer = self.failed(exc)
+            answer = self.failed(event, exc)
         self.respond(event, service, answer)
         return True
 
-    cpdef object respond(self, SetEventBase event, object service, object answer):
+    cpdef object respond(self, ServiceEventBase event, object service, object answer):
         """See ``_pure.FastPath.respond``."""
-        cdef object code, pdu
-        if type(answer) is tuple and len(<tuple>answer) == 2:
-            code = (<tuple>answer)[0]
-            if (
-                (<tuple>answer)[1] is None
-                and type(code) is int
-                and code in service.statuses
-                and _flag(&self._in_data_transfer)
-                and not _flag(&self._observes_messages)
-                and not self._is_logged
-            ):
-                pdu = encode_response(event.request, code, self.peer_length)
+        cdef object code = answer, pdu
+        cdef bint has_more = False
+        if _rows[event._index].has_data_set_in_response:
+            if type(answer) is tuple and len(<tuple>answer) == 2:
+                code = (<tuple>answer)[0]
+                has_more = (<tuple>answer)[1] is not None
+            else:
+                has_more = True
+        if not has_more and type(code) is int and code in service.statuses and self.may_respond():
+            # A new instance needs a UID.
+            if code != 0 or event._index != N_CREATE or event._instance != NULL:
+                pdu = encode_response(event, code, self.peer_length)
                 if pdu is not None:
-                    # Before it is sent: a peer that has the answer finds it counted.
-                    self.response_counts[code] = self.response_counts.get(code, 0) + 1
-                    if self.outbox:
-                        self.send_message(pdu)
-                    else:
-                        _add(&self._bytes_sent, <uint64_t>len(<bytes>pdu))
-                        self.write(pdu)
-                    self.is_busy = False
-                    if self.pending or self.user_queue or _flag(&self._is_ending):
-                        self.assoc.responded()
+                    self.send(event, code, pdu)
                     return
         self.respond_slowly(event, service, answer)
+
+    cpdef bint may_respond(self) noexcept:
+        """See ``_pure.FastPath.may_respond``."""
+        return (
+            _flag(&self._in_data_transfer) != 0
+            and not _flag(&self._observes_messages)
+            and not self._is_logged
+        )
+
+    cpdef object send(self, ServiceEventBase event, object code, bytes pdus):
+        """See ``_pure.FastPath.send``."""
+        cdef tuple kind = (event._service.name, code)
+        # Before it is sent: a peer that has the answer finds it counted.
+        self.response_counts[kind] = self.response_counts.get(kind, 0) + 1
+        if self.outbox:
+            self.send_message(pdus)
+        else:
+            _add(&self._bytes_sent, <uint64_t>PyBytes_GET_SIZE(pdus))
+            self.write(pdus)
+        if _rows[event._index].is_concurrent:
+            self.end_concurrent(event)
+            return
+        self.is_busy = False
+        if self.pending or self.user_queue or _flag(&self._is_ending):
+            self.assoc.responded()

@@ -102,11 +102,13 @@ class Counters:
 
     def _add(self, assoc: Any, events: Counter[str], statuses: Counter[int]) -> None:
         path = assoc.path
-        events["requests"] += path.requests_read
-        events["n_set_requests"] += path.requests_read
+        requests = path.requests_read
+        events["requests"] += sum(requests.values())
+        events["n_set_requests"] += requests.get("N-SET", 0)
         events["bytes_received"] += path.bytes_received
         events["bytes_sent"] += assoc.bytes_sent
-        statuses.update(dict(path.response_counts))  # a copy: the loop's thread goes on
+        for (_, code), number in path.response_counts.copy().items():  # the loop's thread goes on
+            statuses[code] += number
 
     def counts(self, open_connections: int, open_associations: int) -> Counts:
         """Return all counts.
@@ -176,15 +178,17 @@ class Tally:
         if isinstance(code, int) and code >= 0:
             self._counters.count_response(self, _service(message), code)
 
-    def summary(self, n_set_requests: int, n_set_statuses: dict[int, int]) -> str:
+    def summary(
+        self, fast_requests: dict[str, int], fast_responses: dict[tuple[str, int], int]
+    ) -> str:
         """Return what there was, with what has taken the fast path.
 
         Parameters
         ----------
-        n_set_requests : int
-            Requests that have taken it.
-        n_set_statuses : dict of int to int
-            Responses that have, by status.
+        fast_requests : dict of str to int
+            Requests that have taken it, by service.
+        fast_responses : dict of (str, int) to int
+            Responses that have, by service and status.
 
         Returns
         -------
@@ -192,10 +196,10 @@ class Tally:
             As in ``N-SET 3 (2 Success, 1 Warning), C-ECHO 1 (1 Success)``.
         """
         requests, statuses = Counter(self.requests), defaultdict[str, Counter[int]](Counter)
-        requests["N-SET"] += n_set_requests
-        statuses["N-SET"].update(n_set_statuses)
-        for (service, code), number in self.responses.items():
-            statuses[service][code] += number
+        requests.update(fast_requests)
+        for responses in (fast_responses, self.responses):
+            for (service, code), number in responses.items():
+                statuses[service][code] += number
         shown = []
         for service, number in requests.items():
             if number:

@@ -18,7 +18,7 @@ class FlowControl:
 
     Parameters
     ----------
-    path : NSetDispatcher
+    path : Dispatcher
         The association's fast path, which reads.
     connection : Connection
         Its connection.

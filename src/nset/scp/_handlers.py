@@ -12,6 +12,7 @@ from typing import Any, Final
 from pynetdicom import _handlers, evt
 
 from nset.scp._rules import AS_TASK, IN_LOOP, IN_WORKER
+from nset.scp._services import SERVICES
 from nset.scp._threads import Threads
 
 # A thread that waits for a coroutine checks this often whether the loop still runs.
@@ -56,22 +57,31 @@ class Bindings:
     handlers : dict
         As pynetdicom keeps them: by event a list of (function, arguments), or one such tuple.
     inline : bool
-        Whether plain handlers of EVT_N_SET are called in the loop's thread.
+        Whether plain handlers of services are called in the loop's thread.
 
     Attributes
     ----------
-    n_set : tuple of (callable, tuple, int)
-        That of EVT_N_SET, as `handler_of` gives it.
+    services : tuple of tuple of (callable, tuple, int)
+        Those of the services, by their numbers, as `handler_of` gives them.
+    logs_messages : bool
+        Whether pynetdicom's log handler is bound to EVT_DIMSE_RECV.
     observes_messages : bool
         Whether a program is bound to events of PDUs or messages; pynetdicom's log handlers aside.
     has_callbacks : bool
         Whether a program's code runs when an association is negotiated, sends, receives or ends.
     """
 
-    __slots__ = ("has_callbacks", "n_set", "observes_messages")
+    __slots__ = ("has_callbacks", "logs_messages", "observes_messages", "services")
 
     def __init__(self, handlers: dict[Any, Any], *, inline: bool) -> None:
-        self.n_set = handler_of(handlers[evt.EVT_N_SET], inline=inline)
+        self.services = tuple(
+            handler_of(service.event, handlers[service.event], inline=inline)
+            for service in SERVICES
+        )
+        self.logs_messages = any(
+            function is _handlers.standard_dimse_recv_handler
+            for function, _ in handlers.get(evt.EVT_DIMSE_RECV, ())
+        )
         heard = {
             event
             for event, bound in handlers.items()
@@ -124,11 +134,15 @@ def rebound(
     return copy
 
 
-def handler_of(bound: Any, *, inline: bool) -> tuple[Callable[..., Any], tuple[Any, ...], int]:
-    """Return the handler of EVT_N_SET.
+def handler_of(
+    event: Any, bound: Any, *, inline: bool
+) -> tuple[Callable[..., Any], tuple[Any, ...], int]:
+    """Return the handler of a service.
 
     Parameters
     ----------
+    event : InterventionEvent
+        The service's.
     bound : tuple of (callable, list or None)
         As pynetdicom keeps it.
     inline : bool
@@ -140,7 +154,8 @@ def handler_of(bound: Any, *, inline: bool) -> tuple[Callable[..., Any], tuple[A
         The function, more arguments for it, and how it is called.
     """
     function, args = bound
-    mode = AS_TASK if is_async(function) else IN_LOOP if inline else IN_WORKER
+    may_not_block = inline or function is evt.get_default_handler(event)
+    mode = AS_TASK if is_async(function) else IN_LOOP if may_not_block else IN_WORKER
     return function, tuple(args or ()), mode
 
 

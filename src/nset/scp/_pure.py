@@ -7,16 +7,227 @@ from typing import Any, Final
 
 from nset import _pdu
 from nset._errors import CommandSetError
-from nset._pure import (
-    Primitive,
-    attach,
-    context_id_of,
-    decode_request,
-    encode_response_command_set,
-    is_request,
-    sop_class_of,
-)
+from nset._pure import default_validator_is_in_force
+from nset._rules import MAX_COMMAND_SET_LENGTH, MAX_US, NO_DATA_SET
+from nset._uid import is_conformant_uid
 from nset.scp import _rules
+from nset.scp._services import (
+    ACTION_TYPE,
+    AFFECTED_CLASS,
+    AFFECTED_INSTANCE,
+    ALWAYS,
+    ATTRIBUTES,
+    C_ECHO,
+    COMMAND_FIELD,
+    DATA_SET_TYPE,
+    EVENT_TYPE,
+    MESSAGE_ID,
+    N_CREATE,
+    NEVER,
+    OPTIONAL,
+    REQUESTED_CLASS,
+    REQUESTED_INSTANCE,
+    SERVICES,
+    Service,
+    ServiceClasses,
+)
+
+# -- Requests and responses (PS3.7 Sections 9.3, 10.3) --------------------------------------------
+
+_ELEMENT: Final = struct.Struct("<HHI")
+_US: Final = struct.Struct("<HHIH").pack
+_GROUP_LENGTH: Final = struct.Struct("<HHII")
+_A_DATA_SET: Final = 0x0001
+_IS_RESPONSE: Final = 0x8000
+
+_UIDS: Final = (AFFECTED_CLASS, REQUESTED_CLASS, AFFECTED_INSTANCE, REQUESTED_INSTANCE)
+_NUMBERS: Final = (COMMAND_FIELD, MESSAGE_ID, DATA_SET_TYPE, EVENT_TYPE, ACTION_TYPE)
+
+# By Command Field: the service, the elements that a request must have, and that it may have.
+_TABLE: Final = {
+    service.command_field: (service, required, required | set(service.optional))
+    for service in SERVICES
+    for required in [{COMMAND_FIELD, MESSAGE_ID, DATA_SET_TYPE, *service.required}]
+}
+
+_Elements = dict[int, bytes]
+
+
+def _read_canonical(data: bytes) -> _Elements | None:
+    """Return the values of a canonical command set by their elements; None for any other."""
+    if len(data) < _GROUP_LENGTH.size or len(data) > MAX_COMMAND_SET_LENGTH:
+        return None
+    if _GROUP_LENGTH.unpack_from(data) != (0, 0, 4, len(data) - _GROUP_LENGTH.size):
+        return None
+    elements: _Elements = {}
+    at, end, previous = _GROUP_LENGTH.size, len(data), 0
+    while at < end:
+        if end - at < _ELEMENT.size:
+            return None
+        group, element, length = _ELEMENT.unpack_from(data, at)
+        at += _ELEMENT.size
+        value = data[at : at + length]
+        if group != 0 or element <= previous or len(value) != length:
+            return None
+        if element in _UIDS:
+            if length % 2 or not is_conformant_uid(_text(value)):
+                return None
+        elif element == ATTRIBUTES:
+            if length == 0 or length % 4:
+                return None
+        elif element not in _NUMBERS or length != 2:
+            return None
+        elements[element] = value
+        previous = element
+        at += length
+    return elements
+
+
+def _text(value: bytes) -> str:
+    """Return a UID without its padding."""
+    return (value[:-1] if value[-1:] == b"\0" else value).decode("latin-1")
+
+
+def _us(value: bytes) -> int:
+    return int.from_bytes(value, "little")
+
+
+def _request_in(data: bytes) -> tuple[Service, _Elements] | None:
+    """Return the service of a request, and its elements; None for any other command set."""
+    elements = _read_canonical(data)
+    if elements is None or COMMAND_FIELD not in elements:
+        return None
+    row = _TABLE.get(_us(elements[COMMAND_FIELD]))
+    if row is None:
+        return None
+    service, required, allowed = row
+    if not required <= elements.keys() <= allowed:
+        return None
+    if service.data_set == NEVER and _us(elements[DATA_SET_TYPE]) != NO_DATA_SET:
+        return None
+    return service, elements
+
+
+class ServiceEventBase:
+    """The event of a request, as it is received; what few handlers read is made on access.
+
+    Attributes
+    ----------
+    assoc : Association
+        The association in which the request came.
+    request : pynetdicom or nset primitive
+        The request; made by the subclass's ``_make_request`` when it is first read.
+    _service : Service
+        The service.
+    _context : PresentationContext
+        The context that the request came in.
+    _context_id : int
+        Its ID.
+    _seconds : float
+        When it was made, in seconds since the epoch.
+    _command_set : bytes or None
+        The canonical command set; None for a request that the slow path has decoded.
+    _message_id : int
+        The Message ID of such a command set.
+    _lacks_data_set : bool
+        Whether the request has no data set, and should have one.
+    _has_request : bool
+        Whether `request` was made or set.
+    _has_instance : bool
+        Whether such a command set has a SOP Instance UID.
+    _stream : io.BytesIO
+        The data set, empty if there is none.
+    """
+
+    assoc: Any = None
+    _service: Any = None
+    _context: Any = None
+    _context_id = 0
+    _seconds: Any = None
+    _command_set: bytes | None = None
+    _message_id = 0
+    _lacks_data_set = False
+    _request: Any = None
+    _data_set: BytesIO | None = None
+    _elements: _Elements
+
+    _make_request: Any  # of the subclass
+
+    @property
+    def request(self) -> Any:
+        """The request as a primitive."""
+        if self._request is None:
+            made = self._make_request()
+            self.__dict__.setdefault("_request", made)
+        return self._request
+
+    @request.setter
+    def request(self, value: Any) -> None:
+        self._request = value
+
+    @property
+    def _has_request(self) -> bool:
+        return self._request is not None
+
+    @property
+    def _has_instance(self) -> bool:
+        return self._instance() is not None
+
+    @property
+    def _stream(self) -> BytesIO:
+        """The data set, empty if there is none."""
+        return self._data_set or self.__dict__.setdefault("_data_set", BytesIO())
+
+    def _hold(self, service: Service, request: Any, context_id: int) -> None:
+        """Take a request that the slow path has decoded."""
+        self._service, self._request, self._context_id = service, request, context_id
+
+    def _fill(
+        self, service: Service, command_set: bytes, elements: _Elements, context_id: int
+    ) -> None:
+        self._service, self._command_set, self._elements = service, command_set, elements
+        self._context_id = context_id
+        self._message_id = _us(elements[MESSAGE_ID])
+        self._lacks_data_set = service.data_set == ALWAYS and not self._announces_data_set()
+
+    def _announces_data_set(self) -> bool:
+        return _us(self._elements[DATA_SET_TYPE]) != NO_DATA_SET
+
+    def _sop_class(self) -> bytes | None:
+        elements = self._elements
+        return elements.get(AFFECTED_CLASS) or elements.get(REQUESTED_CLASS)
+
+    def _instance(self) -> bytes | None:
+        elements = self._elements
+        return elements.get(AFFECTED_INSTANCE) or elements.get(REQUESTED_INSTANCE)
+
+    def _sop_class_uid(self) -> bytes:
+        if self._command_set is None:
+            uid: str = self._request.RequestedSOPClassUID
+            return uid.encode()
+        return (self._sop_class() or b"").rstrip(b"\0")
+
+
+def _uid(element: int, value: bytes | None) -> bytes:
+    return b"" if value is None else _ELEMENT.pack(0, element, len(value)) + value
+
+
+def _response(event: ServiceEventBase, status: int, has_data_set: bool) -> bytes:
+    """Encode the command set of the response."""
+    service = event._service
+    body = b"".join(
+        (
+            _uid(AFFECTED_CLASS, event._sop_class()),
+            _US(0, COMMAND_FIELD, 2, service.command_field | _IS_RESPONSE),
+            _US(0, 0x0120, 2, event._message_id),
+            _US(0, DATA_SET_TYPE, 2, _A_DATA_SET if has_data_set else NO_DATA_SET),
+            _US(0, 0x0900, 2, status),
+            _uid(AFFECTED_INSTANCE, event._instance()),
+            _uid(service.type_id, event._elements.get(service.type_id)),
+        )
+    )
+    return _GROUP_LENGTH.pack(0, 0, 4, len(body)) + body
+
 
 # -- PDUs (PS3.8 Section 9.3) ---------------------------------------------------------------------
 
@@ -27,46 +238,49 @@ _RESPONSE_HEADER: Final = struct.Struct(">BxIIBB").pack
 # Where the reader is among the PDVs of messages.
 _BETWEEN_MESSAGES: Final = 0  # or in the data set of a message for the slow path
 _IN_COMMAND: Final = 1  # of a message for the slow path, in several fragments
-_IN_DATA_SET: Final = 2  # of an N-SET request
-_SKIPPING_DATA_SET: Final = 3  # the rest of a data set that is too long
+_IN_DATA_SET: Final = 2  # of a request
+_SKIPPING_DATA_SET: Final = 3  # the rest of a data set that is too long, or was not announced
+_BEHIND_REFUSED: Final = 4  # of a request that lacks a data set: one that follows is skipped
 
 
-def encode_response(request: Primitive, status: int, max_pdu_length: int) -> bytes | None:
-    """Encode the response to a request that has been decoded, as one P-DATA-TF PDU.
+def encode_response(
+    event: ServiceEventBase, status: int, max_pdu_length: int, has_data_set: bool = False
+) -> bytes | None:
+    """Encode the command set of the response to a request, as one P-DATA-TF PDU.
 
     Parameters
     ----------
-    request : N_SET
-        With Message ID, Requested UIDs and context ID.
+    event : ServiceEventBase
+        The event of the request.
     status : int
         The Status (0000,0900), 0 to 65535.
     max_pdu_length : int
         The peer's maximum length, in bytes; 0 is unlimited.
+    has_data_set : bool
+        Whether a data set follows.
 
     Returns
     -------
     bytes or None
-        The PDU of an N-SET-RSP without a data set; None where it is left to the slow path.
+        The PDU; None where it is left to the slow path.
     """
-    context_id = context_id_of(request)
-    if not 0 < context_id <= 255:
+    if event._command_set is None or type(status) is not int or not 0 <= status <= MAX_US:
         return None
-    command_set = encode_response_command_set(request, status)
-    if command_set is None:
-        return None
+    command_set = _response(event, status, has_data_set)
     length = _PDV_HEADER.size + len(command_set)
     if max_pdu_length != 0 and length > max_pdu_length:
         return None
     return (
         _RESPONSE_HEADER(
-            *(_pdu.P_DATA_TF, length, length - 4, context_id, _pdu.IS_COMMAND | _pdu.IS_LAST)
+            *(_pdu.P_DATA_TF, length, length - 4),
+            *(event._context_id, _pdu.IS_COMMAND | _pdu.IS_LAST),
         )
         + command_set
     )
 
 
 class PduReader:
-    """Splits the input of an association into PDUs, and decodes the N-SET requests in them.
+    """Splits the input of an association into PDUs, and decodes the requests in them.
 
     It decodes only canonical requests with a command set of one PDV. It returns everything else as
     PDUs, in order with the requests: the slow path decodes or refuses them.
@@ -78,9 +292,9 @@ class PduReader:
     max_other_length : int
         The same for PDUs of other types.
     max_data_set_length : int
-        The most bytes of the data set of an N-SET request.
-    cls : type
-        The class of the requests: ``nset.N_SET``.
+        The most bytes of the data set of a request.
+    event_class : type
+        A subclass of `ServiceEventBase`.
 
     Attributes
     ----------
@@ -88,8 +302,8 @@ class PduReader:
         Whether to decode requests; False at first. If False, everything is returned as PDUs.
     bytes_received : int
         The number of bytes passed to `feed`.
-    requests_read : int
-        The number of decoded N-SET requests.
+    requests_read : dict of str to int
+        The numbers of decoded requests by service.
     context_id : int
         ID of the presentation context of the last request.
     contexts : dict
@@ -106,12 +320,12 @@ class PduReader:
         max_pdu_length: int,
         max_other_length: int,
         max_data_set_length: int,
-        cls: type[Primitive],
+        event_class: type[ServiceEventBase],
     ) -> None:
-        self._cls = cls
+        self._event_class = event_class
         self.decodes_requests = False
         self.bytes_received = 0
-        self.requests_read = 0
+        self.requests_read: dict[str, int] = {}
         self._max_pdu_length = max_pdu_length
         self._max_other_length = max_other_length
         self._max_data_set_length = max_data_set_length
@@ -123,6 +337,7 @@ class PduReader:
         self._pdu_start = self._pdv_start = self._pdu_end = 0
         self._has_given_up = False
         self._stage = _BETWEEN_MESSAGES
+        self._skips_data = False  # in the rest of this PDU
         self._request: Any = None
         self.context_id = 0
         self.contexts: dict[int, Any] = {}
@@ -184,17 +399,17 @@ class PduReader:
         """
         waiting = len(self._incomplete or b"")
         if self._stage == _IN_DATA_SET:
-            return self._request.MessageID, self._data_set_length + waiting
-        return (None, waiting) if waiting or self._stage != _BETWEEN_MESSAGES else None
+            return self._request._message_id, self._data_set_length + waiting
+        is_between = self._stage in (_BETWEEN_MESSAGES, _BEHIND_REFUSED)
+        return (None, waiting) if waiting or not is_between else None
 
     def next(self) -> Any:
         """Return the next request or PDU.
 
         Returns
         -------
-        N_SET or bytes or None
-            An N-SET request with its list and ``_context_id``; a PDU; or None if more input is
-            needed.
+        ServiceEventBase or bytes or None
+            The event of a request with its data set; a PDU; or None if more input is needed.
 
         Raises
         ------
@@ -256,6 +471,7 @@ class PduReader:
         elif not is_well_formed or not (self.decodes_requests or self._stage >= _IN_DATA_SET):
             return data[begin:end]
         self._pdu, self._pdv_start = data, begin + _PDU_HEADER.size
+        self._skips_data = False
         return None
 
     def _next_piece(self, data: bytes) -> bytes | None:
@@ -301,6 +517,7 @@ class PduReader:
             _PDU_HEADER.size,
             len(pdu),
         )
+        self._skips_data = False
         return None
 
     def _keep_partial_pdu(self, data: bytes, needed: int) -> None:
@@ -315,20 +532,26 @@ class PduReader:
         length, context_id, header = _PDV_HEADER.unpack_from(data, begin)
         fragment, end = begin + _PDV_HEADER.size, begin + 4 + length
         self._step_over(length)
-        if self._stage == _SKIPPING_DATA_SET:
+        if self._stage >= _SKIPPING_DATA_SET:
             if context_id == self.context_id and not header & _pdu.IS_COMMAND:
-                if header & _pdu.IS_LAST:
-                    self._stage = _BETWEEN_MESSAGES
+                is_last = header & _pdu.IS_LAST
+                self._stage = _BETWEEN_MESSAGES if is_last else _SKIPPING_DATA_SET
                 return None
             self._stage = _BETWEEN_MESSAGES
+        if self._skips_data:
+            if not header & _pdu.IS_COMMAND:
+                return None
+            self._skips_data = False
         if self._stage == _IN_DATA_SET:
             return self._next_of_data_set(data, fragment, end, context_id, header)
         if self._may_begin_request(header):
-            self._request = decode_request(self._cls, data[fragment:end], context_id)
+            self._begin_request(data[fragment:end], context_id)
         if self._request is not None:
             self.context_id, self._stream, self._data_set_length = context_id, None, 0
             self._empty_fragments = 0
             self._other_context = -1
+            if not self._request._announces_data_set():
+                return self._request_without_data_set()
             self._stage = _IN_DATA_SET
             return None
         # For the slow path, together with the following PDVs that are, too.
@@ -337,7 +560,7 @@ class PduReader:
         while self._pdu is not None and weight < _rules.MAX_WEIGHT:
             length, _, header = _PDV_HEADER.unpack_from(data, self._pdv_start)
             fragment = self._pdv_start + _PDV_HEADER.size
-            if self._may_begin_request(header) and is_request(
+            if self._may_begin_request(header) and _request_in(
                 data[fragment : self._pdv_start + 4 + length]
             ):
                 break
@@ -366,6 +589,29 @@ class PduReader:
             and header & (_pdu.IS_COMMAND | _pdu.IS_LAST) == _pdu.IS_COMMAND | _pdu.IS_LAST
         )
 
+    def _begin_request(self, data: bytes, context_id: int) -> None:
+        """Decode a command set into the current request, if it is one."""
+        found = _request_in(data)
+        if found is not None and default_validator_is_in_force():
+            service, elements = found
+            self._request = self._event_class()
+            self._request._fill(service, data, elements, context_id)
+
+    def _request_without_data_set(self) -> Any:
+        """Return the current request; its service says what becomes of data that follows."""
+        request = self._request
+        self._end_request()
+        if request._lacks_data_set:
+            self._stage = _BEHIND_REFUSED
+        self._skips_data = request._service.data_set != OPTIONAL
+        self.request_length = 0
+        self._count(request)
+        return request
+
+    def _count(self, request: ServiceEventBase) -> None:
+        name = request._service.name
+        self.requests_read[name] = self.requests_read.get(name, 0) + 1
+
     def _next_of_data_set(
         self, data: bytes, begin: int, end: int, context_id: int, header: int
     ) -> Any:
@@ -380,7 +626,10 @@ class PduReader:
             self._end_request()
             if not header & _pdu.IS_LAST:
                 self._stage = _SKIPPING_DATA_SET
-            raise _pdu.data_set_too_long(self._max_data_set_length, request.MessageID)
+            raise _pdu.data_set_too_long(
+                self._max_data_set_length,
+                request._message_id if request._service.data_set == ALWAYS else None,
+            )
         if begin == end and not header & _pdu.IS_LAST:
             self._empty_fragments += 1
             if self._empty_fragments > _rules.MAX_EMPTY_FRAGMENTS:
@@ -392,10 +641,10 @@ class PduReader:
         self._stream.write(memoryview(data)[begin:end])
         if not header & _pdu.IS_LAST:
             return None
-        attach(request, self._stream)
+        request._data_set = self._stream
         self.request_length = self._data_set_length
         self._end_request()
-        self.requests_read += 1
+        self._count(request)
         return request
 
     def _is_of_request(self, context_id: int) -> bool:
@@ -432,33 +681,12 @@ def step(coroutine: Any) -> tuple[bool, Any]:
         return True, stop.value
 
 
-class SetEventBase:
-    """What an EVT_N_SET is made with; the rest is computed on access.
-
-    Attributes
-    ----------
-    assoc : Association
-        The association in which the request came.
-    request : N_SET
-        The request.
-    _context : PresentationContext
-        The context that it came in.
-    _seconds : float
-        When it was made, in seconds since the epoch.
-    """
-
-    assoc: Any = None
-    request: Any = None
-    _context: Any = None
-    _seconds: Any = None
-
-
 class FastPath(PduReader):
     """The fast path: from received bytes to the handler, and from its answer to the peer.
 
-    It takes an N-SET request whose association has nothing else to do, and an answer that is a
-    known status and no data set. It leaves all else to the association, and to methods of the
-    subclass. In the loop's thread, but for attributes that say otherwise.
+    It takes a request whose association has nothing else to do, and an answer that is a known
+    status and no data set. It leaves all else to the association, and to methods of the subclass.
+    In the loop's thread, but for attributes that say otherwise.
 
     Attributes
     ----------
@@ -467,16 +695,16 @@ class FastPath(PduReader):
         fast path leaves, and `responded`, called after a response if other work waits.
     flow : FlowControl
         Has `pause` and `resume` for reading, and `note_incomplete` for bytes of partial messages.
-    handler : tuple of (callable, tuple, int)
-        What is bound to EVT_N_SET: the function, more arguments, and how it is called; any thread.
-    event_class : type
-        A subclass of `SetEventBase`.
-    service_classes : dict
-        By SOP Class, the service classes that have N-SET, with their ``statuses``.
+    handlers : tuple of tuple of (callable, tuple, int)
+        What is bound to the events of the services, by their numbers: the function, more arguments,
+        and how it is called; any thread.
+    service_classes : tuple of dict
+        By the number of a service and by SOP Class UID: the service classes, with their
+        ``statuses``.
     pending : list of tuple
         Messages that wait to be served.
     response_counts : dict
-        How many responses the fast path has sent, by status.
+        How many responses the fast path has sent, by service and status.
     start_task : callable
         Starts a coroutine as a task; returns whether it has ended, and its result or the task.
     outbox : list of bytes
@@ -513,9 +741,8 @@ class FastPath(PduReader):
 
     assoc: Any = None
     flow: Any = None
-    handler: Any = None
-    event_class: Any = None
-    service_classes: Any = None
+    handlers: Any = None
+    service_classes: ServiceClasses = ()
     pending: Any = None
     response_counts: Any = None
     start_task: Any = None
@@ -543,6 +770,10 @@ class FastPath(PduReader):
     respond_later: Any
     respond_slowly: Any
     failed: Any
+    refuse: Any
+    log_echo: Any
+    begin_concurrent: Any
+    end_concurrent: Any
 
     def data_received(self, data: bytes) -> None:
         """Process received bytes, any part of the stream."""
@@ -588,38 +819,45 @@ class FastPath(PduReader):
                 self.assoc.pdu_received(item)
             else:
                 self._budget -= 1
+                if item._service is C_ECHO:
+                    self.log_echo(item)
                 if (
-                    self.is_busy
-                    or self.pending
-                    or self.is_mid_message
+                    self.is_mid_message
                     or not self.in_data_transfer
+                    or ((self.is_busy or self.pending) and not item._service.is_concurrent)
                     or not self.serve(item)
                 ):
                     self.assoc.request_received(item)
 
-    def serve(self, request: Any) -> bool:
+    def serve(self, event: ServiceEventBase) -> bool:
         """Call the handler.
 
         Parameters
         ----------
-        request : N_SET
-            A valid request, with its context ID.
+        event : ServiceEventBase
+            The event of a valid request.
 
         Returns
         -------
         bool
             False, with nothing done, if it is left to the slow path.
         """
+        index = event._service.number
         try:  # by subscripts: free-threaded 3.13 locks twice, and yields, in get()
-            context = self.contexts[context_id_of(request)]
-            service = self.service_classes[sop_class_of(request)]
+            context = self.contexts[event._context_id]
+            service = self.service_classes[index][event._sop_class_uid()]
         except KeyError:
             return False
-        function, args, mode = self.handler
-        event = self.event_class()
-        event.assoc, event.request, event._context = self.assoc, request, context
+        if not event._service.is_concurrent:
+            self.is_busy = True
+        elif not self.begin_concurrent():
+            return False
+        function, args, mode = self.handlers[index]
+        event.assoc, event._context = self.assoc, context
         event._seconds = time()
-        self.is_busy = True
+        if event._lacks_data_set:
+            self.refuse(event)
+            return True
         if mode == _rules.IN_WORKER:
             self.call_in_worker(event, service)
             return True
@@ -631,37 +869,64 @@ class FastPath(PduReader):
                     self.respond_later(answer, event, service)
                     return True
         except BaseException as exc:
-            answer = self.failed(exc)
+            answer = self.failed(event, exc)
         self.respond(event, service, answer)
         return True
 
-    def respond(self, event: SetEventBase, service: Any, answer: Any) -> None:
+    def respond(self, event: ServiceEventBase, service: Any, answer: Any) -> None:
         """Send the response to what a handler has returned."""
+        code = answer
+        has_more = False
+        if event._service.response_keyword is not None:
+            if type(answer) is tuple and len(answer) == 2:
+                code = answer[0]
+                has_more = answer[1] is not None
+            else:
+                has_more = True
         if (
-            type(answer) is tuple
-            and len(answer) == 2
-            and answer[1] is None
-            and type(answer[0]) is int
-            and answer[0] in service.statuses
-            and self.in_data_transfer
-            and not self.observes_messages
-            and not self._is_logged
+            not has_more
+            and type(code) is int
+            and code in service.statuses
+            and self.may_respond()
+            # A new instance needs a UID.
+            and (code != 0 or event._service is not N_CREATE or event._instance() is not None)
         ):
-            code = answer[0]
-            pdu = encode_response(event.request, code, self.peer_length)
+            pdu = encode_response(event, code, self.peer_length)
             if pdu is not None:
-                # Before it is sent: a peer that has the answer finds it counted.
-                self.response_counts[code] = self.response_counts.get(code, 0) + 1
-                if self.outbox:
-                    self.send_message(pdu)
-                else:
-                    self.bytes_sent += len(pdu)
-                    self.write(pdu)
-                self.is_busy = False
-                if self.pending or self.user_queue or self.is_ending:
-                    self.assoc.responded()
+                self.send(event, code, pdu)
                 return
         self.respond_slowly(event, service, answer)
+
+    def may_respond(self) -> bool:
+        """Return whether responses may be sent past the upper layer."""
+        return self.in_data_transfer and not self.observes_messages and not self._is_logged
+
+    def send(self, event: ServiceEventBase, code: int, pdus: bytes) -> None:
+        """Send the response to a request, and go on.
+
+        Parameters
+        ----------
+        event : ServiceEventBase
+            The request's.
+        code : int
+            The status.
+        pdus : bytes
+            The response.
+        """
+        kind = event._service.name, code
+        # Before it is sent: a peer that has the answer finds it counted.
+        self.response_counts[kind] = self.response_counts.get(kind, 0) + 1
+        if self.outbox:
+            self.send_message(pdus)
+        else:
+            self.bytes_sent += len(pdus)
+            self.write(pdus)
+        if event._service.is_concurrent:
+            self.end_concurrent(event)
+            return
+        self.is_busy = False
+        if self.pending or self.user_queue or self.is_ending:
+            self.assoc.responded()
 
 
 def _weight(header: int) -> int:

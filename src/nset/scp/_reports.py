@@ -1,6 +1,7 @@
 """N-EVENT-REPORTs, which are served one at a time, concurrently with other requests."""
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -14,8 +15,11 @@ class ReportsUser(Protocol):
     def is_alive(self) -> bool:
         """Return whether the association is not over."""
 
-    def serve_report(self, message: Any, context_id: int) -> None:
-        """Serve an N-EVENT-REPORT; in a worker's thread."""
+    def serve_report(self, message: Any, context_id: int, size: int) -> None:
+        """Serve an N-EVENT-REPORT, and call `Reports.served` in the end; in the loop's thread."""
+
+    def do_report(self, job: Callable[[], None]) -> None:
+        """Do a job; in a worker's thread."""
 
 
 class Reports:
@@ -31,7 +35,7 @@ class Reports:
     Attributes
     ----------
     are_served : bool
-        Whether a worker serves one.
+        Whether one is served.
     """
 
     def __init__(self, flow: FlowControl, threads: Threads) -> None:
@@ -39,6 +43,14 @@ class Reports:
         self._threads = threads
         self._lock = threading.Lock()  # guards the end of serving
         self.are_served = False
+        self._is_advancing = self._is_next = False
+
+    def begin(self) -> bool:
+        """Return whether a report may be served now; it is being served from now on."""
+        with self._lock:
+            begins = not self.are_served
+            self.are_served = True
+        return begins
 
     def add(self, assoc: ReportsUser, context_id: int, message: Any, size: int) -> None:
         """Queue a report; from any thread."""
@@ -47,23 +59,36 @@ class Reports:
             begins = not self.are_served
             self.are_served = True
         if begins:
-            self._submit(assoc)
+            self._threads.in_loop(partial(self.served, assoc))
 
-    def _submit(self, assoc: ReportsUser) -> None:
-        self._threads.service_workers.submit(partial(self._serve, assoc))
+    def do_in_worker(self, assoc: ReportsUser, job: Callable[[], None]) -> None:
+        """Do what is left to do for the report in a worker's thread."""
+        self._threads.service_workers.submit(partial(self._do, assoc, job))
 
-    def _serve(self, assoc: ReportsUser) -> None:
-        """Serve the next report in a worker's thread; the loop runs in between."""
+    def _do(self, assoc: ReportsUser, job: Callable[[], None]) -> None:
+        try:
+            assoc.do_report(job)
+        finally:
+            self._threads.call(self.served, assoc)
+
+    def served(self, assoc: ReportsUser) -> None:
+        """Serve the next report, if there is one; in the loop's thread."""
+        self._is_next = True
+        if self._is_advancing:  # it was served at once
+            return
+        self._is_advancing = True
+        try:
+            while self._is_next:
+                self._is_next = False
+                self._serve_next(assoc)
+        finally:
+            self._is_advancing = False
+        self._flow.resume()
+
+    def _serve_next(self, assoc: ReportsUser) -> None:
         with self._lock:
             if not self._flow.reports or not assoc.is_alive():
                 self.are_served = False
                 return
-            context_id, message, _ = self._flow.take(self._flow.reports)
-        try:
-            assoc.serve_report(message, context_id)
-        finally:
-            self._threads.call(self._served, assoc)
-
-    def _served(self, assoc: ReportsUser) -> None:
-        self._submit(assoc)
-        self._flow.resume()
+            context_id, message, size = self._flow.take(self._flow.reports)
+        assoc.serve_report(message, context_id, size)

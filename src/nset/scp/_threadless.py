@@ -12,8 +12,8 @@ from pynetdicom.association import ServiceUser
 from pynetdicom.transport import AddressInformation
 
 from nset.scp._data_sets import bounded
+from nset.scp._dispatch import Dispatcher
 from nset.scp._handlers import Bindings, rebound
-from nset.scp._n_set import NSetDispatcher
 from nset.scp._negotiation import Acceptor
 
 _ended_lock = threading.Lock()  # guards that all who join an association wait for the same event
@@ -32,7 +32,7 @@ class ThreadlessAssociation(_StockAssociation):
 
     Attributes
     ----------
-    path : NSetDispatcher
+    path : Dispatcher
         The association's fast path, which gets the bound handlers.
     """
 
@@ -50,7 +50,7 @@ class ThreadlessAssociation(_StockAssociation):
     # of all the loop, can wait for that.
     lock: Any = nullcontext()
 
-    path: NSetDispatcher
+    path: Dispatcher
 
     def __init__(self, server: Any) -> None:
         # As pynetdicom's __init__, without threads.
@@ -129,7 +129,8 @@ class ThreadlessAssociation(_StockAssociation):
     @bindings.setter
     def bindings(self, bindings: Bindings) -> None:
         self._bindings = bindings
-        self.path.handler = bindings.n_set
+        self.path.handlers = bindings.services
+        self.path.logs_messages = bindings.logs_messages
         self.path.observes_messages = bindings.observes_messages
 
     @property

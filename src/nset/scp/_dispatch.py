@@ -1,0 +1,543 @@
+"""How a request gets to its handler off the fast path's core, its event, and the response to it."""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import cached_property, partial
+from io import BytesIO
+from typing import Any, Final, NamedTuple
+
+from pydicom import Dataset
+from pynetdicom._globals import STATUS_SUCCESS, STATUS_WARNING
+from pynetdicom.presentation import PresentationContext
+
+from nset import _rules, dataset
+from nset._errors import CommandSetError
+from nset._pdu import IS_LAST, P_DATA_TF
+from nset.dataset import DataSetError
+from nset.primitive import N_SET
+from nset.pynetdicom import _provider
+from nset.pynetdicom._data_sets import cached, encoded, refused
+from nset.pynetdicom._messages import no_data_set
+from nset.pynetdicom._provider import sendable_status
+from nset.scp import _services
+from nset.scp._data_sets import DataSetEvent
+from nset.scp._handlers import messages_are_logged
+from nset.scp._implementation import FastPath, ServiceEventBase, encode_response
+from nset.scp._limits import Limits
+from nset.scp._memory import ALLOWANCE_BYTES
+from nset.scp._threads import Threads
+from nset.wire import fragments, padded
+
+_LOGGER = logging.getLogger("pynetdicom.service_class")
+_MESSAGE_LOGGER = logging.getLogger("pynetdicom._handlers")
+
+_WITH_DATA_SET: Final = (STATUS_SUCCESS, STATUS_WARNING)
+"""The categories of statuses that a data set goes with."""
+
+
+class ServiceEvent(ServiceEventBase, DataSetEvent):
+    """The event of a request; what takes time and few handlers use is computed on access."""
+
+    _hash = None
+    _decoded = None
+
+    __init__ = object.__init__
+
+    @property
+    def _event(self) -> Any:  # type: ignore[override]
+        return self._service.event
+
+    @property
+    def _nset_refusal(self) -> CommandSetError | None:
+        """Why the request is refused, if it is."""
+        return no_data_set(f"{self._service.name}-RQ") if self._lacks_data_set else None
+
+    @cached_property
+    def context(self) -> Any:  # type: ignore[override]
+        """The context as a `PresentationContextTuple`."""
+        return self._context.as_tuple
+
+    @cached_property
+    def timestamp(self) -> datetime:  # type: ignore[override]
+        """The time at which the event was made."""
+        return datetime.fromtimestamp(self._seconds)
+
+    def _make_request(self) -> Any:
+        command_set: Any = self._command_set  # else there would be a request
+        return _services.primitive_of(self._service, command_set, self._context_id, self._stream)
+
+    def _get_dataset(self, attr: str, exc_msg: str) -> Dataset:
+        if self._has_request or attr != self._service.request_keyword:
+            return super()._get_dataset(attr, exc_msg)
+        try:
+            return cached(self, self._stream, self.assoc.limits.data_set_bytes)
+        except AttributeError:
+            raise AttributeError(exc_msg) from None
+
+
+class Encoded(NamedTuple):
+    """A handler's answer, and what is sent of it: the status, and the data set, maybe empty."""
+
+    answer: Any
+    code: int
+    data_set: bytes
+
+
+def log_error(logger: logging.Logger, *args: Any, exc_info: BaseException | None = None) -> None:
+    """Log an error; an exception of a log handler does not prevent the response."""
+    try:
+        logger.error(*args, exc_info=exc_info)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return
+
+
+def failed(exc: BaseException) -> tuple[int, None]:
+    """Log the exception of a handler of EVT_N_SET; return a Processing Failure in its place."""
+    if isinstance(exc, DataSetError):
+        return refused(exc)
+    log_error(_LOGGER, "Exception in the handler bound to 'evt.EVT_N_SET'")
+    log_error(_LOGGER, "%s", exc, exc_info=exc)
+    return _rules.PROCESSING_FAILURE, None
+
+
+class _Raised(NamedTuple):
+    """In place of a handler's answer: what it has raised."""
+
+    exception: BaseException
+
+
+class _Answered:
+    """Stands for an association while pynetdicom's service class sends what a handler has answered.
+
+    It has the association's attributes, and gives that service class a handler with the answer.
+    """
+
+    def __init__(self, assoc: Any, answer: Any) -> None:
+        self._assoc = assoc
+        self._answer = answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._assoc, name)
+
+    def get_handlers(self, event: Any) -> Any:
+        """Return the handler of the request's event."""
+        return self._give, None
+
+    def _give(self, event: Any) -> Any:
+        if type(self._answer) is _Raised:
+            raise self._answer.exception
+        return self._answer
+
+
+def with_data_set_encoded(event: Any, service: Any, answer: Any) -> Any:
+    """Return a handler's answer with its data set encoded, if that is all there is to it."""
+    keyword = event._service.response_keyword
+    if keyword is None or type(answer) is not tuple or len(answer) != 2:
+        return answer
+    code, data_set = answer
+    if (
+        type(code) is not int
+        or code not in service.statuses
+        or not issubclass(type(data_set), Dataset)
+        or (event._service is _services.N_CREATE and not event._has_instance)
+    ):
+        return answer
+    if service.statuses[code][0] not in _WITH_DATA_SET:
+        return Encoded(answer, code, b"")
+    try:
+        data = dataset.encode(data_set, event._context.transfer_syntax[0]) if data_set else b""
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # raised by a subclass, or for a value: the slow path says what is wrong
+        return answer
+    return Encoded(answer, code, data)
+
+
+def data_set_pdus(data_set: bytes, context_id: int, max_pdu_length: int) -> bytes:
+    """Encode a data set as P-DATA-TF PDUs, one PDV each.
+
+    Parameters
+    ----------
+    data_set : bytes
+        The encoded data set; of none there are no PDUs.
+    context_id : int
+        ID of its presentation context.
+    max_pdu_length : int
+        The peer's maximum length, in bytes; 0 is unlimited.
+
+    Returns
+    -------
+    bytes
+        The PDUs.
+    """
+    parts: list[Any] = []
+    data = padded(data_set)
+    left = len(data)
+    for fragment in fragments(data, max_pdu_length):
+        left -= len(fragment)
+        length = len(fragment) + 2
+        parts.append(
+            b"%c\0%b%b%c%c"
+            % (
+                P_DATA_TF,
+                (length + 4).to_bytes(4, "big"),
+                length.to_bytes(4, "big"),
+                context_id,
+                0 if left else IS_LAST,
+            )
+        )
+        parts.append(fragment)
+    return b"".join(parts)
+
+
+def response_to(request: N_SET, answer: Any, service: Any, context: PresentationContext) -> N_SET:
+    """Return the response for what the handler has returned.
+
+    What pynetdicom can't answer is a Processing Failure (0110H) here, with the reason in the log.
+
+    Parameters
+    ----------
+    request : N_SET
+        The request.
+    answer : object
+        A tuple of a status (an int, or a `Dataset` with a Status) and a `Dataset` or None.
+    service : pynetdicom.service_class.ServiceClass
+        Whose statuses count.
+    context : pynetdicom.presentation.PresentationContext
+        With the transfer syntax of the data set.
+
+    Returns
+    -------
+    N_SET
+        The response.
+    """
+    response = request.response()
+    response.Status = None
+    try:
+        code, data_set = answer
+    except Exception:
+        _LOGGER.error(
+            "The handler bound to 'evt.EVT_N_SET' returned %s, not a status and a data set",
+            _described(answer),
+        )
+        return request.response(_rules.PROCESSING_FAILURE)
+    try:
+        service.validate_status(sendable_status(code), response)
+        sent: Any = response.Status
+    except Exception as exc:
+        _LOGGER.error("The handler bound to 'evt.EVT_N_SET' returned a bad status: %s", exc)
+        return request.response(_rules.PROCESSING_FAILURE)
+    if service.statuses.get(sent, ("",))[0] in (STATUS_SUCCESS, STATUS_WARNING):
+        _attach(response, data_set, context)
+    return response
+
+
+def is_awaitable(answer: Any) -> bool:
+    """Return whether a plain function has returned an awaitable.
+
+    By its type: instances may fake attributes, and a metaclass may raise.
+    """
+    try:
+        return hasattr(type(answer), "__await__")
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return False
+
+
+def _described(answer: Any) -> str:
+    try:
+        return repr(answer)
+    except Exception:
+        return f"an object of {type(answer)}"
+
+
+def _attach(response: N_SET, data_set: Any, context: PresentationContext) -> None:
+    """Encode the Attribute List, if there is one."""
+    syntax = context.transfer_syntax[0]
+    try:
+        if not data_set:
+            return
+        attribute_list = encoded(data_set, syntax)
+    except Exception as exc:
+        _LOGGER.error("%s", exc, exc_info=exc)
+        attribute_list = None
+    if attribute_list is None:
+        _LOGGER.error("Failed encoding the response 'Attribute List' dataset")
+        response.Status = _rules.PROCESSING_FAILURE
+    else:
+        response.AttributeList = BytesIO(attribute_list)
+
+
+class Dispatcher(FastPath):
+    """The fast path of one association, and how requests are served that it does not serve alone.
+
+    =====================  ==========================================================
+    the loop's thread      all but what follows
+    any thread             `handlers`, `in_data_transfer`, `observes_messages`, `is_ending`,
+                           `contexts`, `service_classes` (set while nothing is served),
+                           `logs_messages`; reading `last_received` and all counts
+    a worker's             ``_call``, ``_respond``
+    =====================  ==========================================================
+
+    Parameters
+    ----------
+    assoc : Association
+        The association.
+    limits : Limits
+        The server's.
+    max_pdu_size : int
+        The AE's ``maximum_pdu_size``.
+    threads : Threads
+        The server's.
+    tasks : set of asyncio.Task
+        Where handlers are while they wait, to be cancelled when the server ends.
+    start_task : callable
+        Starts a coroutine as a task.
+
+    Attributes
+    ----------
+    flow : FlowControl
+        The association's.
+    reports : Reports
+        The association's, which counts the one that is served.
+    logs_messages : bool
+        Whether pynetdicom's log handler is bound to EVT_DIMSE_RECV.
+    job_began : float
+        When the association's job has begun, by the monotonic clock.
+    queued_size : int
+        Bytes in memory of the request that is served next, if it has waited.
+    """
+
+    flow: Any  # a FlowControl, which has the path
+    reports: Any  # has the flow control
+    logs_messages = True
+
+    def __init__(
+        self,
+        assoc: Any,
+        limits: Limits,
+        max_pdu_size: int,
+        threads: Threads,
+        tasks: set[Any],
+        start_task: Callable[[Any], tuple[bool, Any]],
+    ) -> None:
+        super().__init__(
+            limits.pdu_length_for(max_pdu_size),
+            limits.negotiation_length,
+            limits.data_set_bytes,
+            ServiceEvent,
+        )
+        self.assoc = assoc
+        self._threads = threads
+        self._tasks = tasks
+        self.start_task = start_task
+        self.pending, self.contexts, self.response_counts = [], {}, {}
+        self.service_classes = _services.KNOWN
+        self.is_logged = messages_are_logged
+        self.job_began = 0.0
+        self.queued_size = 0
+        self._is_long = False  # the request that is served
+
+    def break_cycles(self, assoc: Any) -> None:
+        """Keep only a weak reference to an association that is over."""
+        self.discard_input()
+        self.write = None
+        self.assoc = assoc
+
+    def serve_queued(self, request: Any, size: int) -> bool:
+        """Serve a queued request, even of an SOP Class that a program has registered.
+
+        Parameters
+        ----------
+        request : ServiceEvent or primitive
+            The event of a request, or what the slow path has decoded.
+        size : int
+            Its bytes in memory.
+
+        Returns
+        -------
+        bool
+            False, with nothing done, if pynetdicom's service has to serve it.
+        """
+        event = event_of(request)
+        if event is None or event._nset_refusal is not None:
+            return False
+        self.queued_size = size
+        try:
+            return bool(self.serve(event) or (self._learn(event) and self.serve(event)))
+        finally:
+            self.queued_size = 0
+
+    def _learn(self, event: Any) -> bool:
+        """Look up the service class of an SOP Class; return whether it is new and serves it."""
+        index, known = event._service.number, list(self.service_classes)
+        uid = event._sop_class_uid()
+        if self.service_classes is _services.NONE or uid in known[index]:
+            return False
+        found = _services.service_class(event._service, uid.decode())
+        if found is not None:
+            known[index] = {**known[index], uid: found}
+            self.service_classes = tuple(known)
+        return found is not None
+
+    # -- What the core calls -----------------------------------------------------------------------
+
+    def call_in_worker(self, event: Any, service: Any) -> None:
+        """Call a plain handler in a worker's thread."""
+        self._note_serving(event)
+        # What is served beside other requests does not wait for their workers.
+        workers = (
+            self._threads.service_workers
+            if event._service.is_concurrent
+            else self._threads.handler_workers
+        )
+        workers.submit(partial(self._call, event, service))
+
+    def respond_later(self, task: Any, event: Any, service: Any) -> None:
+        """Send the response when the task of a handler has ended."""
+        self._note_serving(event)
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._task_done, event, service))
+
+    def respond_slowly(self, event: Any, service: Any, answer: Any) -> None:
+        """Send a response that the core does not encode."""
+        if type(answer) is not Encoded:
+            answer = with_data_set_encoded(event, service, answer)
+        if type(answer) is Encoded:
+            answer, code, data = answer
+            pdu = self.may_respond() and encode_response(event, code, self.peer_length, bool(data))
+            if pdu:
+                pdus = pdu + data_set_pdus(data, event._context_id, self.peer_length)
+                self.send(event, code, pdus)
+                return
+        if is_awaitable(answer):
+            self.respond_later(self._threads.loop.create_task(_await(answer)), event, service)
+            return
+        respond = partial(self._respond, event, service, answer)
+        if event._service.is_concurrent:
+            self.reports.do_in_worker(event.assoc, respond)
+        else:
+            self.assoc.do_in_worker(respond)
+
+    def failed(self, event: Any, exc: BaseException) -> Any:
+        """Return the result in place of that of a handler that has raised."""
+        if event._service is _services.N_SET:
+            return failed(exc)
+        if isinstance(exc, DataSetError) and event._service.request_keyword is not None:
+            return refused(exc)
+        return _Raised(exc)
+
+    def refuse(self, event: Any) -> None:
+        """Refuse a request that lacks its data set."""
+        refusal = event._nset_refusal
+        pdu = self.may_respond() and encode_response(event, refusal.status, self.peer_length)
+        if pdu:
+            name, peer = event._service.name, self.assoc.peer_name()
+            _provider.log_refusal(name, event._message_id, peer, refusal)
+            self.send(event, refusal.status, pdu)
+        else:
+            request, context_id = event.request, event._context_id
+            self.assoc.do_in_worker(
+                partial(_provider._refuse, self.assoc, request, context_id, refusal)
+            )
+
+    def log_echo(self, event: Any) -> None:
+        """Log a C-ECHO request, as pynetdicom's log handler does."""
+        if self.is_logged(logging.INFO) and self.logs_messages:
+            _MESSAGE_LOGGER.info("Received Echo Request (MsgID %d)", event._message_id)
+
+    def begin_concurrent(self) -> bool:
+        """Return whether a report may be served now; it is being served from now on."""
+        return self.queued_size > 0 or bool(self.reports.begin())
+
+    def end_concurrent(self, event: Any) -> None:
+        """Go on after a report was served."""
+        self.reports.served(event.assoc)
+
+    # -- Handlers that take their time -------------------------------------------------------------
+
+    def _note_serving(self, event: Any) -> None:
+        if event._service.is_concurrent:
+            return
+        self.job_began = time.monotonic()
+        size = self.queued_size or self.request_length
+        self._is_long = size > ALLOWANCE_BYTES
+        if self._is_long:
+            self.flow.note_serving(size)
+
+    def _call(self, event: Any, service: Any) -> None:
+        function, args, _ = self.handlers[event._service.number]
+        try:
+            answer = with_data_set_encoded(event, service, function(event, *args))
+        except BaseException as exc:
+            answer = self.failed(event, exc)
+        self._threads.call(self._handled, event, service, answer)
+
+    def _task_done(self, event: Any, service: Any, task: Any) -> None:
+        self._tasks.discard(task)
+        try:
+            answer = task.result()
+        except BaseException as exc:  # or CancelledError
+            answer = self.failed(event, exc)
+        self._handled(event, service, answer)
+
+    def _handled(self, event: Any, service: Any, answer: Any) -> None:
+        if self._is_long and not event._service.is_concurrent:
+            self.flow.note_served()
+        self.respond(event, service, answer)
+
+    def _respond(self, event: Any, service: Any, answer: Any) -> None:
+        """Send a response as pynetdicom does."""
+        assoc, context = event.assoc, event._context
+        if not assoc.is_established:
+            return
+        # As it was received: a handler may have changed its own.
+        request = event.request if event._command_set is None else event._make_request()
+        if event._service is not _services.N_SET:
+            try:
+                service(_Answered(assoc, answer)).SCP(request, context)
+            except Exception as exc:
+                assoc.service_failed(request, context.context_id, exc)
+            return
+        try:
+            response = response_to(request, answer, service(assoc), context)
+            assoc.dimse.send_msg(response, context.context_id)
+        except BaseException as exc:  # raised by the returned object, or by a log handler
+            status, _ = failed(exc)
+            assoc.dimse.send_encoded(request.response(status), context.context_id)
+
+
+def event_of(request: Any) -> Any:
+    """Return the event of a request that the fast path may serve.
+
+    Parameters
+    ----------
+    request : ServiceEvent or primitive
+        The event itself, or what the slow path has decoded.
+
+    Returns
+    -------
+    ServiceEvent or None
+        None for anything but an event and a valid N-SET.
+    """
+    if type(request) is ServiceEvent:
+        return request
+    if type(request) is not N_SET or not request.is_valid_request:
+        return None
+    event = ServiceEvent()
+    event._hold(_services.N_SET, request, request._context_id)
+    return event
+
+
+def primitive_in(request: Any) -> Any:
+    """Return the primitive of a request, whether that is in an event or not."""
+    return request.request if type(request) is ServiceEvent else request
+
+
+async def _await(awaitable: Any) -> Any:
+    return await awaitable
