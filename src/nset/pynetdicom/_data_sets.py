@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import wraps
+from io import BytesIO
 from typing import Any, Final
 
 from pydicom import Dataset
