@@ -14,6 +14,7 @@ from encoded_data_sets import (
     EXPLICIT,
     IMPLICIT,
     damaged,
+    encoded_element,
     outcome,
     pydicom_decode,
     pydicom_encode,
@@ -122,6 +123,19 @@ def test_damaged_data_sets(dataset: ModuleType, rng: Random, implicit: bool) -> 
 @examples
 def test_any_bytes(dataset: ModuleType, data: bytes, syntax: str) -> None:
     compare(dataset, Random(0), data, syntax)
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+def test_an_empty_sequence_beside_an_invalid_pixel_representation(
+    dataset: ModuleType, syntax: str
+) -> None:
+    """pydicom raises when it is first written, and writes it the second time."""
+    data = encoded_element(0x00280103, "US", b"\r", implicit=True)
+    data += encoded_element(0x300C0020, "SQ", b"", implicit=True)
+    ours, theirs = dataset.decode(data, IMPLICIT), pydicom_decode(data, IMPLICIT)
+    for _ in range(2):
+        agree(lambda: dataset.encode(ours, syntax), lambda: pydicom_encode(theirs, syntax))
+        assert state(ours) == state(theirs)
 
 
 def shipped() -> list[tuple[bytes, str]]:

@@ -935,6 +935,8 @@ cdef int _write_data_set(_Writer writer, object data_set, list encodings, int de
             if (<tuple>element)[3] is not None:
                 _write_raw(writer, number, <tuple>element)
                 continue
+            if type(_get(elements, _PIXEL_REPRESENTATION)) is _RawDataElement:
+                raise _NotOrdinary  # pydicom reads it for a sequence, and may raise
             element = _converted(data_set, tag)
         if type(element) is not _DataElement:
             raise _NotOrdinary
