@@ -4,6 +4,7 @@ import gc
 import importlib
 import random
 import struct
+import tracemalloc
 from collections import Counter
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -364,6 +365,25 @@ def test_when_not_fast_each_pdu_is_left_as_it_is(stream, chop):
     assert read_by_all(chopped(data, chop), decodes_requests=False) == stream.left
 
 
+@laws
+@given(streams(), chops)
+@example(MANY, 5)
+def test_input_may_come_before_what_has_come_is_taken(stream, chop):
+    data = b"".join(stream.pdus)
+    for twin in TWINS.values():
+        reader = twin.module.PduReader(*LIMITS, twin.events)
+        reader.decodes_requests = True
+        for chunk in chopped(data, chop):
+            reader.feed(chunk)
+        assert reader.bytes_waiting == len(data)
+        found = []
+        while (item := reader.next()) is not None:
+            found.append(shape(item))
+        assert found == stream.items
+        if not found or found[-1] == stream.items[-1]:
+            assert reader.bytes_waiting == 0
+
+
 def mutated(rng, data):
     data = bytearray(data)
     for _ in range(rng.choice((0, 1, 1, 2, 4))):
@@ -465,6 +485,7 @@ def test_nothing_is_kept_of_a_request_that_has_ended(twin, end):
     if end == "last fragment":
         reader.feed(p_data((1, LAST, b"")))
         asked = reader.next()
+        assert asked._stream.getvalue() == data
         assert streams_of(data) == [asked._stream]
         del asked
     elif end == "fault":
@@ -474,6 +495,69 @@ def test_nothing_is_kept_of_a_request_that_has_ended(twin, end):
     else:
         reader.discard_input()
     assert streams_of(data) == []
+
+
+def fragments_of(data_set, size=16370):
+    """A request whose data set is in PDUs of one fragment."""
+    parts = [data_set[at : at + size] for at in range(0, len(data_set), size)]
+    pdvs = [(1, COMMAND | LAST, request_of()), *[(1, 0, part) for part in parts]]
+    return b"".join(p_data(pdv) for pdv in pdvs) + p_data((1, LAST, b""))
+
+
+LONG_LIMITS = (PDU_LENGTH, OTHER_LENGTH, 0x180000)
+
+
+@twins
+def test_each_long_data_set_has_memory_of_its_own(twin):
+    """Whoever keeps the list of a request, or changes it, has nothing to do with the next."""
+    reader = twin.module.PduReader(*LONG_LIMITS, twin.events)
+    reader.decodes_requests = True
+    sizes = [300_000, 1 << 20, 300_000, 5, 1 << 20]
+    data_sets = [bytes([number]) * size for number, size in enumerate(sizes)]
+    kept = []
+    for data_set in data_sets:
+        reader.feed(fragments_of(data_set))
+        kept.append(reader.next())
+    streams, views = [], []
+    for asked in kept[1:]:  # the first is not read before the others have come
+        streams.append(asked._stream)
+        views.append(streams[-1].getbuffer())
+    views[0][:2] = b"XY"
+    streams[1].getvalue()
+    views[1].release()
+    streams[1].write(b"more")
+    del views
+    data_sets[1] = b"XY" + data_sets[1][2:]
+    data_sets[2] += b"more"
+    reader.feed(fragments_of(b"\xff" * (1 << 20)))
+    asked = reader.next()
+    assert [one._stream.getvalue() for one in kept] == data_sets
+    assert asked._stream.getvalue() == b"\xff" * (1 << 20)
+
+
+@twins
+def test_memory_of_a_long_data_set(twin):
+    """At most twice what has come and no more than the limit; what has come, once it is whole."""
+    reader = twin.module.PduReader(*LONG_LIMITS, twin.events)
+    reader.decodes_requests = True
+    size, spare = 0x140000, 0x8000
+    sent = fragments_of(bytes(size))
+    chunks = chopped(sent, 10_000)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number, chunk in enumerate(chunks):
+            reader.feed(chunk)
+            asked = reader.next()
+            taken = tracemalloc.get_traced_memory()[0] - before
+            assert taken <= min(2 * (number + 1) * 10_000, LONG_LIMITS[2]) + spare
+        assert asked._stream.getvalue() == bytes(size)
+        assert tracemalloc.get_traced_memory()[0] - before <= size + spare
+        del asked
+        assert tracemalloc.get_traced_memory()[0] - before <= spare
+        assert tracemalloc.get_traced_memory()[1] - before <= 2.5 * size
+    finally:
+        tracemalloc.stop()
 
 
 # -- PDUs that would take long --------------------------------------------------------------------

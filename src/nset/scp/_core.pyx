@@ -11,7 +11,14 @@ from io import BytesIO
 from time import monotonic, time
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+    _PyBytes_Resize,
+)
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_CLEAR
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -337,6 +344,7 @@ cdef enum:
     LONG_PDU = 0x100000
     PIECE = 0x10000
     MAX_EMPTY_FRAGMENTS = 8
+    SMALL_DATA_SET = 0x1000  # bytes that are kept free for one of several fragments, at first
 
 assert (MAX_WEIGHT, COMMAND_WEIGHT) == (_rules.MAX_WEIGHT, _rules.COMMAND_WEIGHT)
 assert (LONG_PDU, PIECE) == (_rules.LONG_PDU, _rules.PIECE)
@@ -371,6 +379,10 @@ cdef bint _weigh(const unsigned char* body, size_t length, size_t* weight) noexc
     return True
 
 
+cdef extern from "Python.h":
+    PyObject* _new_bytes "PyBytes_FromStringAndSize"(const char*, Py_ssize_t) except NULL
+
+
 cdef class PduReader:
     """See ``_pure.PduReader``."""
 
@@ -382,10 +394,12 @@ cdef class PduReader:
     cdef uint32_t _max_other_length
     cdef size_t _max_data_set_length
 
-    # Received input, to be processed from _offset on. _data is never changed, so that pointers into
-    # it are valid as long as a reference is held.
+    # Received input, to be processed from _offset on, and what has come behind it. _data is never
+    # changed, so that pointers into it are valid as long as a reference is held.
     cdef bytes _data
     cdef size_t _offset
+    cdef bytes _later
+    cdef size_t _later_offset
     cdef bytearray _incomplete  # a partial PDU, of at least _needed bytes
     cdef size_t _needed
 
@@ -402,7 +416,7 @@ cdef class PduReader:
     cdef readonly int context_id
     cdef public dict contexts
     cdef int _other_context  # of other fragments of its data set, or -1
-    cdef object _stream
+    cdef PyObject* _data_set  # bytes of which _data_set_length have come; nobody else has them
     cdef size_t _data_set_length
     cdef int _empty_fragments
     cdef readonly size_t request_length
@@ -428,6 +442,9 @@ cdef class PduReader:
         self._max_data_set_length = max_data_set_length
         self.contexts = {}
         self.pdvs_left = -1
+
+    def __dealloc__(self):
+        Py_CLEAR(self._data_set)
 
     @property
     def bytes_received(self):
@@ -456,6 +473,8 @@ cdef class PduReader:
             waiting += <size_t>len(self._incomplete)
         if self._data is not None:
             waiting += <size_t>PyBytes_GET_SIZE(self._data) - self._offset
+        if self._later is not None:
+            waiting += <size_t>PyBytes_GET_SIZE(self._later) - self._later_offset
         return waiting
 
     cpdef object feed(self, bytes data):
@@ -466,22 +485,33 @@ cdef class PduReader:
             _add(&self._bytes_received, <uint64_t>PyBytes_GET_SIZE(data))
             if self._has_given_up:
                 return
-            if self._incomplete is not None:
-                self._incomplete += data
-                if <size_t>len(self._incomplete) < self._needed:
-                    return
-                self._data, self._offset = bytes(self._incomplete), 0
-                self._incomplete = None
-            elif self._data is None:
-                self._data, self._offset = data, 0
+            if self._later is not None:
+                self._later, self._later_offset = self._later[self._later_offset:] + data, 0
+            elif self._data is not None:
+                self._later, self._later_offset = data, 0
             else:
-                self._data, self._offset = self._data[self._offset:] + data, 0
+                self._take_input(data, 0)
+
+    cdef object _take_input(self, bytes data, size_t offset):
+        """Process input from `offset` on; first what completes a partial PDU."""
+        cdef size_t end
+        if self._incomplete is None:
+            self._data, self._offset = data, offset
+            return
+        end = offset + self._needed - <size_t>len(self._incomplete)
+        self._incomplete += data[offset:end]
+        if end > <size_t>PyBytes_GET_SIZE(data):
+            return
+        self._data, self._offset = bytes(self._incomplete), 0
+        self._incomplete = None
+        if end < <size_t>PyBytes_GET_SIZE(data):
+            self._later, self._later_offset = data, end
 
     def discard_input(self):
         """Discard received and future input: it cannot be decoded any more."""
         with cython.critical_section(self):
             self._has_given_up = True
-            self._data = self._pdu = self._incomplete = None
+            self._data = self._later = self._pdu = self._incomplete = None
             self._long_left = 0
             self._end_request()
 
@@ -504,6 +534,8 @@ cdef class PduReader:
                 if self._pdu is None:
                     item = self._next_pdu()
                     if self._pdu is None:
+                        if item is None and self._later is not None:
+                            continue
                         return item
                 if self.pdvs_left == 0:
                     return None
@@ -521,6 +553,10 @@ cdef class PduReader:
         cdef uint32_t length, limit
         cdef unsigned char kind
         cdef bint is_well_formed
+        if data is None and self._later is not None:
+            data, self._later = self._later, None
+            self._take_input(data, self._later_offset)
+            data = self._data
         if data is None:
             return None
         if self._long_left > 0:
@@ -636,7 +672,7 @@ cdef class PduReader:
         if self._may_begin_request(header):
             self._begin_request(at + PDV_HEADER, length - 2, context_id, &command)
         if self._request is not None:
-            self.context_id, self._stream, self._data_set_length = context_id, None, 0
+            self.context_id, self._data_set_length = context_id, 0
             self._empty_fragments = 0
             self._other_context = -1
             if command.data_set_type == NO_DATA_SET:
@@ -725,21 +761,48 @@ cdef class PduReader:
             if self._empty_fragments > MAX_EMPTY_FRAGMENTS:
                 self._end_request()
                 raise _rules.too_many_empty_fragments()
-        self._data_set_length += length
-        if header & IS_LAST and self._stream is None:
+        if header & IS_LAST and self._data_set == NULL:
+            self._data_set_length = length
             request._data_set = data[begin:begin + length]
         else:
-            if self._stream is None:
-                self._stream = _BytesIO()
-            self._stream.write(memoryview(data)[begin:begin + length])
-            if header & IS_LAST:
-                request._data_set = self._stream
-        if not header & IS_LAST:
-            return None
+            self._append(<const unsigned char*>PyBytes_AS_STRING(data) + begin, length)
+            if not header & IS_LAST:
+                return None
+            self._resize(self._data_set_length)
+            request._data_set = <object>self._data_set
         self.request_length = self._data_set_length
         self._end_request()
         _add(&self._requests_read[request._index], 1)
         return request
+
+    cdef int _append(self, const unsigned char* fragment, size_t length) except -1:
+        """Append a fragment to the data set, for which `_max_data_set_length` has room."""
+        cdef size_t size = self._data_set_length + length
+        cdef size_t room = 0
+        if length == 0:
+            return 0
+        if self._data_set != NULL:
+            room = <size_t>PyBytes_GET_SIZE(<object>self._data_set)
+        if size > room:
+            room = max(room, <size_t>SMALL_DATA_SET)
+            while room < size:
+                room *= 2
+            self._resize(min(room, self._max_data_set_length))
+        memcpy(PyBytes_AS_STRING(<object>self._data_set) + self._data_set_length, fragment, length)
+        self._data_set_length = size
+        return 0
+
+    cdef int _resize(self, size_t size) except -1:
+        """Make room for so many bytes of the data set."""
+        try:
+            if self._data_set == NULL:
+                self._data_set = _new_bytes(NULL, <Py_ssize_t>size)
+            else:
+                _PyBytes_Resize(&self._data_set, <Py_ssize_t>size)
+        except MemoryError:
+            self._end_request()  # what has come is lost
+            raise
+        return 0
 
     cdef bint _is_of_request(self, int context_id) except -1:
         """Return whether a fragment's presentation context allows it in the request's data set."""
@@ -753,7 +816,7 @@ cdef class PduReader:
 
     cdef void _end_request(self) noexcept:
         self._request = None
-        self._stream = None
+        Py_CLEAR(self._data_set)
         self._stage = BETWEEN_MESSAGES
 
 

@@ -331,6 +331,8 @@ class PduReader:
         self._max_data_set_length = max_data_set_length
         self._data: bytes | None = None
         self._offset = 0
+        self._later: bytes | None = None
+        self._later_offset = 0
         self._incomplete: bytearray | None = None
         self._needed = 0
         self._pdu: bytes | None = None
@@ -357,7 +359,11 @@ class PduReader:
         waiting = self._data_set_length if self._stage == _IN_DATA_SET else 0
         if self._incomplete is not None:
             waiting += len(self._incomplete)
-        return waiting if self._data is None else waiting + len(self._data) - self._offset
+        if self._data is not None:
+            waiting += len(self._data) - self._offset
+        if self._later is not None:
+            waiting += len(self._later) - self._later_offset
+        return waiting
 
     def feed(self, data: bytes) -> None:
         """Add received bytes.
@@ -370,21 +376,31 @@ class PduReader:
         self.bytes_received += len(data)
         if self._has_given_up:
             return
-        if self._incomplete is not None:
-            self._incomplete += data
-            if len(self._incomplete) < self._needed:
-                return
-            self._data, self._offset = bytes(self._incomplete), 0
-            self._incomplete = None
-        elif self._data is None:
-            self._data, self._offset = data, 0
+        if self._later is not None:
+            self._later, self._later_offset = self._later[self._later_offset :] + data, 0
+        elif self._data is not None:
+            self._later, self._later_offset = data, 0
         else:
-            self._data, self._offset = self._data[self._offset :] + data, 0
+            self._take_input(data, 0)
+
+    def _take_input(self, data: bytes, offset: int) -> None:
+        """Process input from `offset` on; first what completes a partial PDU."""
+        if self._incomplete is None:
+            self._data, self._offset = data, offset
+            return
+        end = offset + self._needed - len(self._incomplete)
+        self._incomplete += data[offset:end]
+        if end > len(data):
+            return
+        self._data, self._offset = bytes(self._incomplete), 0
+        self._incomplete = None
+        if end < len(data):
+            self._later, self._later_offset = data, end
 
     def discard_input(self) -> None:
         """Discard received and future input: it cannot be decoded any more."""
         self._has_given_up = True
-        self._data = self._pdu = self._incomplete = None
+        self._data = self._later = self._pdu = self._incomplete = None
         self._long_left = 0
         self._end_request()
 
@@ -424,6 +440,8 @@ class PduReader:
             if self._pdu is None:
                 item = self._next_pdu()
                 if self._pdu is None:
+                    if item is None and self._later is not None:
+                        continue
                     return item
             if self.pdvs_left == 0:
                 return None
@@ -435,6 +453,9 @@ class PduReader:
 
     def _next_pdu(self) -> bytes | None:
         """Return a PDU; None if there is none, or if its PDVs are processed one by one."""
+        if self._data is None and self._later is not None:
+            later, self._later = self._later, None
+            self._take_input(later, self._later_offset)
         data, begin = self._data, self._offset
         if data is None:
             return None
