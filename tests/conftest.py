@@ -1,5 +1,6 @@
 """The fixture `nset`, the package on either implementation; and pynetdicom without some defects."""
 
+import gc
 import importlib
 from collections.abc import Iterator
 from types import ModuleType
@@ -12,6 +13,12 @@ from sound_pynetdicom import sound_pynetdicom
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest: with pytest-xdist in one worker, beside which the others go on."""
     items.sort(key=lambda item: item.get_closest_marker("upstream") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays until the end: thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

@@ -9,6 +9,7 @@ from io import BytesIO
 
 from command_sets import TAGS, golden, upstream
 from implementations import IMPLEMENTATIONS, loaded
+from outcome import without_origins
 from violations import CASES, explicit_vr
 
 
@@ -111,7 +112,7 @@ def telling():
         said = [(record.name, record.levelname, record.getMessage()) for record in records]
         return fields, result, said, [str(warning.message) for warning in caught]
 
-    with warnings.catch_warnings(record=True) as caught:
+    with without_origins(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             yield tell

@@ -102,17 +102,23 @@ def test_too_deep_in_big_endian(dataset: ModuleType) -> None:
     assert depth_of(dataset.decode(data[20:], BIG)) == 64
 
 
-@pytest.mark.parametrize("undefined", [False, True])
-def test_too_many_elements(dataset: ModuleType, undefined: bool) -> None:
-    empty = encoded_element(0x00100010, "PN", b"", implicit=True)
-    item = encoded_item(empty * (dataset.MAX_ELEMENTS - 1))
+EMPTY_NAME = encoded_element(0x00100010, "PN", b"", implicit=True)
+
+
+def test_as_many_elements_as_may_be(dataset: ModuleType) -> None:
+    item = encoded_item(EMPTY_NAME * (dataset.MAX_ELEMENTS - 1))
     sequence = encoded_element(SEQUENCE, "SQ", item, implicit=True)
     assert len(dataset.decode(sequence, IMPLICIT)) == 1
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_too_many_elements(dataset: ModuleType, undefined: bool) -> None:
     if undefined:
-        item = encoded_item(empty * dataset.MAX_ELEMENTS) + b"\xfe\xff\xdd\xe0\0\0\0\0"
+        item = encoded_item(EMPTY_NAME * dataset.MAX_ELEMENTS) + b"\xfe\xff\xdd\xe0\0\0\0\0"
         sequence = encoded_element(SEQUENCE, "SQ", item, implicit=True, undefined=True)
     else:
-        sequence += empty
+        item = encoded_item(EMPTY_NAME * (dataset.MAX_ELEMENTS - 1))
+        sequence = encoded_element(SEQUENCE, "SQ", item, implicit=True) + EMPTY_NAME
     with pytest.raises(dataset.DataSetError, match="more than 1000000 elements") as raised:
         dataset.decode(sequence, IMPLICIT)
     assert raised.value.path[-1] == 0x00100010

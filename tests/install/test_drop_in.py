@@ -16,8 +16,8 @@ from associations import (
     UPS,
     associated,
     completed,
+    completed_bytes,
     context_id,
-    encoded,
     exchange,
     fields,
     listening,
@@ -180,7 +180,7 @@ def test_every_service_class_serves_it(nset, server, service):
             response = receive(requestor)
         assert served == [(nset.N_SET, completed())]
         assert (response.MessageIDBeingRespondedTo, response.Status) == (7, 0x0000)
-        assert response.AttributeList.getvalue() == encoded(completed()).getvalue()
+        assert response.AttributeList.getvalue() == completed_bytes()
 
 
 def test_an_invalid_request_is_passed_over(nset, server, caplog):

@@ -25,6 +25,7 @@ from associations import (
     UPS,
     associated,
     completed,
+    completed_bytes,
     encoded,
     exchange,
     make_request,
@@ -463,7 +464,7 @@ def test_an_empty_data_set_is_not_announced(server, integration):
 def test_a_data_set_from_a_file(nset, server, both, tmp_path, skipped, length):
     """As `send_c_store` does it where data sets are sent in chunks."""
     path = tmp_path / "data_set"
-    path.write_bytes(bytes(skipped) + encoded(completed()).getvalue())
+    path.write_bytes(bytes(skipped) + completed_bytes())
     classes = iter((nset.N_SET, STOCK))
 
     def run():

@@ -9,7 +9,7 @@ from io import BytesIO
 from types import ModuleType
 from typing import Any
 
-from associations import INSTANCE, MPPS, TIMEOUT, completed, encoded
+from associations import INSTANCE, MPPS, TIMEOUT, completed_bytes
 from pynetdicom import AE
 from raw_peer import COMMAND, LAST, p_data
 
@@ -57,7 +57,7 @@ def n_set_request(nset: ModuleType, message_id: int = 7, sop_class: str = MPPS) 
     request.MessageID = message_id
     request.RequestedSOPClassUID = sop_class
     request.RequestedSOPInstanceUID = INSTANCE
-    request.ModificationList = BytesIO(encoded(completed()).getvalue())
+    request.ModificationList = BytesIO(completed_bytes())
     return request
 
 

@@ -1,5 +1,6 @@
 """Real associations over TCP on loopback, both sides pynetdicom's own, and what to send in them."""
 
+import functools
 import queue
 import time
 from collections.abc import Callable, Iterator
@@ -122,6 +123,12 @@ def status_dataset(**elements: object) -> Dataset:
     return dataset
 
 
+@functools.cache
+def completed_bytes() -> bytes:
+    """The same, encoded."""
+    return encoded(completed()).getvalue()
+
+
 def encoded(dataset: Dataset) -> BytesIO:
     """The data set in the transfer syntax that `associated` negotiates, Implicit VR LE."""
     data = encode(dataset, is_implicit_vr=True, is_little_endian=True)
@@ -140,7 +147,7 @@ def make_request(cls: type, class_uid: str = MPPS) -> Any:
     request.MessageID = 7
     request.RequestedSOPClassUID = class_uid
     request.RequestedSOPInstanceUID = INSTANCE
-    request.ModificationList = encoded(completed())
+    request.ModificationList = BytesIO(completed_bytes())
     return request
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
-from associations import MPPS, TIMEOUT, completed, encoded
+from associations import MPPS, TIMEOUT, completed_bytes
 from command_sets import joined
 from n_set_requests import uid
 from pydicom.dataset import Dataset
@@ -20,7 +20,7 @@ from pynetdicom.dsutils import decode
 from raw_peer import ABORT, AE_TITLE, COMMAND, LAST, P_DATA_TF, Pdu, Peer, item, pdu
 
 ECHO = sop_class.Verification
-DATA = encoded(completed()).getvalue()
+DATA = completed_bytes()
 
 RQ, AC, RJ, RELEASE_RQ, RELEASE_RP, UNKNOWN = 0x01, 0x02, 0x03, 0x05, 0x06, 0x09
 RELEASE, RELEASED = pdu(RELEASE_RQ, bytes(4)), pdu(RELEASE_RP, bytes(4))

@@ -1,12 +1,12 @@
 """N-SET requests byte by byte, as they should be and otherwise."""
 
-from associations import INSTANCE, MPPS, completed, encoded
+from associations import INSTANCE, MPPS, completed_bytes
 from command_sets import command_set, element
 from raw_peer import COMMAND, LAST, p_data
 
 OTHER_INSTANCE = "1.2.826.0.1.3680043.8.498.77"
 TOO_LONG = "1." * 32 + "1"  # 65 characters
-DATA = encoded(completed()).getvalue()
+DATA = completed_bytes()
 
 
 def uid(text: str) -> bytes:

@@ -46,6 +46,20 @@ class Outcome(NamedTuple):
     records: tuple[tuple[str, str, str, str | None], ...] = ()
 
 
+_ORIGINS = ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks")
+
+
+@contextmanager
+def without_origins() -> Iterator[None]:
+    """Make log records without line, thread and process, in half the time: for thousands."""
+    before = {name: vars(logging)[name] for name in _ORIGINS if name in vars(logging)}
+    vars(logging).update(dict.fromkeys(before))
+    try:
+        yield
+    finally:
+        vars(logging).update(before)
+
+
 @contextmanager
 def recording() -> Iterator[Callable[..., Outcome]]:
     """Give a function that makes a call and tells its `Outcome`; for many calls in a row."""

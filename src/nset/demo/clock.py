@@ -33,7 +33,7 @@ TIMEOUT = 120  # seconds; for what takes a few seconds when all is well
 REPEATS = 7
 ASSOCIATIONS = 8
 
-_SECONDS = 1.0
+_SECONDS = 0.5
 _INSTANCE = "1.2.826.0.1.3680043.8.498.12345678901234567890123456789"
 _NUMBER = 2000
 _SETUP = "from io import BytesIO; stream = BytesIO(bytes(64)); from {} import N_SET"
