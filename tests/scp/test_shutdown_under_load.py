@@ -1,0 +1,204 @@
+"""nset.scp: a shutdown while clients go on sending."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
+from associations import INSTANCE, MPPS, TIMEOUT, completed
+from command_sets import joined
+from pynetdicom import evt
+from raw_peer import ABORT, P_DATA_TF, RELEASE_RP, RELEASE_RQ, Peer, pdu
+from shutdowns import (
+    DEADLINE,
+    SLACK,
+    agree_to_release,
+    answered,
+    bound,
+    shutting_down,
+    succeed,
+    takes,
+)
+
+
+def test_pynetdicom_scu_under_load(nset):
+    """A request and the A-RELEASE-RQ may cross: pynetdicom then hears nothing but its timeout."""
+    client = entity()
+    client.dimse_timeout = 1
+    ended = []
+
+    def ask(assoc):
+        while assoc.is_established:
+            try:
+                status, _ = assoc.send_n_set(completed(), MPPS, INSTANCE)
+            except RuntimeError:  # released meanwhile
+                break
+            ended.append(status.get("Status"))
+
+    with accepting(nset, bound(succeed)) as server:
+        assocs = [client.associate("127.0.0.1", port(server)) for _ in range(3)]
+        threads = [threading.Thread(target=ask, args=(assoc,), daemon=True) for assoc in assocs]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(ended) > 10)
+        with takes(0, DEADLINE + SLACK):
+            server.shutdown(timeout=DEADLINE)
+        for thread in threads:
+            thread.join(2 * TIMEOUT)
+            assert not thread.is_alive()
+
+
+def test_clients_that_go_on_until_they_are_done(nset):
+    """No request is lost, and each of them releases its association itself."""
+    got, ends = {}, {}
+
+    def ask(number, peer):
+        with peer:
+            got[number] = []
+            for message_id in range(200):
+                peer.send(n_set_pdus(nset, message_id))
+                got[number].append(answered(peer))
+                time.sleep(0.003)
+            peer.send(pdu(RELEASE_RQ, bytes(4)))
+            ends[number] = peer.receive()
+
+    with accepting(nset, bound(succeed)) as server:
+        peers = [Peer(port(server), MPPS) for _ in range(6)]
+        with ThreadPoolExecutor(6) as pool:
+            for number, peer in enumerate(peers):
+                pool.submit(ask, number, peer)
+            until(lambda: len(got) == 6 and all(len(ids) > 10 for ids in got.values()))
+            server.shutdown(quiet=0.2)
+        assert got == {number: list(range(200)) for number in range(6)}
+        assert set(ends.values()) == {(RELEASE_RP, bytes(4))}
+        assert (server.counts.released, server.counts.aborted) == (6, {})
+
+
+def test_a_client_that_was_quiet_for_a_second_is_asked(nset):
+    with (
+        accepting(nset, bound(succeed)) as server,
+        Peer(port(server), MPPS) as peer,
+        shutting_down(server),
+    ):
+        for number in range(3):
+            time.sleep(0.6)
+            peer.send(n_set_pdus(nset, number))
+            assert answered(peer) == number
+        with takes(0.8, 1 + SLACK):
+            agree_to_release(peer)
+
+
+def test_quiet_is_counted_from_the_answer(nset):
+    def handle(event):
+        time.sleep(0.6)
+        return 0x0000, None
+
+    with accepting(nset, bound(handle)) as server, Peer(port(server), MPPS) as peer:
+        peer.send(n_set_pdus(nset, 7))
+        with shutting_down(server, quiet=0.3):
+            assert answered(peer) == 7
+            with takes(0.2, 0.3 + SLACK):
+                agree_to_release(peer)
+
+
+@pytest.mark.parametrize("amid", ["data set", "PDU", "observed"])
+def test_a_client_amid_a_message_is_not_quiet(nset, amid):
+    """What it still sends is answered, however long it takes."""
+    handlers = bound(succeed)
+    if amid == "observed":
+        handlers.append((evt.EVT_DIMSE_RECV, lambda event: None))
+    with accepting(nset, handlers) as server, Peer(port(server), MPPS) as peer:
+        sent = n_set_pdus(nset, 7)
+        at = 10 if amid == "PDU" else 6 + int.from_bytes(sent[2:6], "big")  # the command set
+        peer.send(sent[:at])
+        with shutting_down(server, quiet=0.1):
+            peer.socket.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                peer.receive()
+            peer.socket.settimeout(TIMEOUT)
+            peer.send(sent[at:])
+            assert answered(peer) == 7
+            agree_to_release(peer)
+
+
+def test_the_log_says_how_many_requests_were_cut_off(nset, caplog):
+    end = threading.Event()
+
+    def handle(event):
+        end.wait(TIMEOUT)
+        return 0x0000, None
+
+    with accepting(nset, bound(handle)) as server:
+        with Peer(port(server), MPPS) as peer, Peer(port(server), MPPS) as other:
+            idle = Peer(port(server), MPPS)
+            peer.send(*(n_set_pdus(nset, number) for number in range(5)))
+            other.send(n_set_pdus(nset)[:-1])
+            idle.send(n_set_pdus(nset)[:3])
+            until(lambda: server.counts.requests == 5)
+            try:
+                server.shutdown(timeout=DEADLINE)
+            finally:
+                end.set()
+            for one in (peer, other, idle):
+                assert one.receive().type == ABORT
+            idle.socket.close()
+        assert server.counts.aborted == {"shutdown": 3}
+    assert [line for line in caplog.messages if "cuts off" in line] == [
+        "Aborting 3 associations at shutdown, which cuts off 7 requests"
+    ]
+
+
+EVENT_REPORT = {
+    0x0002: MPPS.encode() + bytes(len(MPPS) % 2),
+    0x0100: 0x0100,
+    0x0110: 7,
+    0x0800: 0x0101,
+    0x1000: b"1.2.3.4\0",
+    0x1002: 1,
+}
+FLOODS = {
+    "N-SETs": lambda nset: n_set_pdus(nset) * 100,
+    "N-SETs in fragments": lambda nset: n_set_pdus(nset, 7, 64) * 100,
+    "small PDVs": lambda nset: pdu(P_DATA_TF, bytes((0, 0, 0, 2, 1, 1)) * 10000),
+    "N-EVENT-REPORTs": lambda nset: one_pdu(joined(EVENT_REPORT)) * 300,
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+@pytest.mark.parametrize("observed", [False, True])
+def test_nothing_is_read_from_the_deadline_on(nset, flood, observed):
+    handlers = bound(succeed)
+    if observed:
+        handlers.append((evt.EVT_PDU_RECV, lambda event: None))
+    stopped = threading.Event()
+
+    def send(peer):
+        with suppress(OSError):
+            while not stopped.is_set():
+                peer.send(flood(nset))
+
+    def take(peer):
+        with suppress(OSError):
+            while peer.socket.recv(0x10000):
+                pass
+
+    with accepting(nset, handlers) as server:
+        peers = [Peer(port(server), MPPS) for _ in range(2)]
+        threads = [
+            threading.Thread(target=function, args=(peer,), daemon=True)
+            for peer in peers
+            for function in (send, take)
+        ]
+        for thread in threads:
+            thread.start()
+        until(lambda: all(one.path.bytes_received > 30_000 for one in server.connected))
+        with takes(0, DEADLINE + 2 * SLACK):
+            server.shutdown(timeout=DEADLINE)
+        stopped.set()
+        for peer in peers:
+            peer.socket.close()
+        for thread in threads:
+            thread.join(TIMEOUT)
+            assert not thread.is_alive()
