@@ -1,8 +1,9 @@
 """Fixtures of several files about ``nset.pynetdicom``: it, and pynetdicom's own server."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 from associations import MPPS, serving
@@ -22,6 +23,18 @@ def installed(integration: ModuleType) -> ModuleType:
     """The same, installed."""
     integration.install()
     return integration
+
+
+@pytest.fixture
+def both(integration: ModuleType) -> Callable[[Callable[[], Any]], tuple[Any, Any]]:
+    """Do something with nset installed and without; give both results, nset's first."""
+
+    def both(run: Callable[[], Any]) -> tuple[Any, Any]:
+        with integration.installed():
+            ours = run()
+        return ours, run()
+
+    return both
 
 
 @pytest.fixture(scope="module")
