@@ -58,13 +58,12 @@ bench-report: $(TOOLS) ## whole reports: pynetdicom, install(), nset.scp, DCMTK,
 soak: $(TOOLS) ## ten minutes of good associations beside bad ones; SECONDS=60 for less
 	$(BIN)/python benchmarks/soak.py --seconds $(or $(SECONDS),600)
 
-lint: $(TOOLS) ## ruff, mypy --strict, cython-lint
+lint: $(TOOLS) ## ruff and cython-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m mypy --strict
 	PATH=$(BIN):$$PATH cython-lint src
 
-types: $(TOOLS) ## mypy and pyright, and stubtest on both implementations
+types: $(TOOLS) ## mypy --strict and pyright, and stubtest on both implementations
 	$(BIN)/python -m mypy --strict
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	NSET_IMPLEMENTATION=compiled $(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml nset

@@ -92,7 +92,8 @@ def snapshot() -> dict[str, list[tuple[object, object]]]:
 
     def visit(path: str, value: object) -> None:
         if isinstance(value, type) and is_pynetdicoms(value.__module__):
-            items = list(vars(value).items())
+            # `copy` keeps the names of slots with a class when it first copies an instance.
+            items = [item for item in vars(value).items() if item[0] != "__slotnames__"]
         elif isinstance(value, FunctionType) and is_pynetdicoms(value.__module__):
             items = [
                 (name, getattr(value, name))
