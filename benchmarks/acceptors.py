@@ -1,9 +1,10 @@
 """Servers that are measured: pynetdicom's, `nset.scp` in each of its ways, canned bytes.
 
-Usage: python benchmarks/acceptors.py KIND [ignore | read | store DATABASE]
+Usage: python benchmarks/acceptors.py KIND [ignore | read | store DATABASE | answer]
        python benchmarks/acceptors.py echo LENGTH ANSWER
 Prints the port, and ends with its standard input. The handler ignores the list of a request, reads
-it, or reads it and stores a row of it. Canned bytes answer each request of a length.
+it, or reads it and stores a row of it; with "answer" it answers requests of all services. Canned
+bytes answer each request of a length.
 """
 
 import asyncio
@@ -18,11 +19,23 @@ import load
 from pydicom import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.presentation import AllStoragePresentationContexts
+from pynetdicom.sop_class import (
+    BasicFilmSession,
+    StorageCommitmentPushModel,
+    UnifiedProcedureStepPush,
+    Verification,
+)
 from support import P_DATA_TF, pdu
 
 import nset.pynetdicom
 from nset import scp
 from nset.demo import MPPS
+
+REPORTS = (evt.EVT_N_SET, evt.EVT_N_CREATE)
+SERVICES = (
+    *(*REPORTS, evt.EVT_C_ECHO, evt.EVT_N_GET, evt.EVT_N_ACTION, evt.EVT_N_DELETE),
+    evt.EVT_N_EVENT_REPORT,
+)
 
 
 class Echo(asyncio.Protocol):
@@ -63,6 +76,24 @@ async def succeed(event: Any) -> tuple[int, None]:
 
 def plain(event: Any) -> tuple[int, None]:
     return 0x0000, None
+
+
+def found() -> Dataset:
+    """What an N-GET is answered by."""
+    data_set = Dataset()
+    data_set.PatientName, data_set.PatientID = "Found^One", "1"
+    data_set.ProcedureStepState = "SCHEDULED"
+    return data_set
+
+
+FOUND = found()
+
+
+def success(event: Any) -> Any:
+    """The answer to a request of any service."""
+    if event.event in (evt.EVT_C_ECHO, evt.EVT_N_DELETE):
+        return 0x0000
+    return 0x0000, FOUND if event.event is evt.EVT_N_GET else None
 
 
 async def suspending(event: Any) -> tuple[int, None]:
@@ -130,16 +161,29 @@ async def scp_on_asyncio() -> None:
     await server.wait_closed()
 
 
-def serve(start: Any, handler: Any, ae: AE | None = None, **options: Any) -> None:
+def serve(
+    start: Any, handler: Any, ae: AE | None = None, events: Any = REPORTS, **options: Any
+) -> None:
     server = start(
         ae or entity(),
         ("127.0.0.1", 0),
         block=False,
-        evt_handlers=[(evt.EVT_N_SET, handler), (evt.EVT_N_CREATE, handler)],
+        evt_handlers=[(event, handler) for event in events],
         **options,
     )
     announce(server.server_address[1])
     threading.Event().wait()
+
+
+def any_service() -> AE:
+    """An AE for each of the services."""
+    ae = entity()
+    for syntax in (
+        *(Verification, UnifiedProcedureStepPush, StorageCommitmentPushModel),
+        BasicFilmSession,
+    ):
+        ae.add_supported_context(syntax)
+    return ae
 
 
 def archive() -> AE:
@@ -175,6 +219,11 @@ def main(kind: str, job: str = "ignore", argument: str = "") -> None:
         serve(scp.start_server, succeed, archive())
     elif kind == "suspending":
         serve(scp.start_server, suspending)
+    elif job == "answer":
+        start = AE.start_server if kind == "pynetdicom" else scp.start_server
+        options = {"inline": True} if kind == "inline" else {}
+        handler = in_loop(success) if kind == "async" else success
+        serve(start, handler, any_service(), SERVICES, **options)
     else:
         handler = storing(argument) if job == "store" else {"ignore": plain, "read": reading}[job]
         if kind == "async":

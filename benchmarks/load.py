@@ -143,21 +143,37 @@ def running(
 # -- What it takes ---------------------------------------------------------------------------------
 
 
-def cpu_per_request(server: Server, associations: int, seconds: float) -> float:
-    """Keep a server busy, with one outstanding N-SET on each association.
+def cpu_per_request(
+    server: Server,
+    associations: int,
+    seconds: float,
+    of: tuple[str, bytes, bytes] | None = None,
+) -> float:
+    """Keep a server busy, with one outstanding request on each association.
 
-    Each request of 1 KiB is sent in one write, with TCP_NODELAY: no wait for an acknowledgement is
-    measured.
+    Each request is sent in one write, with TCP_NODELAY: no wait for an acknowledgement is measured.
+
+    Parameters
+    ----------
+    server : Server
+        The server.
+    associations : int
+        How many.
+    seconds : float
+        For how long.
+    of : tuple of (str, bytes, bytes), optional
+        The SOP Class, the PDUs of the request and those of the answer; by default of an N-SET with
+        1 KiB.
 
     Returns
     -------
     float
-        CPU time of the server's process, user and system, in microseconds for each N-SET.
+        CPU time of the server's process, user and system, in microseconds for each request.
     """
-    request, answer = exchange()
+    syntax, request, answer = of or (MPPS, *exchange())
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
-        peers = [stack.enter_context(Peer(server.port, MPPS)) for _ in range(associations)]
+        peers = [stack.enter_context(Peer(server.port, syntax)) for _ in range(associations)]
         for peer in peers:
             selector.register(peer.socket, selectors.EVENT_READ, peer)
             peer.send(request)

@@ -53,7 +53,7 @@ def path_of(twin, function):
     path = Path(*LIMITS, twin.events)
     path.handlers = ((handle, (), twin.nset.scp._rules.IN_LOOP),) * 7
     path.contexts, path.service_classes = {1: "context"}, ({MPPS.encode(): Service},) * 7
-    path.pending, path.outbox, path.user_queue, path.response_counts = [], [], [], {}
+    path.pending, path.outbox, path.user_queue = [], [], []
     path.assoc = path.flow = SimpleNamespace(**{name: leave(name) for name in LEFT})
     path.write = lambda pdu: done.append("sent")
     path.send_message = leave("send_message")

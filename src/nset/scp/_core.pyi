@@ -7,7 +7,7 @@ from nset.scp._services import Service, ServiceClasses
 
 def step(coroutine: Any) -> tuple[bool, Any]: ...
 def encode_response(
-    event: ServiceEventBase, status: int, max_pdu_length: int, has_data_set: bool = False
+    event: ServiceEventBase, status: int, max_pdu_length: int, data_set: bytes = b""
 ) -> bytes | None: ...
 
 @disjoint_base
@@ -69,7 +69,8 @@ class FastPath(PduReader):
     handlers: Any
     service_classes: ServiceClasses
     pending: Any
-    response_counts: Any
+    @property
+    def response_counts(self) -> dict[tuple[str, int], int]: ...
     start_task: Any
     outbox: Any
     write: Any

@@ -91,6 +91,8 @@ cdef struct Row:
 # The table of services, by bits.
 cdef Row[NUMBER_OF_SERVICES] _rows
 cdef tuple _SERVICES = _services.SERVICES
+cdef tuple _SOP_CLASSES = tuple([uid.encode() for uid in _limits.SOP_CLASSES])
+cdef tuple _NAMES = tuple([_service.name for _service in _services.SERVICES])
 _BITS = {
     _services.AFFECTED_CLASS: HAS_AFFECTED_CLASS,
     _services.REQUESTED_CLASS: HAS_REQUESTED_CLASS,
@@ -145,6 +147,7 @@ cdef class ServiceEventBase:
     cdef int _index
     cdef const unsigned char* _sop_class  # in _command_set, as is _instance
     cdef uint32_t _sop_class_length
+    cdef Py_ssize_t _known_sop_class  # index into _SOP_CLASSES, or -1
     cdef const unsigned char* _instance  # or NULL
     cdef uint32_t _instance_length
     cdef object _data_set  # None, bytes, or a BytesIO
@@ -206,6 +209,7 @@ cdef class ServiceEventBase:
         self._message_id, self._type_id = command.message_id, command.type_id
         self._sop_class = at + (command.sop_class.text - data)
         self._sop_class_length = command.sop_class.length
+        self._known_sop_class = command.known_sop_class
         if command.instance.length > 0:
             self._instance = at + (command.instance.text - data)
             self._instance_length = command.instance.length
@@ -214,9 +218,14 @@ cdef class ServiceEventBase:
         )
         return 0
 
-    cpdef bytes _sop_class_uid(self):
+    def _sop_class_uid(self):
+        return self._uid_of_class()
+
+    cdef bytes _uid_of_class(self):
         if self._command_set is None:
             return self._request.RequestedSOPClassUID.encode()
+        if self._known_sop_class >= 0:
+            return _SOP_CLASSES[self._known_sop_class]
         return PyBytes_FromStringAndSize(<const char*>self._sop_class, self._sop_class_length)
 
 
@@ -285,24 +294,67 @@ cdef inline uint32_t _big_endian(const unsigned char* at) noexcept nogil:
 
 
 def encode_response(
-    ServiceEventBase event not None, status, max_pdu_length, bint has_data_set=False
+    ServiceEventBase event not None, status, max_pdu_length, bytes data_set not None=b""
 ):
     """See ``_pure.encode_response``."""
-    cdef unsigned char buffer[PDU_PREFIX + MAX_COMMAND_SET]
-    cdef uint32_t limit = max_pdu_length
-    cdef uint32_t length
-    cdef size_t size
+    return _encode_response(event, status, max_pdu_length, data_set)
+
+
+cdef bytes _encode_response(
+    ServiceEventBase event, object status, uint32_t limit, bytes data_set
+):
+    cdef unsigned char command_set[MAX_COMMAND_SET]
+    cdef size_t size, data_size, length, number
+    cdef bytes pdus
+    cdef unsigned char* at
     if event._command_set is None or type(status) is not int or not 0 <= status <= MAX_US:
         return None
-    size = _put_response(buffer + PDU_PREFIX, event, status, has_data_set)
-    length = PDV_HEADER + <uint32_t>size
-    if limit != 0 and length > limit:
+    data_size = <size_t>PyBytes_GET_SIZE(data_set)
+    size = _put_response(command_set, event, status, data_size > 0)
+    if limit != 0 and PDV_HEADER + size > limit:
         return None
-    buffer[0], buffer[1] = P_DATA_TF, 0
-    _fill_ul(buffer + 2, length)
-    _fill_ul(buffer + 6, length - 4)
-    buffer[10], buffer[11] = <unsigned char>event._context_id, IS_COMMAND | IS_LAST
-    return PyBytes_FromStringAndSize(<const char*>buffer, <Py_ssize_t>(PDU_PREFIX + size))
+    # As much in each PDU of the data set as there is room for, of an even length.
+    length = ((0xFFFFFFFF if limit == 0 else limit) - PDV_HEADER) & ~<size_t>1
+    number = (data_size + length - 1) // length
+    pdus = PyBytes_FromStringAndSize(
+        NULL, <Py_ssize_t>((1 + number) * PDU_PREFIX + size + data_size + (data_size & 1))
+    )
+    at = <unsigned char*>PyBytes_AS_STRING(pdus)
+    at = _put_pdu(at, command_set, size, event._context_id, IS_COMMAND | IS_LAST)
+    _put_data_set(
+        at, <const unsigned char*>PyBytes_AS_STRING(data_set), data_size, length, event._context_id
+    )
+    return pdus
+
+
+cdef inline unsigned char* _put_pdu(
+    unsigned char* at, const unsigned char* fragment, size_t length, int context_id, int header
+) noexcept nogil:
+    """Write a P-DATA-TF PDU of one PDV."""
+    at[0], at[1] = P_DATA_TF, 0
+    _fill_ul(at + 2, <uint32_t>(PDV_HEADER + length))
+    _fill_ul(at + PDU_HEADER, <uint32_t>(length + 2))
+    at[PDU_PREFIX - 2], at[PDU_PREFIX - 1] = <unsigned char>context_id, <unsigned char>header
+    memcpy(at + PDU_PREFIX, fragment, length)
+    return at + PDU_PREFIX + length
+
+
+cdef void _put_data_set(
+    unsigned char* at, const unsigned char* data, size_t size, size_t length, int context_id
+) noexcept nogil:
+    """Write a data set as PDUs of that length; padded, if its length is odd."""
+    cdef size_t left = size
+    while left > length:
+        at = _put_pdu(at, data, length, context_id, 0)
+        data += length
+        left -= length
+    if left > 0:
+        # With the byte of padding, for which there is room: `length` is even.
+        _put_pdu(at, data, left, context_id, IS_LAST)
+        if left & 1:
+            at[PDU_PREFIX + left] = 0
+            _fill_ul(at + 2, <uint32_t>(PDV_HEADER + left + 1))
+            _fill_ul(at + PDU_HEADER, <uint32_t>(left + 3))
 
 
 cdef extern from *:
@@ -458,7 +510,7 @@ cdef class PduReader:
         cdef dict numbers = {}
         for index in range(NUMBER_OF_SERVICES):
             if _count(&self._requests_read[index]) != 0:
-                numbers[_SERVICES[index].name] = _count(&self._requests_read[index])
+                numbers[_NAMES[index]] = _count(&self._requests_read[index])
         return numbers
 
     @property
@@ -835,12 +887,7 @@ cdef bytes _pdu_of_piece(
 ):
     """Make a P-DATA-TF PDU of one PDV with a piece of a longer one, of PIECE bytes at most."""
     cdef bytes pdu = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(PDU_PREFIX + length))
-    cdef unsigned char* at = <unsigned char*>PyBytes_AS_STRING(pdu)
-    at[0], at[1] = P_DATA_TF, 0
-    _fill_ul(at + 2, <uint32_t>(PDV_HEADER + length))
-    _fill_ul(at + PDU_HEADER, <uint32_t>(length + 2))
-    at[PDU_PREFIX - 2], at[PDU_PREFIX - 1] = context_id, header
-    memcpy(at + PDU_PREFIX, piece, length)
+    _put_pdu(<unsigned char*>PyBytes_AS_STRING(pdu), piece, length, context_id, header)
     return pdu
 
 
@@ -889,7 +936,7 @@ cdef class FastPath(PduReader):
     cdef tuple _handlers
     cdef public tuple service_classes
     cdef public list pending
-    cdef public dict response_counts
+    cdef tuple _response_counts  # by service, dicts by status
     cdef public object start_task
     cdef public list outbox
     cdef public object write
@@ -912,6 +959,7 @@ cdef class FastPath(PduReader):
 
     def __cinit__(self, *args):
         self._budget = MAX_COST_PER_TURN
+        self._response_counts = tuple([{} for _ in _SERVICES])
 
     @property
     def handlers(self):
@@ -925,6 +973,15 @@ cdef class FastPath(PduReader):
             self._handlers = value
 
     # Read and set in any thread.
+
+    @property
+    def response_counts(self):
+        cdef object name, counts
+        return {
+            (name, code): number
+            for name, counts in zip(_NAMES, self._response_counts)
+            for code, number in (<dict>counts).copy().items()
+        }
 
     @property
     def bytes_sent(self):
@@ -1010,16 +1067,19 @@ cdef class FastPath(PduReader):
                         (self.is_busy or self.pending)
                         and not _rows[(<ServiceEventBase>item)._index].is_concurrent
                     )
-                    or not self.serve(item)
+                    or not self._serve(item)
                 ):
                     self.assoc.request_received(item)
 
-    cpdef bint serve(self, ServiceEventBase event) except -1:
+    def serve(self, ServiceEventBase event not None):
         """See ``_pure.FastPath.serve``."""
+        return self._serve(event)
+
+    cdef bint _serve(self, ServiceEventBase event) except -1:
         cdef tuple handler = self.handlers[event._index]
         cdef dict classes = self.service_classes[event._index]
         cdef object context = self.contexts.get(event._context_id)
-        cdef object service = classes.get(event._sop_class_uid())
+        cdef object service = classes.get(event._uid_of_class())
         cdef object function, args, answer
         cdef int mode = handler[2]
         if context is None or service is None:
@@ -1047,41 +1107,59 @@ cdef class FastPath(PduReader):
                     return True
         except BaseException as exc:
             answer = self.failed(event, exc)
-        self.respond(event, service, answer)
+        self._respond(event, service, answer)
         return True
 
-    cpdef object respond(self, ServiceEventBase event, object service, object answer):
+    def respond(self, ServiceEventBase event not None, service, answer):
         """See ``_pure.FastPath.respond``."""
-        cdef object code = answer, pdu
-        cdef bint has_more = False
-        if _rows[event._index].has_data_set_in_response:
-            if type(answer) is tuple and len(<tuple>answer) == 2:
-                code = (<tuple>answer)[0]
-                has_more = (<tuple>answer)[1] is not None
-            else:
-                has_more = True
-        if not has_more and type(code) is int and code in service.statuses and self.may_respond():
-            # A new instance needs a UID.
-            if code != 0 or event._index != N_CREATE or event._instance != NULL:
-                pdu = encode_response(event, code, self.peer_length)
-                if pdu is not None:
-                    self.send(event, code, pdu)
-                    return
-        self.respond_slowly(event, service, answer)
+        self._respond(event, service, answer)
 
-    cpdef bint may_respond(self) noexcept:
+    cdef int _respond(
+        self, ServiceEventBase event, object service, object answer
+    ) except -1:
+        cdef object code = answer, data_set = b""
+        cdef bytes pdus
+        if _rows[event._index].has_data_set_in_response:
+            if type(answer) is not tuple or len(<tuple>answer) != 2:
+                self.respond_slowly(event, service, answer)
+                return 0
+            code, data_set = (<tuple>answer)[0], (<tuple>answer)[1]
+        if (
+            type(code) is int and code in service.statuses and self._may_respond()
+            # A new instance needs a UID.
+            and (code != 0 or event._index != N_CREATE or event._instance != NULL)
+        ):
+            if data_set is None:
+                data_set = b""
+            elif _rows[event._index].has_data_set_in_response:
+                data_set = self.encoded(event, service, code, data_set)
+            if data_set is not None:
+                pdus = _encode_response(event, code, self.peer_length, data_set)
+                if pdus is not None:
+                    self._send(event, code, pdus)
+                    return 0
+        self.respond_slowly(event, service, answer)
+        return 0
+
+    def may_respond(self):
         """See ``_pure.FastPath.may_respond``."""
+        return self._may_respond()
+
+    cdef inline bint _may_respond(self) noexcept:
         return (
             _flag(&self._in_data_transfer) != 0
             and not _flag(&self._observes_messages)
             and not self._is_logged
         )
 
-    cpdef object send(self, ServiceEventBase event, object code, bytes pdus):
+    def send(self, ServiceEventBase event not None, code, bytes pdus not None):
         """See ``_pure.FastPath.send``."""
-        cdef tuple kind = (event._service.name, code)
+        self._send(event, code, pdus)
+
+    cdef int _send(self, ServiceEventBase event, object code, bytes pdus) except -1:
+        cdef dict counts = self._response_counts[event._index]
         # Before it is sent: a peer that has the answer finds it counted.
-        self.response_counts[kind] = self.response_counts.get(kind, 0) + 1
+        counts[code] = counts.get(code, 0) + 1
         if self.outbox:
             self.send_message(pdus)
         else:
@@ -1089,7 +1167,8 @@ cdef class FastPath(PduReader):
             self.write(pdus)
         if _rows[event._index].is_concurrent:
             self.end_concurrent(event)
-            return
+            return 0
         self.is_busy = False
         if self.pending or self.user_queue or _flag(&self._is_ending):
             self.assoc.responded()
+        return 0

@@ -107,7 +107,7 @@ class Counters:
         events["n_set_requests"] += requests.get("N-SET", 0)
         events["bytes_received"] += path.bytes_received
         events["bytes_sent"] += assoc.bytes_sent
-        for (_, code), number in path.response_counts.copy().items():  # the loop's thread goes on
+        for (_, code), number in path.response_counts.items():
             statuses[code] += number
 
     def counts(self, open_connections: int, open_associations: int) -> Counts:

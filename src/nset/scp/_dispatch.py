@@ -14,7 +14,6 @@ from pynetdicom.presentation import PresentationContext
 
 from nset import _rules, dataset
 from nset._errors import CommandSetError
-from nset._pdu import IS_LAST, P_DATA_TF
 from nset.dataset import DataSetError
 from nset.primitive import N_SET
 from nset.pynetdicom import _provider
@@ -28,7 +27,6 @@ from nset.scp._implementation import FastPath, ServiceEventBase, encode_response
 from nset.scp._limits import Limits
 from nset.scp._memory import ALLOWANCE_BYTES
 from nset.scp._threads import Threads
-from nset.wire import fragments, padded
 
 _LOGGER = logging.getLogger("pynetdicom.service_class")
 _MESSAGE_LOGGER = logging.getLogger("pynetdicom._handlers")
@@ -75,14 +73,6 @@ class ServiceEvent(ServiceEventBase, DataSetEvent):
             return cached(self, self._stream, self.assoc.limits.data_set_bytes)
         except AttributeError:
             raise AttributeError(exc_msg) from None
-
-
-class Encoded(NamedTuple):
-    """A handler's answer, and what is sent of it: the status, and the data set, maybe empty."""
-
-    answer: Any
-    code: int
-    data_set: bytes
 
 
 def log_error(logger: logging.Logger, *args: Any, exc_info: BaseException | None = None) -> None:
@@ -133,65 +123,12 @@ class _Answered:
         return self._answer
 
 
-def with_data_set_encoded(event: Any, service: Any, answer: Any) -> Any:
-    """Return a handler's answer with its data set encoded, if that is all there is to it."""
-    keyword = event._service.response_keyword
-    if keyword is None or type(answer) is not tuple or len(answer) != 2:
-        return answer
-    code, data_set = answer
-    if (
-        type(code) is not int
-        or code not in service.statuses
-        or not issubclass(type(data_set), Dataset)
-        or (event._service is _services.N_CREATE and not event._has_instance)
-    ):
-        return answer
-    if service.statuses[code][0] not in _WITH_DATA_SET:
-        return Encoded(answer, code, b"")
-    try:
-        data = dataset.encode(data_set, event._context.transfer_syntax[0]) if data_set else b""
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # raised by a subclass, or for a value: the slow path says what is wrong
-        return answer
-    return Encoded(answer, code, data)
+class _Encoded(NamedTuple):
+    """A handler's answer whose data set a worker has encoded: what is sent of it."""
 
-
-def data_set_pdus(data_set: bytes, context_id: int, max_pdu_length: int) -> bytes:
-    """Encode a data set as P-DATA-TF PDUs, one PDV each.
-
-    Parameters
-    ----------
-    data_set : bytes
-        The encoded data set; of none there are no PDUs.
-    context_id : int
-        ID of its presentation context.
-    max_pdu_length : int
-        The peer's maximum length, in bytes; 0 is unlimited.
-
-    Returns
-    -------
-    bytes
-        The PDUs.
-    """
-    parts: list[Any] = []
-    data = padded(data_set)
-    left = len(data)
-    for fragment in fragments(data, max_pdu_length):
-        left -= len(fragment)
-        length = len(fragment) + 2
-        parts.append(
-            b"%c\0%b%b%c%c"
-            % (
-                P_DATA_TF,
-                (length + 4).to_bytes(4, "big"),
-                length.to_bytes(4, "big"),
-                context_id,
-                0 if left else IS_LAST,
-            )
-        )
-        parts.append(fragment)
-    return b"".join(parts)
+    answer: Any
+    code: int
+    data_set: bytes
 
 
 def response_to(request: N_SET, answer: Any, service: Any, context: PresentationContext) -> N_SET:
@@ -281,7 +218,7 @@ class Dispatcher(FastPath):
     any thread             `handlers`, `in_data_transfer`, `observes_messages`, `is_ending`,
                            `contexts`, `service_classes` (set while nothing is served),
                            `logs_messages`; reading `last_received` and all counts
-    a worker's             ``_call``, ``_respond``
+    a worker's             ``_call``, ``_respond_as_pynetdicom``
     =====================  ==========================================================
 
     Parameters
@@ -336,7 +273,7 @@ class Dispatcher(FastPath):
         self._threads = threads
         self._tasks = tasks
         self.start_task = start_task
-        self.pending, self.contexts, self.response_counts = [], {}, {}
+        self.pending, self.contexts = [], {}
         self.service_classes = _services.KNOWN
         self.is_logged = messages_are_logged
         self.job_began = 0.0
@@ -404,21 +341,34 @@ class Dispatcher(FastPath):
         self._tasks.add(task)
         task.add_done_callback(partial(self._task_done, event, service))
 
+    def encoded(self, event: Any, service: Any, code: int, data_set: Any) -> bytes | None:
+        """Return what is sent of the data set of an answer; None if the slow path has to tell."""
+        if not issubclass(type(data_set), Dataset):
+            return None
+        if service.statuses[code][0] not in _WITH_DATA_SET:
+            return b""
+        try:
+            if not data_set:
+                return b""
+            return dataset.encode(data_set, event._context.transfer_syntax[0])
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # raised by a subclass, or for a value: pynetdicom says what is wrong
+            return None
+
     def respond_slowly(self, event: Any, service: Any, answer: Any) -> None:
         """Send a response that the core does not encode."""
-        if type(answer) is not Encoded:
-            answer = with_data_set_encoded(event, service, answer)
-        if type(answer) is Encoded:
-            answer, code, data = answer
-            pdu = self.may_respond() and encode_response(event, code, self.peer_length, bool(data))
-            if pdu:
-                pdus = pdu + data_set_pdus(data, event._context_id, self.peer_length)
+        if type(answer) is _Encoded:
+            answer, code, data_set = answer
+            length = self.peer_length
+            pdus = self.may_respond() and encode_response(event, code, length, data_set)
+            if pdus:
                 self.send(event, code, pdus)
                 return
         if is_awaitable(answer):
             self.respond_later(self._threads.loop.create_task(_await(answer)), event, service)
             return
-        respond = partial(self._respond, event, service, answer)
+        respond = partial(self._respond_as_pynetdicom, event, service, answer)
         if event._service.is_concurrent:
             self.reports.do_in_worker(event.assoc, respond)
         else:
@@ -435,11 +385,11 @@ class Dispatcher(FastPath):
     def refuse(self, event: Any) -> None:
         """Refuse a request that lacks its data set."""
         refusal = event._nset_refusal
-        pdu = self.may_respond() and encode_response(event, refusal.status, self.peer_length)
-        if pdu:
+        pdus = self.may_respond() and encode_response(event, refusal.status, self.peer_length)
+        if pdus:
             name, peer = event._service.name, self.assoc.peer_name()
             _provider.log_refusal(name, event._message_id, peer, refusal)
-            self.send(event, refusal.status, pdu)
+            self.send(event, refusal.status, pdus)
         else:
             request, context_id = event.request, event._context_id
             self.assoc.do_in_worker(
@@ -473,10 +423,27 @@ class Dispatcher(FastPath):
     def _call(self, event: Any, service: Any) -> None:
         function, args, _ = self.handlers[event._service.number]
         try:
-            answer = with_data_set_encoded(event, service, function(event, *args))
+            answer = self._with_data_set_encoded(event, service, function(event, *args))
         except BaseException as exc:
             answer = self.failed(event, exc)
         self._threads.call(self._handled, event, service, answer)
+
+    def _with_data_set_encoded(self, event: Any, service: Any, answer: Any) -> Any:
+        """Encode the data set of an answer, if that is all there is to it; in any thread."""
+        if (
+            event._service.response_keyword is None
+            or type(answer) is not tuple
+            or len(answer) != 2
+            or answer[1] is None
+        ):
+            return answer
+        code, data_set = answer
+        if type(code) is not int or code not in service.statuses:
+            return answer
+        if event._service is _services.N_CREATE and not event._has_instance:
+            return answer
+        encoded = self.encoded(event, service, code, data_set)
+        return answer if encoded is None else _Encoded(answer, code, encoded)
 
     def _task_done(self, event: Any, service: Any, task: Any) -> None:
         self._tasks.discard(task)
@@ -491,7 +458,7 @@ class Dispatcher(FastPath):
             self.flow.note_served()
         self.respond(event, service, answer)
 
-    def _respond(self, event: Any, service: Any, answer: Any) -> None:
+    def _respond_as_pynetdicom(self, event: Any, service: Any, answer: Any) -> None:
         """Send a response as pynetdicom does."""
         assoc, context = event.assoc, event._context
         if not assoc.is_established:

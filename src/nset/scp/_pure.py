@@ -233,7 +233,7 @@ def _response(event: ServiceEventBase, status: int, has_data_set: bool) -> bytes
 
 _PDU_HEADER: Final = struct.Struct(">BxI")
 _PDV_HEADER: Final = struct.Struct(">IBB")
-_RESPONSE_HEADER: Final = struct.Struct(">BxIIBB").pack
+_PDU_OF_ONE: Final = struct.Struct(">BxIIBB").pack
 
 # Where the reader is among the PDVs of messages.
 _BETWEEN_MESSAGES: Final = 0  # or in the data set of a message for the slow path
@@ -244,9 +244,9 @@ _BEHIND_REFUSED: Final = 4  # of a request that lacks a data set: one that follo
 
 
 def encode_response(
-    event: ServiceEventBase, status: int, max_pdu_length: int, has_data_set: bool = False
+    event: ServiceEventBase, status: int, max_pdu_length: int, data_set: bytes = b""
 ) -> bytes | None:
-    """Encode the command set of the response to a request, as one P-DATA-TF PDU.
+    """Encode the response to a request as P-DATA-TF PDUs.
 
     Parameters
     ----------
@@ -256,27 +256,32 @@ def encode_response(
         The Status (0000,0900), 0 to 65535.
     max_pdu_length : int
         The peer's maximum length, in bytes; 0 is unlimited.
-    has_data_set : bool
-        Whether a data set follows.
+    data_set : bytes
+        The encoded data set; empty for none.
 
     Returns
     -------
     bytes or None
-        The PDU; None where it is left to the slow path.
+        The PDUs, of one PDV each; None where it is left to the slow path.
     """
     if event._command_set is None or type(status) is not int or not 0 <= status <= MAX_US:
         return None
-    command_set = _response(event, status, has_data_set)
-    length = _PDV_HEADER.size + len(command_set)
-    if max_pdu_length != 0 and length > max_pdu_length:
+    command_set = _response(event, status, bool(data_set))
+    if max_pdu_length != 0 and _PDV_HEADER.size + len(command_set) > max_pdu_length:
         return None
-    return (
-        _RESPONSE_HEADER(
-            *(_pdu.P_DATA_TF, length, length - 4),
-            *(event._context_id, _pdu.IS_COMMAND | _pdu.IS_LAST),
-        )
-        + command_set
-    )
+    context_id, data = event._context_id, data_set + b"\0" * (len(data_set) % 2)
+    parts = [_pdu_of(command_set, context_id, _pdu.IS_COMMAND | _pdu.IS_LAST)]
+    length = ((max_pdu_length or 0xFFFFFFFF) - _PDV_HEADER.size) & ~1
+    for at in range(0, len(data), length):
+        is_last = at + length >= len(data)
+        parts.append(_pdu_of(data[at : at + length], context_id, _pdu.IS_LAST if is_last else 0))
+    return b"".join(parts)
+
+
+def _pdu_of(fragment: bytes, context_id: int, header: int) -> bytes:
+    """Make a P-DATA-TF PDU of one PDV."""
+    length = len(fragment) + 2
+    return _PDU_OF_ONE(_pdu.P_DATA_TF, length + 4, length, context_id, header) + fragment
 
 
 class PduReader:
@@ -523,13 +528,7 @@ class PduReader:
             self._data = None
         self._is_in_pdv = self._pdv_left > 0
         header = self._pdv_header & ~_pdu.IS_LAST if self._is_in_pdv else self._pdv_header
-        pdu = b"".join(
-            (
-                _PDU_HEADER.pack(_pdu.P_DATA_TF, size + _PDV_HEADER.size),
-                _PDV_HEADER.pack(size + 2, self._pdv_context, header),
-                piece,
-            )
-        )
+        pdu = _pdu_of(piece, self._pdv_context, header)
         if not (self.decodes_requests or self._stage >= _IN_DATA_SET):
             return pdu
         self._pdu, self._pdu_start, self._pdv_start, self._pdu_end = (
@@ -706,8 +705,8 @@ class FastPath(PduReader):
     """The fast path: from received bytes to the handler, and from its answer to the peer.
 
     It takes a request whose association has nothing else to do, and an answer that is a known
-    status and no data set. It leaves all else to the association, and to methods of the subclass.
-    In the loop's thread, but for attributes that say otherwise.
+    status and a data set that the subclass encodes, or none. It leaves all else to the association,
+    and to methods of the subclass. In the loop's thread, but for attributes that say otherwise.
 
     Attributes
     ----------
@@ -724,8 +723,8 @@ class FastPath(PduReader):
         ``statuses``.
     pending : list of tuple
         Messages that wait to be served.
-    response_counts : dict
-        How many responses the fast path has sent, by service and status.
+    response_counts : dict of (str, int) to int
+        How many responses the fast path has sent, by service and status; any thread.
     start_task : callable
         Starts a coroutine as a task; returns whether it has ended, and its result or the task.
     outbox : list of bytes
@@ -765,7 +764,6 @@ class FastPath(PduReader):
     handlers: Any = None
     service_classes: ServiceClasses = ()
     pending: Any = None
-    response_counts: Any = None
     start_task: Any = None
     outbox: Any = None
     write: Any = None
@@ -786,10 +784,20 @@ class FastPath(PduReader):
     _budget = _rules.MAX_COST_PER_TURN
     _noted = 0
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._response_counts: dict[tuple[str, int], int] = {}
+
+    @property
+    def response_counts(self) -> dict[tuple[str, int], int]:
+        """How many responses the fast path has sent, by service and status."""
+        return self._response_counts.copy()
+
     # Set or defined by the subclass.
     call_in_worker: Any
     respond_later: Any
     respond_slowly: Any
+    encoded: Any
     failed: Any
     refuse: Any
     log_echo: Any
@@ -897,25 +905,28 @@ class FastPath(PduReader):
     def respond(self, event: ServiceEventBase, service: Any, answer: Any) -> None:
         """Send the response to what a handler has returned."""
         code = answer
-        has_more = False
+        data_set: Any = b""
         if event._service.response_keyword is not None:
-            if type(answer) is tuple and len(answer) == 2:
-                code = answer[0]
-                has_more = answer[1] is not None
-            else:
-                has_more = True
+            if type(answer) is not tuple or len(answer) != 2:
+                self.respond_slowly(event, service, answer)
+                return
+            code, data_set = answer
         if (
-            not has_more
-            and type(code) is int
+            type(code) is int
             and code in service.statuses
             and self.may_respond()
             # A new instance needs a UID.
             and (code != 0 or event._service is not N_CREATE or event._instance() is not None)
         ):
-            pdu = encode_response(event, code, self.peer_length)
-            if pdu is not None:
-                self.send(event, code, pdu)
-                return
+            if data_set is None:
+                data_set = b""
+            elif event._service.response_keyword is not None:
+                data_set = self.encoded(event, service, code, data_set)
+            if data_set is not None:
+                pdus = encode_response(event, code, self.peer_length, data_set)
+                if pdus is not None:
+                    self.send(event, code, pdus)
+                    return
         self.respond_slowly(event, service, answer)
 
     def may_respond(self) -> bool:
@@ -936,7 +947,7 @@ class FastPath(PduReader):
         """
         kind = event._service.name, code
         # Before it is sent: a peer that has the answer finds it counted.
-        self.response_counts[kind] = self.response_counts.get(kind, 0) + 1
+        self._response_counts[kind] = self._response_counts.get(kind, 0) + 1
         if self.outbox:
             self.send_message(pdus)
         else:
