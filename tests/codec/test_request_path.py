@@ -30,6 +30,9 @@ def path_of(twin, function):
         def respond_slowly(self, event, service, answer):
             done.append("respond_slowly")
 
+        def encoded(self, event, service, code, data_set):
+            return data_set if data_set == b"encoded" else None
+
         def refuse(self, event):
             done.append("refuse")
 
@@ -166,6 +169,17 @@ def test_an_answer_that_takes_more_thought_is_left(twin, answer):
     path, done = path_of(twin, lambda path: answer)
     path.data_received(sent())
     assert done == ["handler 7", "respond_slowly"]
+
+
+@twins
+def test_an_answer_with_a_data_set(twin):
+    path, done = path_of(twin, lambda path: (0x0000, b"encoded"))
+    sent_pdus = []
+    path.write = sent_pdus.append
+    path.peer_length = 0
+    path.data_received(sent())
+    assert done == ["handler 7"]
+    assert sent_pdus[0].endswith(p_data((1, LAST, b"encoded\0")))
 
 
 @twins

@@ -1,0 +1,714 @@
+"""nset.scp: C-ECHO and the DIMSE-N services byte by byte, beside pynetdicom's own server.
+
+What a handler sees, what it is answered by, and what the log says of it.
+"""
+
+import asyncio
+import importlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from io import BytesIO
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+from acceptors import accepting, entity, is_over, n_set_pdus, port, until
+from associations import INSTANCE, MPPS, TIMEOUT, UPS, completed, encoded
+from command_sets import joined
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from n_set_requests import uid
+from pydicom import Dataset
+from pynetdicom import AE, evt, sop_class
+from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.pdu_primitives import P_DATA
+from raw_peer import ABORT, COMMAND, LAST, P_DATA_TF, Peer, p_data
+from services import ECHO
+
+FILM_SESSION = sop_class.BasicFilmSession
+PRINT = sop_class.BasicGrayscalePrintManagementMeta
+COMMITMENT = sop_class.StorageCommitmentPushModel
+EVENT_LOGGING = sop_class.ProceduralEventLogging
+DISPLAY = sop_class.DisplaySystem
+AVAILABILITY = sop_class.InstanceAvailabilityNotification
+MEDIA = sop_class.MediaCreationManagement
+MACHINE = sop_class.RTConventionalMachineVerification
+SYNTAXES = [
+    *(ECHO, MPPS, UPS, FILM_SESSION, COMMITMENT, EVENT_LOGGING, DISPLAY, AVAILABILITY, MEDIA),
+    *(MACHINE, sop_class.ModalityPerformedProcedureStepNotification),
+    *(sop_class.ModalityPerformedProcedureStepRetrieve, sop_class.UnifiedProcedureStepWatch),
+]
+DATA = encoded(completed()).getvalue()
+WITHOUT, WITH = 0x0101, 0x0001
+
+
+class Asked(NamedTuple):
+    """A request: its command set, without the class and the Message ID, and its data set."""
+
+    elements: dict[int, Any]
+    data: bytes = b""
+
+
+def asked(field: int, data: bytes = b"", **elements: Any) -> Asked:
+    values = {int(tag[1:], 16): value for tag, value in elements.items()}
+    return Asked({0x0100: field, 0x0800: WITH if data else WITHOUT, **values}, data)
+
+
+ONE = uid(INSTANCE)
+
+
+class Service(NamedTuple):
+    """Its event, the classes that have it, requests, and a status of failure."""
+
+    event: Any
+    classes: tuple[str, ...]
+    requests: dict[str, Asked]
+    failure: int = 0x0112
+    answers_by_two: bool = True
+
+
+SERVICES = {
+    "C-ECHO": Service(
+        evt.EVT_C_ECHO, (ECHO,), {"usual": asked(0x0030)}, 0x0122, answers_by_two=False
+    ),
+    "N-EVENT-REPORT": Service(
+        evt.EVT_N_EVENT_REPORT,
+        (COMMITMENT, FILM_SESSION, UPS, MACHINE, SYNTAXES[10]),
+        {
+            "usual": asked(0x0100, DATA, x1000=ONE, x1002=2),
+            "without a data set": asked(0x0100, x1000=ONE, x1002=0xFFFF),
+        },
+    ),
+    "N-GET": Service(
+        evt.EVT_N_GET,
+        (DISPLAY, UPS, MEDIA, FILM_SESSION, MACHINE, SYNTAXES[11], SYNTAXES[12]),
+        {
+            "usual": asked(0x0110, x1001=ONE, x1005=b"\x10\0\x10\0\x10\0\x20\0\x40\0\0\x04"),
+            "of one tag": asked(0x0110, x1001=ONE, x1005=b"\0\0\0\0"),
+            "of all": asked(0x0110, x1001=ONE),
+        },
+    ),
+    "N-SET": Service(
+        evt.EVT_N_SET,
+        (MPPS, UPS, FILM_SESSION, MACHINE),
+        {"usual": asked(0x0120, DATA, x1001=ONE)},
+    ),
+    "N-ACTION": Service(
+        evt.EVT_N_ACTION,
+        (COMMITMENT, EVENT_LOGGING, UPS, MEDIA, FILM_SESSION, MACHINE),
+        {
+            "usual": asked(0x0130, DATA, x1001=ONE, x1008=1),
+            "without a data set": asked(0x0130, x1001=ONE, x1008=0),
+        },
+    ),
+    "N-CREATE": Service(
+        evt.EVT_N_CREATE,
+        (MPPS, AVAILABILITY, UPS, MEDIA, FILM_SESSION, MACHINE),
+        {
+            "usual": asked(0x0140, DATA, x1000=ONE),
+            "without a data set": asked(0x0140, x1000=ONE),
+            "without an instance": asked(0x0140, DATA),
+        },
+        0x0111,
+    ),
+    "N-DELETE": Service(
+        evt.EVT_N_DELETE,
+        (FILM_SESSION, MACHINE),
+        {"usual": asked(0x0150, x1001=ONE)},
+        answers_by_two=False,
+    ),
+}
+REQUESTED = (0x0110, 0x0120, 0x0130, 0x0150)
+
+
+def sent(request: Asked, syntax: str, message_id: int = 7, context_id: int | None = None) -> bytes:
+    """In one PDU for each PDV."""
+    of_class = 0x0003 if request.elements[0x0100] in REQUESTED else 0x0002
+    command_set = joined({**request.elements, of_class: uid(syntax), 0x0110: message_id})
+    context_id = context_id or 2 * SYNTAXES.index(syntax) + 1
+    pdus = p_data((context_id, COMMAND | LAST, command_set))
+    return pdus + (p_data((context_id, LAST, request.data)) if request.data else b"")
+
+
+def everything() -> AE:
+    return entity(*SYNTAXES)
+
+
+# -- What handlers see and are answered ------------------------------------------------------------
+
+
+def status(code: int, **more: Any) -> Dataset:
+    made = Dataset()
+    made.Status = code
+    for keyword, value in more.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def reply(**more: Any) -> Dataset:
+    made = Dataset()
+    made.PatientName, made.PatientID = "Answer^Me", "12"
+    made.ReferencedSOPSequence = [completed()]
+    for keyword, value in more.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def unencodable() -> Dataset:
+    made = Dataset()
+    made.Rows = 1
+    made["Rows"]._value = "many"
+    return made
+
+
+class Many(int):
+    """A status that is more than an int."""
+
+
+def by_two(service: Service) -> dict[str, Callable[[], Any]]:
+    """Answers of a status and a data set, for which pynetdicom does not abort."""
+    return {
+        "success": lambda: (0x0000, None),
+        "data set": lambda: (0x0000, reply()),
+        "long data set": lambda: (0x0000, reply(TextValue="x" * 40001)),
+        "odd data set": lambda: (0x0000, reply(TextValue="x" * 101)),
+        "empty data set": lambda: (0x0000, Dataset()),
+        "warning": lambda: (0x0107, reply()),
+        "failure": lambda: (service.failure, None),
+        "failure with a data set": lambda: (0x0110, reply()),
+        "unknown": lambda: (0xFFF0, None),
+        "unknown with a data set": lambda: (0xFFF0, reply()),
+        "status of more": lambda: (status(0x0110, ErrorComment="Disk full", ErrorID=7), None),
+        "status of more with a data set": lambda: (status(0x0107, ErrorComment="Some"), reply()),
+        "status of something else": lambda: (status(0x0110, PatientName="A"), None),
+        "status without one": lambda: (Dataset(), None),
+        "no status": lambda: ("x", None),
+        "bool": lambda: (True, None),
+        "another int": lambda: (Many(0x0000), reply()),
+        "a list": lambda: [0x0000, reply()],
+        "a data set that can't be encoded": lambda: (0x0000, unencodable()),
+        "no data set": lambda: (0x0000, "x"),
+        "raises": lambda: 1 / 0,
+        "an instance": lambda: (0x0000, reply(AffectedSOPInstanceUID="1.2.3")),
+    }
+
+
+def by_one(service: Service) -> dict[str, Callable[[], Any]]:
+    return {
+        "success": lambda: 0x0000,
+        "failure": lambda: service.failure,
+        "unknown": lambda: 0xFFF0,
+        "status of more": lambda: status(service.failure, ErrorComment="Out of paper"),
+        "status of something else": lambda: status(0x0110, PatientName="A"),
+        "status without one": Dataset,
+        "no status": lambda: "x",
+        "bool": lambda: True,
+        "another int": lambda: Many(0x0000),
+        "a pair": lambda: (0x0000, None),
+        "raises": lambda: 1 / 0,
+        "none": lambda: None,
+    }
+
+
+# pynetdicom aborts; so does nset.scp, but for N-SET.
+ABORTED: dict[str, Callable[[], Any]] = {
+    "none": lambda: None,
+    "a status": lambda: 0x0000,
+    "three": lambda: (0x0000, None, None),
+}
+PROPERTIES = sorted(name for name, one in vars(evt.Event).items() if isinstance(one, property))
+
+
+def value_of(value: Any) -> Any:
+    if isinstance(value, BytesIO):
+        return value.getvalue(), value.tell()
+    if isinstance(value, list):
+        return [value_of(one) for one in value]
+    return type(value).__name__, value
+
+
+def seen_of(event: Any) -> dict[str, Any]:
+    """Everything that a handler can read of its event."""
+    facts: dict[str, Any] = {}
+    for name in (*PROPERTIES, "context"):
+        try:
+            facts[name] = getattr(event, name)
+        except AttributeError as exc:
+            facts[name] = str(exc)
+        except Exception as exc:
+            facts[name] = repr(exc)
+    request = event.request
+    assert event.request is request
+    facts["request"] = type(request).__name__
+    names = [name for name in dir(request) if not name.startswith("__")]
+    # nset's own N_SET is compared with pynetdicom's elsewhere.
+    for name in names if event.event is not evt.EVT_N_SET else ():
+        value = getattr(request, name)
+        if not callable(value):
+            facts[f"request.{name}"] = value_of(value)
+    assert event.assoc.is_established
+    return facts
+
+
+class Server(NamedTuple):
+    """A server, what its handlers are to return, and what they have seen."""
+
+    server: Any
+    ways: SimpleNamespace
+
+
+def ignore(event: Any) -> None:
+    """Change nothing."""
+
+
+def bound(kind: str) -> tuple[list[Any], SimpleNamespace]:
+    """Handlers of all services that answer by what they are told to."""
+    ways = SimpleNamespace(answer=lambda: None, seen=[], change=ignore)
+
+    def handle(event: Any) -> Any:
+        ways.seen.append(seen_of(event))
+        ways.change(event)
+        return ways.answer()
+
+    async def handle_async(event: Any) -> Any:
+        return handle(event)
+
+    async def suspend(event: Any) -> Any:
+        await asyncio.sleep(0)
+        return handle(event)
+
+    function = {"async": handle_async, "suspending": suspend}.get(kind, handle)
+    return [(service.event, function) for service in SERVICES.values()], ways
+
+
+@pytest.fixture(scope="module")
+def theirs() -> Iterator[Server]:
+    handlers, ways = bound("plain")
+    server = everything().start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    yield Server(server, ways)
+    server.shutdown()
+
+
+@pytest.fixture(params=["plain", "inline", "async", "suspending"])
+def ours(nset: Any, request: pytest.FixtureRequest) -> Iterator[Server]:
+    handlers, ways = bound(request.param)
+    inline = request.param == "inline"
+    with accepting(nset, handlers, everything(), inline=inline) as server:
+        yield Server(server, ways)
+
+
+class Happened(NamedTuple):
+    """PDUs that came back, what the handler saw, and what the log said."""
+
+    pdus: list[Any]
+    seen: list[dict[str, Any]]
+    said: list[tuple[str, int, str]]
+
+
+def ask(
+    on: Server, caplog: Any, request: bytes, answer: Callable[[], Any], max_length: int = 16384
+) -> Happened:
+    """Send a request, and receive all that comes up to the end of the answer."""
+    on.ways.answer, on.ways.seen = answer, []
+    caplog.clear()
+    with Peer(port(on.server), *SYNTAXES, max_length=max_length) as peer:
+        peer.send(request)
+        pdus: list[Any] = []
+        is_whole = False
+        while not is_whole:
+            got = peer.receive()
+            pdus.append(got if got is None or got.type != ABORT else ABORT)
+            is_whole = got is None or got.type != P_DATA_TF or not follows(pdus)
+        if pdus[-1] not in (None, ABORT):
+            peer.release()
+    said = [
+        (record.name, record.levelno, record.getMessage().splitlines()[0])
+        for record in caplog.records
+        if record.name in ("pynetdicom.service_class", "pynetdicom._handlers")
+    ]
+    return Happened(pdus, on.ways.seen, said)
+
+
+def follows(pdus: list[Any]) -> bool:
+    """Whether more of the message has to come."""
+    if pdus[-1].body[5] & COMMAND:
+        return b"\0\0\0\x08\2\0\0\0\1\1" not in pdus[-1].body
+    return not pdus[-1].body[5] & LAST
+
+
+def compared(
+    ours: Server, theirs: Server, caplog: Any, request: bytes, answer: Any, **options: Any
+) -> Happened:
+    with caplog.at_level(logging.INFO):
+        expected = ask(theirs, caplog, request, answer, **options)
+        got = ask(ours, caplog, request, answer, **options)
+    assert got.pdus == expected.pdus
+    assert got.seen == expected.seen
+    return Happened(*got[:2], list(zip(got.said, expected.said, strict=True)))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_class_and_request(ours, theirs, caplog, name):
+    service = SERVICES[name]
+    answer = (lambda: (0x0000, None)) if service.answers_by_two else (lambda: 0x0000)
+    for syntax in service.classes:
+        for kind, request in service.requests.items():
+            got = compared(ours, theirs, caplog, sent(request, syntax), answer)
+            assert len(got.seen) == 1, (syntax, kind)
+            assert all(one == other for one, other in got.said)
+    counts = ours.server.counts
+    number = len(service.classes) * len(service.requests)
+    assert (counts.requests, counts.n_set_requests) == (number, number * (name == "N-SET"))
+    assert sum(counts.responses.values()) == number
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_answer(ours, theirs, caplog, name):
+    service = SERVICES[name]
+    answers = (by_two if service.answers_by_two else by_one)(service)
+    for kind, request in service.requests.items():
+        for title, answer in answers.items():
+            got = compared(ours, theirs, caplog, sent(request, service.classes[0]), answer)
+            assert got.pdus[0].type == P_DATA_TF, (kind, title)
+            if name != "N-SET":
+                assert all(one == other for one, other in got.said), (kind, title)
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name != "N-SET"])
+def test_answers_for_which_pynetdicom_aborts(ours, theirs, caplog, name):
+    service = SERVICES[name]
+    request = sent(service.requests["usual"], service.classes[0])
+    for answer in ABORTED.values() if service.answers_by_two else ():
+        expected = ask(theirs, caplog, request, answer)
+        got = ask(ours, caplog, request, answer)
+        # pynetdicom sometimes closes the connection before the A-ABORT of a report is sent.
+        assert expected.pdus in ([ABORT], [None])
+        assert got == ([ABORT], expected.seen, [])
+
+
+@pytest.mark.parametrize("max_length", [200, 202, 256, 0])
+def test_answers_in_pdus_of_the_peers_length(ours, theirs, caplog, max_length):
+    request = sent(SERVICES["N-GET"].requests["usual"], UPS)
+    for length in (0, 1, 186, 187, 188, 193, 194, 195, 196, 388, 389, 1000):
+        data_set = Dataset()
+        data_set.TextValue = "x" * length
+
+        def answer(data_set: Dataset = data_set) -> Any:
+            return 0x0000, data_set
+
+        compared(ours, theirs, caplog, request, answer, max_length=max_length)
+
+
+@pytest.mark.parametrize("max_length", [201, 255])
+def test_fragments_of_an_even_length(ours, caplog, max_length):
+    """As PS3.8 Section E.1 has them, where pynetdicom cuts at the peer's odd length."""
+    data_set = reply(TextValue="x" * 1001)
+    request = sent(SERVICES["N-GET"].requests["usual"], UPS)
+    got = ask(ours, caplog, request, lambda: (0x0000, data_set), max_length=max_length)
+    bodies = [pdu.body for pdu in got.pdus]
+    assert {len(body) for body in bodies[1:-1]} == {max_length - 1}
+    assert b"".join(body[6:] for body in bodies[1:]) == encoded(data_set).getvalue()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_handler_that_changes_its_request(ours, theirs, caplog, name):
+    """The answer is to what has been received."""
+    service = SERVICES[name]
+    request = sent(service.requests["usual"], service.classes[0])
+
+    def change(event: Any) -> None:
+        event.request.MessageID = 99
+        event.request.AffectedSOPClassUID = "1.2.3"
+
+    ours.ways.change = theirs.ways.change = change
+    try:
+        for code in (0x0000, status(0x0110, ErrorComment="Disk full")):
+            answer = (code, None) if service.answers_by_two else code
+            compared(ours, theirs, caplog, request, lambda answer=answer: answer)
+    finally:
+        theirs.ways.change = ignore
+
+
+# -- What event.request is -------------------------------------------------------------------------
+
+
+@st.composite
+def command_sets(draw: Any) -> tuple[str, bytes]:
+    """The command set of a request, and the name of its service."""
+    name = draw(st.sampled_from([name for name in SERVICES if name != "N-SET"]))
+    elements = dict(draw(st.sampled_from(list(SERVICES[name].requests.values()))).elements)
+    numbers = st.integers(0, 0xFFFF)
+    parts = st.lists(st.integers(0, 10**8), min_size=1, max_size=6)
+    for tag in list(elements):
+        if tag in (0x1000, 0x1001):
+            elements[tag] = uid(".".join(map(str, draw(parts))))
+        elif tag == 0x1005:
+            elements[tag] = b"".join(
+                draw(st.lists(st.binary(min_size=4, max_size=4), min_size=1, max_size=8))
+            )
+        elif tag in (0x1002, 0x1008):
+            elements[tag] = draw(numbers)
+    elements[0x0003 if elements[0x0100] in REQUESTED else 0x0002] = uid(
+        ".".join(map(str, draw(parts)))
+    )
+    return name, joined({**elements, 0x0110: draw(numbers)})
+
+
+@settings(derandomize=True, database=None, deadline=None, max_examples=300)
+@given(command_sets(), st.binary(max_size=20), st.sampled_from([1, 127, 255]))
+def test_it_is_pynetdicoms_own_primitive(drawn, data, context_id):
+    """Made of the bytes, it is what pynetdicom makes of them, to the last attribute."""
+    name, command_set = drawn
+    services = importlib.import_module("nset.scp._services")
+    (service,) = [one for one in services.SERVICES if one.name == name]
+    has_data = b"\0\0\0\x08\2\0\0\0\1\0" in command_set
+    message = DIMSEMessage()
+    primitive = P_DATA()
+    primitive.presentation_data_value_list.append((context_id, b"\3" + command_set))
+    if has_data:
+        primitive.presentation_data_value_list.append((context_id, b"\2" + data))
+    assert message.decode_msg(primitive)
+    expected = message.message_to_primitive()
+    stream = BytesIO()
+    stream.write(data if has_data else b"")
+    made = services.primitive_of(service, command_set, context_id, stream)
+    assert type(made) is type(expected)
+    assert shown(made) == shown(expected)
+
+
+def shown(primitive: Any) -> dict[str, Any]:
+    return {name: value_of(value) for name, value in vars(primitive).items()}
+
+
+# -- Handlers that are bound, and those that are not -----------------------------------------------
+
+
+def test_no_handler(nset, theirs, caplog):
+    """The answers of pynetdicom's own handlers."""
+    stock = everything().start_server(("127.0.0.1", 0), block=False)
+    try:
+        with accepting(nset, None, everything()) as server:
+            for service in SERVICES.values():
+                request = sent(service.requests["usual"], service.classes[0])
+                compared(nobody(server), nobody(stock), caplog, request, None)
+    finally:
+        stock.shutdown()
+
+
+def nobody(server: Any) -> Server:
+    return Server(server, SimpleNamespace(answer=None, seen=[]))
+
+
+@pytest.mark.parametrize("on_association", [False, True])
+def test_a_handler_that_is_bound_later(nset, on_association):
+    seen = []
+
+    async def first(event: Any) -> int:
+        seen.append("first")
+        return 0x0000
+
+    def second(event: Any, *more: Any) -> int:
+        seen.append(more)
+        return 0x0000
+
+    with (
+        accepting(nset, [(evt.EVT_C_ECHO, first)], everything()) as server,
+        Peer(port(server), ECHO) as peer,
+    ):
+        (acceptor,) = server.active_associations
+        for function, args in ((first, None), (second, ["more", 1])):
+            (acceptor if on_association else server).bind(evt.EVT_C_ECHO, function, args)
+            peer.send(sent(SERVICES["C-ECHO"].requests["usual"], ECHO))
+            assert peer.receive_message()[0].Status == 0x0000
+        peer.release()
+    assert seen == ["first", ("more", 1)]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_an_async_handler_takes_no_thread(nset, name):
+    """It is called in the loop's thread, also while its service is not that of the moment."""
+    threads = set()
+    service = SERVICES[name]
+    answer = (0x0000, None) if service.answers_by_two else 0x0000
+
+    async def handle(event: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        return answer
+
+    syntax = service.classes[0]
+    with (
+        accepting(nset, [(service.event, handle)], everything()) as server,
+        Peer(port(server), *SYNTAXES) as peer,
+    ):
+        before = threading.active_count()
+        requests = [one for kind, one in service.requests.items() if kind != "without an instance"]
+        peer.send(*[sent(one, syntax) for one in requests] * 3)
+        for _ in range(3 * len(requests)):
+            assert peer.receive().type == P_DATA_TF
+        assert threading.active_count() == before
+        peer.release()
+    (name,) = threads
+    assert "nset-handler" not in name
+    assert "nset-service" not in name
+
+
+# -- Together --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["plain", "inline", "async"])
+def test_requests_of_all_services_are_answered_in_their_order(nset, kind):
+    """All but reports, which are served beside the others."""
+    names = [name for name in SERVICES if name != "N-EVENT-REPORT"]
+
+    def handle(event: Any) -> Any:
+        return 0x0000 if event.event in (evt.EVT_C_ECHO, evt.EVT_N_DELETE) else (0x0000, reply())
+
+    async def handle_async(event: Any) -> Any:
+        return handle(event)
+
+    function = handle_async if kind == "async" else handle
+    bound = [(SERVICES[name].event, function) for name in names]
+    requests = [
+        sent(request, SERVICES[name].classes[0], number)
+        for number, (name, request) in enumerate(
+            (name, request)
+            for name in names
+            for request in SERVICES[name].requests.values()
+            if 0x1000 in request.elements or name != "N-CREATE"
+        )
+    ] * 10
+    with (
+        accepting(nset, bound, everything(), inline=kind == "inline") as server,
+        Peer(port(server), *SYNTAXES) as peer,
+    ):
+        peer.send(*requests)
+        answered = []
+        while len(answered) < len(requests):
+            got = peer.receive()
+            if got.body[5] & COMMAND:
+                at = got.body.index(b"\0\0\x20\1\2\0\0\0") + 8
+                answered.append(int.from_bytes(got.body[at : at + 2], "little"))
+        assert answered == list(range(len(requests) // 10)) * 10
+        while not got.body[5] & LAST or (got.body[5] & COMMAND and follows([got])):
+            got = peer.receive()
+        counts = server.counts
+        assert (counts.requests, counts.responses) == (len(requests), {"Success": len(requests)})
+        peer.release()
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_a_report_is_served_beside_another_request(nset, kind):
+    """But one after the other, in their order."""
+    entered, may_go_on = threading.Event(), threading.Event()
+    reports, at_once = [], []
+
+    def wait(event: Any) -> Any:
+        entered.set()
+        assert may_go_on.wait(TIMEOUT)
+        return 0x0000, None
+
+    async def wait_async(event: Any) -> Any:
+        return await asyncio.to_thread(wait, event)
+
+    def report(event: Any) -> Any:
+        at_once.append(event.message_id)
+        assert at_once == [event.message_id]
+        reports.append(event.message_id)
+        at_once.clear()
+        return 0x0000, None
+
+    async def report_async(event: Any) -> Any:
+        await asyncio.sleep(0)
+        return report(event)
+
+    bound = [
+        (evt.EVT_N_ACTION, wait_async if kind == "async" else wait),
+        (evt.EVT_N_EVENT_REPORT, report_async if kind == "async" else report),
+    ]
+    action = sent(SERVICES["N-ACTION"].requests["usual"], COMMITMENT, 1)
+    one = SERVICES["N-EVENT-REPORT"].requests["usual"]
+    with ExitStack() as stack:
+        server = stack.enter_context(accepting(nset, bound, everything(), workers=1))
+        stack.callback(may_go_on.set)
+        peer = stack.enter_context(Peer(port(server), *SYNTAXES))
+        peer.send(action, *(sent(one, COMMITMENT, number) for number in range(10, 40)))
+        assert entered.wait(TIMEOUT)
+        for _ in range(30):
+            assert b"\0\1\2\0\0\0\0\x81" in peer.receive().body
+        may_go_on.set()
+        assert b"\0\1\2\0\0\0\x30\x81" in peer.receive().body
+        peer.release()
+    assert reports == list(range(10, 40))
+
+
+def test_the_log_says_how_many_there_were_of_each(nset, caplog):
+    bound_, ways = bound("async")
+    ways.answer = lambda: (0x0000, None)
+    caplog.set_level(logging.INFO, "nset")
+    with accepting(nset, bound_, everything()) as server, Peer(port(server), *SYNTAXES) as peer:
+        for name in ("N-ACTION", "N-CREATE", "N-CREATE", "N-SET"):
+            peer.send(sent(SERVICES[name].requests["usual"], SERVICES[name].classes[0]))
+            assert peer.receive().type == P_DATA_TF
+        peer.release()
+        until(lambda: is_over(server))
+    (line,) = [line for line in caplog.messages if "has ended" in line]
+    expected = ("N-SET 1 (1 Success)", "N-ACTION 1 (1 Success)", "N-CREATE 2 (2 Success)")
+    assert all(one in line for one in expected)
+
+
+@pytest.mark.parametrize("kind", ["plain", "async", "inline"])
+def test_a_data_set_that_is_too_long(nset, scp, kind, caplog):
+    """Of another service than N-SET, as on the slow path: an A-ABORT."""
+    bound_, ways = bound(kind)
+    limits = scp.Limits(data_set_bytes=100)
+    options = {"limits": limits, "inline": kind == "inline"}
+    with accepting(nset, bound_, everything(), **options) as server:
+        for name in ("N-CREATE", "N-ACTION", "N-EVENT-REPORT"):
+            service = SERVICES[name]
+            with Peer(port(server), *SYNTAXES) as peer:
+                peer.send(sent(service.requests["usual"], service.classes[0]))
+                assert peer.receive().type == ABORT
+        until(lambda: is_over(server))
+        assert server.counts.aborted == {"invalid message": 3}
+    assert ways.seen == []
+    assert caplog.text.count("a data set of more than 100 bytes") == 3
+
+
+def test_an_n_set_without_a_data_set_is_refused(nset, caplog):
+    bound_, ways = bound("async")
+    ways.answer = lambda: (0x0000, None)
+    lacking = sent(asked(0x0120, x1001=ONE), MPPS)
+    with accepting(nset, bound_, everything()) as server, Peer(port(server), MPPS) as peer:
+        pdus = lacking.replace(bytes((3, 3)), bytes((1, 3)))
+        peer.send(pdus + p_data((1, LAST, DATA)) + n_set_pdus(nset, 8))
+        answers = [peer.receive_message()[0] for _ in range(2)]
+        assert [(one.MessageIDBeingRespondedTo, one.Status) for one in answers] == [
+            (7, 0x0212),
+            (8, 0x0000),
+        ]
+        counts = server.counts
+        assert (counts.requests, counts.responses) == (2, {"Success": 1, "Failure": 1})
+        peer.release()
+    assert "Refusing N-SET request 7 from RAW@" in caplog.text
+    assert "with status 0x0212: Command Data Set Type (0000,0800): 0101H, but an" in caplog.text
+    assert len(ways.seen) == 1
+
+
+def test_a_class_that_a_program_has_registered(nset):
+    """The first request looks it up, the next ones are on the fast path."""
+    private = "1.2.826.0.1.3680043.8.498.97"
+    if not hasattr(sop_class, "NsetPrivateFilm"):
+        service = sop_class.uid_to_service_class(sop_class.BasicFilmSession)
+        sop_class.register_uid(private, "NsetPrivateFilm", service)
+    ae = entity(private)
+    bound_, ways = bound("async")
+    ways.answer = lambda: 0x0000
+    with accepting(nset, bound_, ae) as server, Peer(port(server), private) as peer:
+        for number in range(3):
+            peer.send(sent(SERVICES["N-DELETE"].requests["usual"], private, number, 1))
+            assert peer.receive_message()[0].Status == 0x0000
+        assert server.counts.requests == 3
+        peer.release()
+    assert len(ways.seen) == 3
