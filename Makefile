@@ -19,7 +19,7 @@ CORES := $(addprefix src/nset/,_core.pyx _core.pxd _dict.pxd dataset/_core.pyx s
 EXTENSIONS := src/nset/_core.*.so src/nset/dataset/_core.*.so src/nset/scp/_core.*.so
 
 .PHONY: help demo test test-all test-peers test-free-threaded bench bench-servers bench-scp \
-	bench-report soak lint types annotate clean
+	bench-report bench-services soak lint types annotate clean
 
 help: ## show this list (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ bench-scp: $(TOOLS) ## nset.scp beside canned bytes on uvloop and DCMTK in C++ (
 
 bench-report: $(TOOLS) ## whole reports: pynetdicom, install(), nset.scp, DCMTK, canned bytes; GROWTH=1 for more
 	$(BIN)/python benchmarks/report.py $(if $(GROWTH),--growth)
+
+bench-services: $(TOOLS) ## each service of nset.scp on open associations, beside N-SET and pynetdicom
+	$(BIN)/python benchmarks/services.py
 
 soak: $(TOOLS) ## ten minutes of good associations beside bad ones; SECONDS=60 for less
 	$(BIN)/python benchmarks/soak.py --seconds $(or $(SECONDS),600)

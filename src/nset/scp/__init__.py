@@ -1,8 +1,8 @@
 """An event-driven acceptor under pynetdicom's `AE` and the same handlers.
 
 ``nset.scp.start_server(ae, ...)`` replaces ``ae.start_server(...)``; `serve` does so in a program
-with an event loop of its own. N-SET runs on the fast path; everything else is pynetdicom's own
-code, without its threads.
+with an event loop of its own. The DIMSE-N services and C-ECHO run on the fast path; everything else
+is pynetdicom's own code, without its threads.
 """
 
 import asyncio
@@ -103,11 +103,11 @@ def start_server(
     contexts : list of pynetdicom.presentation.PresentationContext, optional
         The supported contexts, instead of the AE's.
     inline : bool
-        Call plain handlers of EVT_N_SET in the event loop's thread: only for handlers that never
-        block, since nothing else runs meanwhile.
+        Call plain handlers of DIMSE-N services and C-ECHO in the event loop's thread: only for
+        handlers that never block, since nothing else runs meanwhile.
     workers : int, optional
-        The most threads for plain handlers of EVT_N_SET otherwise. By default one per association
-        that the AE allows, at most 1000.
+        The most threads for those handlers otherwise. By default one per association that the AE
+        allows, at most 1000.
     limits : Limits, optional
         What peers may take of the server.
 

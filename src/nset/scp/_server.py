@@ -84,7 +84,7 @@ class Server(AssociationServer):
     evt_handlers : list of tuple, optional
         Handlers to bind.
     inline : bool
-        Whether plain handlers of EVT_N_SET are called in the loop's thread.
+        Whether plain handlers of the fast path's services are called in the loop's thread.
     workers : int, optional
         The most threads for them otherwise.
     limits : Limits, optional

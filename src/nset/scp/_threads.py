@@ -226,7 +226,7 @@ class Threads:
     loop : asyncio.AbstractEventLoop
         The running loop.
     handlers, services : int
-        Most workers that call handlers of EVT_N_SET, and that do anything else.
+        Most workers that call handlers of the fast path's services, and that do anything else.
     variables : contextvars.Context, optional
         What each job of a worker begins with a copy of.
 
