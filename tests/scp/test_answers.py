@@ -1,14 +1,15 @@
-"""nset.scp: whatever a handler of EVT_N_SET does, its peer gets an answer."""
+"""nset.scp: whatever a handler does, its peer gets an answer, or for other services an A-ABORT."""
 
 import enum
 import logging
 
 import pytest
-from acceptors import accepting, n_set_pdus, port
+from acceptors import accepting, entity, n_set_pdus, port
 from associations import MPPS
 from pydicom import Dataset
 from pynetdicom import evt
-from raw_peer import Peer
+from raw_peer import ABORT, Peer
+from service_requests import SERVICES, SYNTAXES, sent
 
 
 class OwnError(BaseException):
@@ -99,6 +100,50 @@ def test_whatever_a_handler_raises_is_answered_also_where_the_log_raises(
         check_answers(nset, kind, observed, lambda: next(answers)(), [0x0110, 0x0000])
     finally:
         logger.removeHandler(log)
+
+
+OTHERS = [name for name in SERVICES if name != "N-SET"]
+
+
+@pytest.mark.parametrize("kind", ["plain", "async", "inline"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_whatever_a_handler_of_another_service_does_the_server_goes_on(nset, kind, name, caplog):
+    """As on the slow path: it is pynetdicom's service class that answers, fails or aborts."""
+    service = SERVICES[name]
+    request = sent(service.requests["usual"], service.classes[0])
+    answers = {}
+
+    def plain(event):
+        return answers["next"]()
+
+    async def as_task(event):
+        return answers["next"]()
+
+    ends = {}
+    for observed in (False, True):
+        bound = [(service.event, as_task if kind == "async" else plain)]
+        bound += [(evt.EVT_PDU_SENT, lambda event: None)] if observed else []
+        ae = entity(*SYNTAXES)
+        with accepting(nset, bound, ae, inline=kind == "inline") as server:
+            for title, make in {**NASTY, **RAISING}.items():
+                answers["next"] = make
+                with Peer(port(server), *SYNTAXES) as peer:
+                    peer.send(request)
+                    got = peer.receive()
+                    assert got is not None
+                    ends.setdefault(title, []).append(got)
+                    if got.type != ABORT:
+                        peer.release()
+    # The fast path awaits what a plain function has returned, if that can be awaited.
+    del ends["await that raises"]
+    assert [title for title, (one, other) in ends.items() if one != other] == []
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+RAISING = {
+    error.__name__: raising("__call__", error=error)()
+    for error in (ValueError, OwnError, SystemExit, GeneratorExit)
+}
 
 
 def check_answers(nset, kind, observed, answer, statuses):
