@@ -2,6 +2,8 @@
 
 import sys
 
+from pydicom.datadict import dictionary_description
+
 MAX_US = 0xFFFF
 """Largest value of a US element (PS3.5 Section 6.2), so of a Message ID and of a Status."""
 
@@ -105,15 +107,7 @@ KEYWORDS = {
 }
 """Keywords by the names of pynetdicom's private attributes, which the fallback has, too."""
 
-ELEMENT_NAMES = {
-    "MessageID": "Message ID",
-    "MessageIDBeingRespondedTo": "Message ID Being Responded To",
-    "Status": "Status",
-    "AffectedSOPClassUID": "Affected SOP Class UID",
-    "AffectedSOPInstanceUID": "Affected SOP Instance UID",
-    "RequestedSOPClassUID": "Requested SOP Class UID",
-    "RequestedSOPInstanceUID": "Requested SOP Instance UID",
-}
+ELEMENT_NAMES = {keyword: dictionary_description(keyword) for keyword in STATE_KEYWORDS[:7]}
 """Names of the checked fields for error texts, by keyword."""
 
 
