@@ -31,6 +31,9 @@ from nset.scp._threads import Threads
 _LOGGER = logging.getLogger("pynetdicom.service_class")
 _MESSAGE_LOGGER = logging.getLogger("pynetdicom._handlers")
 
+_NO_DATA_SET: Final = no_data_set("N-SET-RQ")
+"""Why an N-SET without a data set is refused; the only service on the fast path that needs one."""
+
 _WITH_DATA_SET: Final = (STATUS_SUCCESS, STATUS_WARNING)
 """The categories of statuses that a data set goes with."""
 
@@ -50,7 +53,7 @@ class ServiceEvent(ServiceEventBase, DataSetEvent):
     @property
     def _nset_refusal(self) -> CommandSetError | None:
         """Why the request is refused, if it is."""
-        return no_data_set(f"{self._service.name}-RQ") if self._lacks_data_set else None
+        return _NO_DATA_SET if self._lacks_data_set else None
 
     @cached_property
     def context(self) -> Any:  # type: ignore[override]

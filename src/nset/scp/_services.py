@@ -1,7 +1,7 @@
 """The services of the fast path: one table, which both implementations and the dispatcher read."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +15,8 @@ from pynetdicom.sop_class import SOPClass, uid_to_service_class
 from nset import _rules
 from nset.primitive import N_SET as _N_SET
 from nset.pynetdicom._provider import OPERATIONS
+
+_ELEMENT: Final = struct.Struct("<HHI").unpack_from
 
 # Whether a request has a data set.
 NEVER = 0
@@ -170,30 +172,85 @@ NONE: Final[ServiceClasses] = tuple({} for _ in SERVICES)
 
 # -- Primitives ------------------------------------------------------------------------------------
 
+# By the element: the keyword, and a value to find out where pynetdicom keeps it.
+_KEYWORDS: Final[dict[int, tuple[str, Any]]] = {
+    AFFECTED_CLASS: ("AffectedSOPClassUID", "1.2"),
+    REQUESTED_CLASS: ("RequestedSOPClassUID", "1.2"),
+    MESSAGE_ID: ("MessageID", 1),
+    AFFECTED_INSTANCE: ("AffectedSOPInstanceUID", "1.2"),
+    REQUESTED_INSTANCE: ("RequestedSOPInstanceUID", "1.2"),
+    EVENT_TYPE: ("EventTypeID", 1),
+    ATTRIBUTES: ("AttributeIdentifierList", 1),
+    ACTION_TYPE: ("ActionTypeID", 1),
+}
+_NOTHING: Final = object()
+_WITHOUT_DATA_SET: Final = b"\0\0\0\x08\2\0\0\0\1\1"
+_WITH_DATA_SET: Final = b"\0\0\0\x08\2\0\0\0\1\0"
+"""The Command Data Set Type (0000,0800)."""
+
 
 def _tags(value: bytes) -> Any:
     tags = [BaseTag(group << 16 | number) for group, number in struct.iter_unpack("<HH", value)]
     return tags[0] if len(tags) == 1 else tags
 
 
-def _uid(value: bytes) -> UID:
-    return UID(value.rstrip(b"\0").decode("ascii"))
+def _uid(value: bytes) -> Any:
+    """Return the UID that pydicom would make of conformant text, without another check."""
+    return str.__new__(UID, value.rstrip(b"\0").decode("ascii"))
 
 
 def _us(value: bytes) -> int:
     return int.from_bytes(value, "little")
 
 
-_FIELDS: Final = {
-    AFFECTED_CLASS: ("AffectedSOPClassUID", _uid),
-    REQUESTED_CLASS: ("RequestedSOPClassUID", _uid),
-    MESSAGE_ID: ("MessageID", _us),
-    AFFECTED_INSTANCE: ("AffectedSOPInstanceUID", _uid),
-    REQUESTED_INSTANCE: ("RequestedSOPInstanceUID", _uid),
-    EVENT_TYPE: ("EventTypeID", _us),
-    ATTRIBUTES: ("AttributeIdentifierList", _tags),
-    ACTION_TYPE: ("ActionTypeID", _us),
+_CONVERSIONS: Final[dict[int, Callable[[bytes], Any]]] = {
+    **dict.fromkeys((MESSAGE_ID, EVENT_TYPE, ACTION_TYPE), _us),
+    **dict.fromkeys((AFFECTED_CLASS, REQUESTED_CLASS), _uid),
+    **dict.fromkeys((AFFECTED_INSTANCE, REQUESTED_INSTANCE), _uid),
+    ATTRIBUTES: _tags,
 }
+
+
+class _Maker:
+    """Makes the primitives of one of pynetdicom's classes past its setters, which check again.
+
+    Where those keep a value is seen from a primitive that they have set.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._cls = service.primitive
+        blank = self._cls()
+        blank._dataset_path = blank._dataset_file = None
+        self._blank = dict(vars(blank))
+        self._names = {
+            tag: self._name(*_KEYWORDS[tag])
+            for tag in (MESSAGE_ID, *service.required, *service.optional)
+        }
+        self._data_set = service.request_keyword and self._name(service.request_keyword, BytesIO())
+
+    def _name(self, keyword: str, value: Any) -> str:
+        primitive = self._cls()
+        before = dict(vars(primitive))
+        setattr(primitive, keyword, value)
+        after: dict[str, Any] = vars(primitive)
+        (name,) = [name for name, now in after.items() if before.get(name, _NOTHING) is not now]
+        return name
+
+    def make(self, command_set: bytes, context_id: int, data_set: BytesIO) -> Any:
+        """Return the primitive."""
+        primitive = object.__new__(self._cls)
+        fields = vars(primitive)
+        fields.update(self._blank)
+        for tag, value in _elements(command_set):
+            if tag in self._names:
+                fields[self._names[tag]] = _CONVERSIONS[tag](value)
+        if self._data_set is not None:
+            fields[self._data_set] = data_set
+        fields["_context_id"] = context_id
+        return primitive
+
+
+_MAKERS: Final = {service.number: _Maker(service) for service in SERVICES if service is not N_SET}
 
 
 def primitive_of(service: Service, command_set: bytes, context_id: int, data_set: BytesIO) -> Any:
@@ -215,22 +272,19 @@ def primitive_of(service: Service, command_set: bytes, context_id: int, data_set
     pynetdicom or nset primitive
         The request.
     """
-    primitive = service.primitive()
-    for tag, value in _elements(command_set):
-        if tag in _FIELDS:
-            keyword, convert = _FIELDS[tag]
-            setattr(primitive, keyword, convert(value))
-    if service.request_keyword is not None:
-        setattr(primitive, service.request_keyword, data_set)
-    primitive._context_id = context_id
     if service is not N_SET:
-        primitive._dataset_path = primitive._dataset_file = None
-    return primitive
+        return _MAKERS[service.number].make(command_set, context_id, data_set)
+    # What it lacks is in no attribute, and the refusal says it; the decoder would log it, too.
+    request = _N_SET.from_command_set(command_set.replace(_WITHOUT_DATA_SET, _WITH_DATA_SET))
+    request.ModificationList = data_set
+    request._context_id = context_id
+    return request
 
 
 def _elements(command_set: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at < len(command_set):
-        end = at + 8 + int.from_bytes(command_set[at + 4 : at + 8], "little")
-        yield int.from_bytes(command_set[at + 2 : at + 4], "little"), command_set[at + 8 : end]
+        _, tag, length = _ELEMENT(command_set, at)
+        end = at + 8 + length
+        yield tag, command_set[at + 8 : end]
         at = end
