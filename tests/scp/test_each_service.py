@@ -631,3 +631,134 @@ def test_a_class_that_a_program_has_registered(nset):
         assert server.counts.requests == 3
         peer.release()
     assert len(ways.seen) == 3
+
+
+# -- What waits ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["inline", "async", "plain"])
+def test_a_peer_that_does_not_read_its_answers(nset, kind):
+    """It is not read from, and the server keeps no more than a few of them."""
+    answer = Dataset()
+    answer.TextValue = "x" * 0x10000
+    total = 400
+
+    def handle(event: Any) -> Any:
+        return 0x0000, answer
+
+    async def handle_async(event: Any) -> Any:
+        return handle(event)
+
+    bound_ = [(evt.EVT_N_GET, handle_async if kind == "async" else handle)]
+    request = SERVICES["N-GET"].requests["of all"]
+    with (
+        accepting(nset, bound_, everything(), inline=kind == "inline") as server,
+        Peer(port(server), *SYNTAXES) as peer,
+    ):
+        (acceptor,) = server.active_associations
+        peer.send(*(sent(request, UPS, number) for number in range(total)))
+        until(lambda: acceptor.path.is_reading_paused and not acceptor.connection.is_writable)
+        assert server.counts.responses["Success"] < total
+        assert acceptor.connection._transport.get_write_buffer_size() < 0x400000
+        answered = 0
+        while answered < total:
+            got = peer.receive()
+            answered += got.body[5] == LAST
+        peer.release()
+    assert server.counts.responses == {"Success": total}
+
+
+@pytest.mark.parametrize("name", ["N-CREATE", "N-ACTION", "N-EVENT-REPORT"])
+def test_data_sets_that_wait_count_towards_the_memory(nset, scp, name):
+    """Until their requests are served."""
+    entered, may_go_on = threading.Event(), threading.Event()
+
+    async def wait(event: Any) -> Any:
+        entered.set()
+        await asyncio.to_thread(may_go_on.wait, TIMEOUT)
+        return 0x0000, None
+
+    service = SERVICES[name]
+    request = service.requests["usual"]._replace(data=bytes(0x20000))
+    one = sent(request, service.classes[0])
+    limits = scp.Limits(association_bytes=0x80000)
+    with ExitStack() as stack:
+        ae, bound_ = everything(), [(service.event, wait)]
+        ae.maximum_pdu_size = 0
+        server = stack.enter_context(accepting(nset, bound_, ae, limits=limits))
+        stack.callback(may_go_on.set)
+        peer = stack.enter_context(Peer(port(server), *SYNTAXES))
+        (acceptor,) = server.active_associations
+        sender = threading.Thread(target=peer.send, args=(one * 10,), daemon=True)
+        sender.start()
+        assert entered.wait(TIMEOUT)
+        until(lambda: acceptor.path.is_reading_paused and acceptor.memory.waiting > 0x80000)
+        assert acceptor.memory.waiting < 0x80000 + 3 * 0x20000
+        may_go_on.set()
+        for _ in range(10):
+            assert peer.receive().type == P_DATA_TF
+        sender.join(TIMEOUT)
+        until(lambda: acceptor.memory.waiting == 0)
+        peer.release()
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_request_that_is_being_served_at_shutdown_is_answered(nset, kind, name):
+    entered, may_go_on = threading.Event(), threading.Event()
+    service = SERVICES[name]
+    answer = (0x0000, None) if service.answers_by_two else 0x0000
+
+    def wait(event: Any) -> Any:
+        entered.set()
+        assert may_go_on.wait(TIMEOUT)
+        return answer
+
+    async def wait_async(event: Any) -> Any:
+        return await asyncio.to_thread(wait, event)
+
+    bound_ = [(service.event, wait_async if kind == "async" else wait)]
+    one = sent(service.requests["usual"], service.classes[0])
+    with ExitStack() as stack:
+        server = stack.enter_context(accepting(nset, bound_, everything()))
+        stack.callback(may_go_on.set)
+        peer = stack.enter_context(Peer(port(server), *SYNTAXES))
+        (acceptor,) = server.active_associations
+        peer.send(one, one)
+        assert entered.wait(TIMEOUT)
+        until(lambda: acceptor.unanswered() == 2)
+        stopping = threading.Thread(target=server.shutdown, kwargs={"quiet": 0.1}, daemon=True)
+        stopping.start()
+        may_go_on.set()
+        assert [peer.receive().type for _ in range(3)] == [P_DATA_TF, P_DATA_TF, 0x05]
+        peer.send(bytes((6, 0, 0, 0, 0, 4, 0, 0, 0, 0)))
+        stopping.join(TIMEOUT)
+    assert server.counts.responses == {"Success": 2}
+
+
+def test_the_peer_goes_while_a_report_is_served(nset, caplog):
+    """The next one is not served, and nothing is left."""
+    entered, may_go_on = threading.Event(), threading.Event()
+    served = []
+
+    def wait(event: Any) -> Any:
+        served.append(event.message_id)
+        entered.set()
+        assert may_go_on.wait(TIMEOUT)
+        return 0x0000, None
+
+    one = SERVICES["N-EVENT-REPORT"].requests["usual"]
+    with ExitStack() as stack:
+        bound_ = [(evt.EVT_N_EVENT_REPORT, wait)]
+        server = stack.enter_context(accepting(nset, bound_, everything()))
+        stack.callback(may_go_on.set)
+        with Peer(port(server), *SYNTAXES) as peer:
+            peer.send(*(sent(one, COMMITMENT, number) for number in range(3)))
+            assert entered.wait(TIMEOUT)
+            (acceptor,) = server.active_associations
+            until(lambda: acceptor.unanswered() == 3)
+        until(lambda: server.counts.open_connections == 0)
+        may_go_on.set()
+        until(lambda: is_over(server))
+    assert served == [0]
+    assert not [record for record in caplog.records if record.name == "asyncio"]

@@ -901,10 +901,12 @@ cdef enum:
 
     MAX_COST_PER_TURN = 64
     PDU_COST = 16
+    ENCODING_COST = 4
     MAX_PDVS_PER_CALL = 256
 
 assert (IN_WORKER, IN_LOOP, AS_TASK) == (_rules.IN_WORKER, _rules.IN_LOOP, _rules.AS_TASK)
 assert (MAX_COST_PER_TURN, PDU_COST) == (_rules.MAX_COST_PER_TURN, _rules.PDU_COST)
+assert ENCODING_COST == _rules.ENCODING_COST
 assert MAX_PDVS_PER_CALL == _rules.MAX_PDVS_PER_CALL
 
 
@@ -1133,6 +1135,7 @@ cdef class FastPath(PduReader):
                 data_set = b""
             elif _rows[event._index].has_data_set_in_response:
                 data_set = self.encoded(event, service, code, data_set)
+                self._budget -= ENCODING_COST
             if data_set is not None:
                 pdus = _encode_response(event, code, self.peer_length, data_set)
                 if pdus is not None:

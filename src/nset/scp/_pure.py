@@ -922,6 +922,7 @@ class FastPath(PduReader):
                 data_set = b""
             elif event._service.response_keyword is not None:
                 data_set = self.encoded(event, service, code, data_set)
+                self._budget -= _rules.ENCODING_COST
             if data_set is not None:
                 pdus = encode_response(event, code, self.peer_length, data_set)
                 if pdus is not None:

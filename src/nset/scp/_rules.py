@@ -9,10 +9,13 @@ IN_LOOP = 1
 AS_TASK = 2
 
 MAX_COST_PER_TURN = 64
-"""Units that an association may cost in one turn of the loop: an N-SET request is one."""
+"""Units that an association may cost in one turn of the loop: a request is one."""
 
 PDU_COST = 16
 """Of a PDU, or part of one, that the slow path takes."""
+
+ENCODING_COST = 4
+"""Of a data set in an answer, encoded in the loop."""
 
 MAX_PDVS_PER_CALL = 256
 """The most PDVs that are processed without a break; they cost as much as a PDU."""
