@@ -1,6 +1,7 @@
 """With nset installed, several threads may ask by one association: each gets its own answers."""
 
 import importlib
+import logging
 import queue
 import struct
 import tempfile
@@ -13,9 +14,12 @@ from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed, make_request, serving
 from certificates import client_context, make_certificate, server_context
 from command_sets import joined
+from logs import all_said
 from pydicom.dataset import Dataset
-from pynetdicom import _config, build_role, evt
+from pynetdicom import AE, _config, build_role, evt
+from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import N_SET
+from pynetdicom.pdu_primitives import P_DATA
 from raw_peer import ABORT, AE_TITLE, COMMAND, LAST, RELEASE_RP, RELEASE_RQ, Peer, p_data, pdu
 from services import CT, ECHO, FIND, GET, image, query
 
@@ -469,3 +473,16 @@ def closing_server(server):
         yield server
     finally:
         server.shutdown()
+
+
+def test_a_primitive_that_is_not_sent_whose_event_has_come_twice(installed, caplog):
+    """As behind an invalid message: its A-ABORT has an event of its own, which comes first."""
+    dul = Association(AE(), "acceptor").dul
+    dul.state_machine.current_state = "Sta13"
+    dul.to_provider_queue.put(P_DATA())
+    with caplog.at_level(logging.DEBUG, "nset"):
+        for _ in range(2):
+            assert dul._process_recv_primitive()
+        for _ in range(2):
+            dul.state_machine.do_action(dul.event_queue.get(False))
+    assert all_said(caplog) == ["P_DATA not sent in Sta13"]

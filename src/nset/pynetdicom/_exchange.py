@@ -9,8 +9,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial, wraps
-from queue import Queue
+from queue import Empty, Queue
 from typing import Any, Final
 
 from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE, C_STORE
@@ -365,8 +366,10 @@ def do_action(stock: Callable[[Any, str], None]) -> Callable[[Any, str], None]:
     @wraps(stock)
     def do_action(self: Any, event: str) -> None:
         if event in _USER_EVENTS and (event, self.current_state) not in TRANSITION_TABLE:
-            primitive = self.dul.to_provider_queue.get(False)
-            _LOGGER.debug("%s not sent in %s", type(primitive).__name__, self.current_state)
+            # The DUL's loop adds the event in each iteration until the primitive is taken.
+            with suppress(Empty):
+                primitive = self.dul.to_provider_queue.get(False)
+                _LOGGER.debug("%s not sent in %s", type(primitive).__name__, self.current_state)
         else:
             stock(self, event)
 
