@@ -57,7 +57,8 @@ def path_of(twin, function):
     path.handlers = ((handle, (), twin.nset.scp._rules.IN_LOOP),) * 7
     path.contexts, path.service_classes = {1: "context"}, ({MPPS.encode(): Service},) * 7
     path.pending, path.outbox, path.user_queue = [], [], []
-    path.assoc = path.flow = SimpleNamespace(**{name: leave(name) for name in LEFT})
+    path.assoc = SimpleNamespace(**{name: leave(name) for name in LEFT})
+    path.assoc.flow = path.assoc
     path.write = lambda pdu: done.append("sent")
     path.send_message = leave("send_message")
     path.is_logged = lambda level: False

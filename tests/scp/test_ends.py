@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import os
 import socket
 import threading
 import time
@@ -46,7 +47,9 @@ def test_a_peer_that_takes_no_answer_and_aborts(nset):
         Peer(port(server), MPPS) as peer,
     ):
         (assoc,) = server.connected
-        assoc.connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0x10000)
+        descriptor = assoc.connection._transport.get_extra_info("socket").fileno()
+        with socket.socket(fileno=os.dup(descriptor)) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0x10000)
         waiting = 0
         while waiting == 0:
             asked = sum(assoc.path.requests_read.values()) + 100

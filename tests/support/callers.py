@@ -134,8 +134,8 @@ def over(server: Any, *peers: Peer) -> Any:
 
 
 def state_of(server: Any) -> str:
-    (assoc,) = server._associations
-    return str(assoc.dul.state_machine.current_state)
+    states = [assoc.dul.state_machine.current_state for assoc in list(server._associations)]
+    return "".join(states)  # of one association, once it has connected
 
 
 class Handler:

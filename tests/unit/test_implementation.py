@@ -180,7 +180,7 @@ LAYERS = {
         {"_association"},
         {"_threadless", "_reports", "_dimse", "_eager_tasks"},
         {"_negotiation", "_upper_layer", "_flow_control", "_log"},
-        {"_connection", "_checkpoint", "_dispatch"},
+        {"_connection", "_checkpoint", "_dispatch", "_a_associate"},
         {"_handlers", "_data_sets"},
         {"_threads", "_queues", "_counters", "_limits", "_memory", "_names"},
         {"_implementation"},

@@ -24,6 +24,7 @@ from nset.primitive import N_SET
 from nset.pynetdicom import _provider
 from nset.pynetdicom._messages import remove_file
 from nset.scp import _log
+from nset.scp._a_associate import MAX_REQUEST_BYTES
 from nset.scp._checkpoint import Checkpoint
 from nset.scp._connection import Connection
 from nset.scp._counters import Tally
@@ -33,16 +34,16 @@ from nset.scp._flow_control import FlowControl
 from nset.scp._handlers import messages_are_logged
 from nset.scp._memory import ALLOWANCE_BYTES, Memory
 from nset.scp._negotiation import AcceptorACSE
-from nset.scp._queues import IdleTimer, Responses
+from nset.scp._queues import IdleTimer, Mailbox, Responses
 from nset.scp._reports import Reports
 from nset.scp._services import NONE
 from nset.scp._threadless import ThreadlessAssociation
 from nset.scp._upper_layer import CLOSED, DULServiceProvider
 
 _LOGGER = logging.getLogger("pynetdicom.association")
+_ACSE_LOGGER = logging.getLogger("pynetdicom.acse")
 
-# An A-ASSOCIATE-RQ that takes pynetdicom a few milliseconds.
-_LONG_REQUEST_BYTES = 4096
+_RELEASE_RP = bytes((_pdu.RELEASE_RP, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 
 # A handler that still runs this long after its peer has disconnected is logged.
 _LEFT_HANDLER_SECONDS = 5.0
@@ -74,60 +75,90 @@ class Association(ThreadlessAssociation):
     ----------
     server : Server
         The server.
-    sock : socket.socket
-        The socket of its connection.
-    address : tuple
-        The peer's.
     """
 
     dul: DULServiceProvider
     dimse: DIMSEServiceProvider
+    tally: Tally
+    memory: Memory
+    flow: FlowControl
+    reports: Reports
+    _reactor_checkpoint: Any
 
-    def __init__(self, server: Any, sock: Any, address: Any) -> None:
+    _is_advancing = False
+    _is_sending = False  # the job is done, and what it sends is with the upper layer
+    _was_heard = _was_requested = False
+    _has_long_request = False
+    _was_counted = False
+    _is_finishing = False  # the job is neither negotiating nor serving
+    _last_checked = 0.0  # at shutdown, `last_received` at the previous check
+    _left: TimerHandle | None = None  # while a handler runs without a peer
+    _release_collision = False
+    _is_refused = False
+    _timer: TimerHandle | None = None
+    _idle = False
+
+    def __init__(self, server: Any) -> None:
         super().__init__(server)
-        ae, threads = server.ae, server.threads
-        self._reactor_checkpoint: Any = Checkpoint(self, threads)
+        threads = self._threads = server.threads
         limits = self.limits = server.limits
-        self.address = address
-        self.memory = Memory(server.memory, limits.association_bytes)
-        self.tally = Tally(server.counters)
-        self.path = Dispatcher(
-            self, limits, ae.maximum_pdu_size, threads, server.tasks, server.start_task
+        path = self.path = Dispatcher(
+            self, limits, server.ae.maximum_pdu_size, threads, server.tasks, server.start_task
         )
-        self.connection = Connection(self, threads, sock, self.path.data_received)
-        self.flow = FlowControl(
-            *(self.path, self.connection, self.memory, self._reactor_checkpoint),
-            *(limits.pending_requests, threads),
-        )
-        idle_timer = IdleTimer(60, threads.loop, self.idle_too_long, self.path)
+        connection = self.connection = Connection(self, threads, path.data_received)
+        self._primitives = Mailbox()  # from the upper layer
+        path.outbox = connection.outbox
+        path.send_message = connection.send_message
+        path.user_queue = self._primitives.queue
+        self._since = time.monotonic()
+
+    def _make_providers(self) -> None:
+        """Make pynetdicom's providers, in the state in which they would be."""
+        limits, threads, path = self.limits, self._threads, self.path
+        idle_timer = IdleTimer(self._network_timeout, threads.loop, self.idle_too_long, path)
         responses = Responses()
-        self.acse = AcceptorACSE(self)
-        self.dul = DULServiceProvider(self, self.connection, threads, idle_timer, responses)
-        self.dimse = DIMSEServiceProvider(
-            *(self, self.dul, self.connection, self.flow, self.memory, threads, self.tally),
+        dul = DULServiceProvider(
+            *(self, self.connection, threads, idle_timer, responses, self._primitives)
+        )
+        dul.artim_timer.timeout = self._acse_timeout
+        dimse = DIMSEServiceProvider(
+            *(self, dul, self.connection, self.flow, self.memory, threads, self.tally),
             *(responses, limits.data_set_bytes),
         )
-        self.path.flow = self.flow
-        self.path.outbox = self.connection.outbox
-        self.path.send_message = self.connection.send_message
-        self.path.user_queue = self.dul.to_user_queue.queue
+        if self.accepted is not None and not self._is_over:
+            dul.resume("Sta6" if self.is_established else "Sta13")
+        elif self.connection.is_connected and self.connection.has_begun:
+            dul.resume("Sta2")
+            dul.artim_timer.start_at(self._since)
+        vars(self).update(acse=AcceptorACSE(self), dul=dul, dimse=dimse)
+        if self._is_over:
+            dul.kill_dul()
+            self.break_cycles()
+        else:
+            idle_timer.start()
 
-        self._take_settings(address)
+    def _make_tally(self) -> None:
+        self.tally = Tally(self._server.counters)
 
-        self._threads = threads
-        self._since = time.monotonic()
-        self._reports = self.path.reports = Reports(self.flow, threads)
-        self._is_advancing = False
-        self._is_sending = False  # the job is done, and what it sends is with the upper layer
-        self._was_heard = False
-        self._was_requested = False
-        self._has_long_request = False
-        self._was_counted = False
-        self._is_finishing = False  # the job is neither negotiating nor serving
-        self._last_checked = 0.0  # at shutdown, `last_received` at the previous check
-        self._left: TimerHandle | None = None  # while a handler runs without a peer
-        self._release_collision = False
-        self._idle = False
+    def _make_memory(self) -> None:
+        self.memory = Memory(self._server.memory, self.limits.association_bytes)
+
+    def _make_checkpoint(self) -> None:
+        self._reactor_checkpoint = Checkpoint(self, self._threads)
+
+    def _make_flow(self) -> None:
+        self.flow = FlowControl(
+            *(self.path, self.connection, self.memory, self._reactor_checkpoint),
+            *(self.limits.pending_requests, self._threads),
+        )
+
+    def _make_reports(self) -> None:
+        self.reports = Reports(self.flow, self._threads)
+
+    @property
+    def has_providers(self) -> bool:
+        """Whether pynetdicom's providers have been made."""
+        return self._has_made("dul")
 
     def __repr__(self) -> str:
         return f"<Association with {self.peer_name()}>"
@@ -137,6 +168,17 @@ class Association(ThreadlessAssociation):
     def is_observed(self) -> bool:
         """Return whether a program, or the log at DEBUG, observes PDUs or messages."""
         return self._bindings.observes_messages or messages_are_logged(logging.DEBUG)
+
+    def titles(self) -> tuple[str, str]:
+        """Return the peer's AE title and the one that it calls, as far as they are known."""
+        if self.accepted is not None:
+            return self.accepted.calling_ae_title, self.accepted.called_ae_title
+        if not self.has_providers:
+            return "", self._server.ae_title
+        peer, primitive = self.requestor, self.requestor.primitive
+        if primitive is None:
+            return peer.ae_title, self.acceptor.ae_title
+        return peer.ae_title or primitive.calling_ae_title, primitive.called_ae_title
 
     def peer_name(self) -> str:
         """Return the peer's AE title, if it is known, and address."""
@@ -156,18 +198,19 @@ class Association(ThreadlessAssociation):
     # -- What the connection calls -----------------------------------------------------------------
 
     def connection_made(self) -> None:
-        """Begin."""
+        """Begin, if the server has room for one more."""
+        self.address = self.address or self.connection.peer_address()
         self.path.write = self.connection.write
-        self._server.opened(self)
-        self.dul._idle_timer.start()
-        self.dul.event_queue.put("Evt5")
+        if not self._server.opened(self):
+            self._is_over = self._is_refused = True
+            self.connection.abort()
+            return
         if self.bindings.has_callbacks:
             self.path.is_busy = True
             self.flow.pause_from_start()  # EVT_CONN_OPEN is the first event
+            self.dul.resume("Sta1")
+            self.dul.event_queue.put("Evt5")
             self.do_in_worker(self._open)
-        else:
-            self._open()
-            self.has_run()
 
     def _open(self) -> None:
         evt.trigger(self, evt.EVT_CONN_OPEN, {"address": self.address})
@@ -175,13 +218,22 @@ class Association(ThreadlessAssociation):
 
     def connection_lost(self) -> None:
         """End the association; if a handler still runs, it does not count any more."""
+        if self._is_refused:
+            self.break_cycles()
+            return
         _log.lost(self)
         self.path.in_data_transfer = False  # before the upper layer has processed it
         self._server.closed(self)
+        self.cancel_timer()
+        with self._making:
+            if not self.has_providers and (self.is_released or not self._was_requested):
+                self.end()
+                self.break_cycles()
+                return
         self.dul.close_timers()
         self.dul.take(CLOSED)  # after the PDUs that were received before
         self.run_upper_layer()
-        if not self._reactor_checkpoint.is_set():
+        if self._is_waited_for():
             self._threads.loop.call_later(_WAITER_SECONDS, self._reactor_checkpoint.open)
         if self.path.is_busy and not self._is_finishing:
             first = next(iter(self.dul.to_user_queue.queue), None)
@@ -216,20 +268,22 @@ class Association(ThreadlessAssociation):
         if not self._was_heard:
             self._was_heard = True
             self._server.heard(self)
-        if len(pdu) > _LONG_REQUEST_BYTES and pdu[0] == _pdu.ASSOCIATE_RQ:
+        if not self.has_providers and self._process_ordinary(pdu):
+            return
+        if len(pdu) > MAX_REQUEST_BYTES and pdu[0] == _pdu.ASSOCIATE_RQ:
             self._has_long_request = not self._was_requested
         self.dul.take(pdu)
         self.run_upper_layer()
 
     def request_received(self, request: Any) -> None:
         """Serve a request that does not take the fast path, now or in its turn."""
-        message = self.dimse.message
+        message = self.dimse.message if self.has_providers else None
         if message is not None:
             has_begun = type(message) is not DIMSEMessage
             raise _pdu.command_among_data() if has_begun else _pdu.data_before_command()
         path = self.path
         if request._service.is_concurrent:
-            self._reports.add(self, request._context_id, request, path.request_length)
+            self.reports.add(self, request._context_id, request, path.request_length)
             return
         self.flow.enqueue(path.pending, request._context_id, request, path.request_length)
         if not path.is_busy:
@@ -256,7 +310,8 @@ class Association(ThreadlessAssociation):
     def read_no_more(self) -> None:
         """Discard received and future input."""
         self.path.discard_input()
-        self.dul.drop_input()
+        if self.has_providers:
+            self.dul.drop_input()
         self.flow.pause()
 
     # -- What the upper layer calls ----------------------------------------------------------------
@@ -347,11 +402,11 @@ class Association(ThreadlessAssociation):
         The fast path does not go through the upper layer: the answer to the next request must not
         overtake PDUs that another thread, which was running the state machine, still has to send.
         """
-        self._is_sending = self.dul.is_running
+        self._is_sending = self.has_providers and self.dul.is_running
         if self._is_sending:
             return
         self.path.is_busy = False
-        if self.memory.serving:
+        if self._has_made("memory") and self.memory.serving:
             self.memory.note("serving", 0)
         self.advance()
 
@@ -368,18 +423,20 @@ class Association(ThreadlessAssociation):
     def _next_job(self) -> Callable[[], None] | None:
         if self._is_over:
             return None
-        if not self._reactor_checkpoint.is_set():
-            # A thread waits for a response, or for the peer's release or abort.
+        if self._is_waited_for():
             return self._serve_next if self.is_established and self.path.pending else None
-        first = next(iter(self.dul.to_user_queue.queue), None)  # a thread may remove it
+        first = next(iter(self._primitives.queue), None)  # a thread may remove it
         if self._kill:
+            if not self.has_providers:
+                self.connection.finish()
+                return None
             if self.dul.is_over:
                 return self.end
             if not (self.dul.to_provider_queue.queue or self.dul.is_running):
                 self.connection.finish()  # the association is over when the peer closes it, too
             return None
         if not self._was_requested:
-            return self._negotiate if first else self.end if self.dul.is_over else None
+            return self._negotiate if first else self.end if self._has_ended() else None
         if self.is_established:
             if isinstance(first, (A_ABORT, A_P_ABORT)):
                 return partial(self._note_abort, first)
@@ -391,7 +448,59 @@ class Association(ThreadlessAssociation):
                 return self._end_idle
             if self.path.is_ending and not self._sent_release:
                 return self._ask_for_release
-        return self.end if self.dul.is_over else None
+        return self.end if self._has_ended() else None
+
+    def _has_ended(self) -> bool:
+        return self.has_providers and self.dul.is_over
+
+    # -- Ordinary associations ---------------------------------------------------------------------
+
+    def _process_ordinary(self, pdu: bytes) -> bool:
+        """Establish or release an ordinary association, without pynetdicom's objects.
+
+        Returns
+        -------
+        bool
+            False, with nothing done, if pynetdicom has to do it, or a program or a log observes it.
+        """
+        if self.bindings.has_callbacks or self.is_observed():
+            return False
+        with self._making:
+            if self.has_providers:
+                return False
+            if pdu[0] == _pdu.ASSOCIATE_RQ:
+                return not self._was_requested and self._accept(pdu)
+            return pdu[0] == _pdu.RELEASE_RQ and self._release_if_quiet()
+
+    def _accept(self, request: bytes) -> bool:
+        server, path = self._server, self.path
+        accepted = server.negotiations.accept(request) if server.accepts_more() else None
+        if accepted is None:
+            return False
+        self.accepted = accepted
+        self._was_requested = self.is_established = True
+        path.contexts, path.peer_length = accepted.contexts, accepted.peer_length
+        path.in_data_transfer = path.decodes_requests = True
+        _ACSE_LOGGER.info("Accepting Association")
+        self.connection.send(accepted.answer)
+        server.counters.count("associations")
+        _log.accepted(self)
+        timeout = self._network_timeout
+        if timeout is not None and timeout < self.limits.first_pdu_timeout:
+            self.check_idle()  # else when the time for the first PDU would have been over
+        return True
+
+    def _release_if_quiet(self) -> bool:
+        path = self.path
+        if not self.is_established or path.is_ending or path.progress() or self.is_working():
+            return False
+        path.in_data_transfer = path.decodes_requests = self.is_established = False
+        self.is_released = self._sent_release = self._kill = path.is_ending = True
+        self.connection.stop_messages(aborts=False)
+        self.connection.send(_RELEASE_RP)
+        _LOGGER.info("Association Released")
+        self.connection.finish()
+        return True
 
     # -- Negotiation -------------------------------------------------------------------------------
 
@@ -443,7 +552,8 @@ class Association(ThreadlessAssociation):
             self._threads.call_later(_RELEASE_CROSSING_SECONDS, self._give_up_release)
             return
         refusal = getattr(message, "_nset_refusal", None)
-        if refusal is None and self.dul.can_send and self.path.serve_queued(message, size):
+        can_send = self.dul.can_send if self.has_providers else self.is_established
+        if refusal is None and can_send and self.path.serve_queued(message, size):
             return
         message = primitive_in(message)
         self.path.is_busy = True
@@ -468,13 +578,13 @@ class Association(ThreadlessAssociation):
     def report_came(self, context_id: int, message: Any, size: int) -> None:
         """Serve an N-EVENT-REPORT concurrently, as pynetdicom does; from any thread."""
         self.tally.count_request(message)
-        self._reports.add(self, context_id, message, size)
+        self.reports.add(self, context_id, message, size)
 
     def serve_report(self, message: Any, context_id: int, size: int) -> None:
         """Serve an N-EVENT-REPORT; in the loop's thread."""
         if not (self.path.in_data_transfer and self.path.serve_queued(message, size)):
             serve = partial(self._serve_request, primitive_in(message), context_id)
-            self._reports.do_in_worker(self, serve)
+            self.reports.do_in_worker(self, serve)
 
     def do_report(self, job: Callable[[], None]) -> None:
         """Do a job for a report; in a worker's thread."""
@@ -485,6 +595,13 @@ class Association(ThreadlessAssociation):
         _LOGGER.exception(exc)
         self.abort()
         _log.aborted_while_served(self, request, context_id)
+
+    def _serves_reports(self) -> bool:
+        return self._has_made("reports") and self.reports.are_served
+
+    def _is_waited_for(self) -> bool:
+        """Return whether a thread waits for a response, or for the peer's release or abort."""
+        return self._has_made("_reactor_checkpoint") and not self._reactor_checkpoint.is_set()
 
     # -- Its state, for the server -----------------------------------------------------------------
 
@@ -498,8 +615,8 @@ class Association(ThreadlessAssociation):
         return bool(
             self.path.is_busy
             or self.path.pending
-            or self._reports.are_served
-            or not self._reactor_checkpoint.is_set()
+            or self._serves_reports()
+            or self._is_waited_for()
         )
 
     def is_quiet(self) -> bool:
@@ -512,14 +629,14 @@ class Association(ThreadlessAssociation):
 
     def unanswered(self) -> int:
         """Return the number of requests received, whole or in part, and not answered."""
-        begun = self._reports.are_served + bool(self.progress())
+        begun = self._serves_reports() + bool(self.progress())
         if self.path.is_busy and self.is_established:
             begun += 1
-        return self.flow.pending() + begun
+        return (self.flow.pending() if self._has_made("flow") else 0) + begun
 
     def progress(self) -> tuple[int | None, int] | None:
         """Return Message ID and received bytes of a message that is not complete, or None."""
-        return self.dimse.progress() or self.path.progress()
+        return (self.dimse.progress() if self.has_providers else None) or self.path.progress()
 
     # -- The end -----------------------------------------------------------------------------------
 
@@ -589,7 +706,7 @@ class Association(ThreadlessAssociation):
             _LOGGER.error("Network timeout reached")
             _log.closing_unread(self)
             self.connection.abort()
-        elif self.memory.is_over_limit and not self.is_working():
+        elif self._has_made("memory") and self.memory.is_over_limit and not self.is_working():
             self.dul.note_abort("memory")
             _log.aborting_over_memory(self, self._server.memory)
             self.request_abort("memory")
@@ -599,6 +716,37 @@ class Association(ThreadlessAssociation):
         else:
             self._idle = True
             self.advance()
+
+    def call_later(self, seconds: float, function: Callable[["Association"], None]) -> None:
+        """Call a function of the association after some seconds, in place of the last such one."""
+        self.cancel_timer()
+        self._timer = self._threads.loop.call_later(seconds, self._timer_expired, function)
+
+    def _timer_expired(self, function: Callable[["Association"], None]) -> None:
+        self._timer = None
+        function(self)
+
+    def cancel_timer(self) -> None:
+        """Call no function later."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def artim_expired(self) -> None:
+        """Process the end of the time for an A-ASSOCIATE-RQ (PS3.8 Section 9.1.5)."""
+        if self.connection.has_begun and not self.has_providers:  # which have their own timer
+            self.dul.artim_expired()
+
+    def check_idle(self) -> None:
+        """Check the network timeout, now and when it may expire; the upper layer has its own."""
+        timeout, loop = self._network_timeout, self._threads.loop
+        if timeout is None or self.has_providers or self._is_over:
+            return
+        left = self.path.last_received + timeout - time.monotonic()
+        if left <= 0:
+            self.idle_too_long()
+        elif self._timer is None or self._timer.when() > loop.time() + left:
+            self.call_later(left, Association.check_idle)
 
     def _end_idle(self) -> None:
         self._idle = False
@@ -658,7 +806,8 @@ class Association(ThreadlessAssociation):
         """End the association; from any thread."""
         self._kill = True
         self.is_established = False
-        self._reactor_checkpoint.open()
+        if self._has_made("_reactor_checkpoint"):
+            self._reactor_checkpoint.open()
         self.path.is_ending = True  # the fast path then calls responded()
         self.wake()
 
@@ -675,16 +824,19 @@ class Association(ThreadlessAssociation):
             self._server.counters.count("released")
         if self._was_requested:
             _log.ended(self, time.monotonic() - self._since)
-        self.dul.to_user_queue.put(None)  # wakes a thread that waits
-        self.dimse.msg_queue.close()
+        self._primitives.put(None)  # wakes a thread that waits
         for _, message, _ in self.path.pending:
             remove_file(message)
-        remove_file(self.dimse.message)
+        if self.has_providers:
+            self.dimse.msg_queue.close()
+            remove_file(self.dimse.message)
         self.path.pending.clear()
-        self.memory.close()
+        if self._has_made("memory"):
+            self.memory.close()
         self._server.forget(self)
-        self._ended_event().set()
-        self._threads.call(self.break_cycles)
+        self._tell_end()
+        if self.has_providers:  # which may be at work
+            self._threads.call(self.break_cycles)
 
     def break_cycles(self) -> None:
         """Break reference cycles, so that the memory is freed without the garbage collector.
@@ -694,18 +846,24 @@ class Association(ThreadlessAssociation):
         if not self._is_over or self.connection.is_connected:
             return
         weak: Any = weakref.proxy(self)
-        self.requestor.assoc = self.acceptor.assoc = weak
-        self.acse._assoc = weak
-        parts: tuple[Any, ...] = (self.path, self.connection, self.dul, self.dimse)
-        for part in (*parts, self._reactor_checkpoint):
+        parts: list[Any] = [self.path, self.connection]
+        if self._has_made("requestor"):
+            self.requestor.assoc = self.acceptor.assoc = weak
+        if self._has_made("_reactor_checkpoint"):
+            parts.append(self._reactor_checkpoint)
+        if self._has_made("dul"):
+            self.acse._assoc = weak
+            self.dul.state_machine.dul = weakref.proxy(self.dul)
+            parts += self.dul, self.dimse
+        for part in parts:
             part.break_cycles(weak)
-        self.flow.break_cycles()
-        self.dul.state_machine.dul = weakref.proxy(self.dul)
+        if self._has_made("flow"):
+            self.flow.break_cycles()
         vars(self).pop("abort", None)  # pynetdicom sets it around handlers, to a method of this
 
     def discard(self) -> None:
         """End an association whose connection was not made."""
-        self.connection.discard()
-        self.dul.close_timers()
+        self.connection.is_connected = False
+        self.cancel_timer()
         self._is_over = True
         self.break_cycles()

@@ -1,6 +1,7 @@
 """A connection: the transport of one association, its output, and an orderly close."""
 
 import asyncio
+import os
 import selectors
 import threading
 from collections.abc import Callable, Iterator
@@ -58,15 +59,11 @@ class Connection(asyncio.Protocol):
         The association, which has what `ConnectionUser` says.
     threads : Threads
         The server's.
-    sock : socket.socket
-        The accepted socket.
     data_received : callable
         Called with what is received.
 
     Attributes
     ----------
-    socket : socket.socket or None
-        As given; None once the connection is closed.
     outbox : list of bytes
         What is to be sent before anything else.
     is_connected : bool
@@ -81,12 +78,10 @@ class Connection(asyncio.Protocol):
         self,
         user: ConnectionUser,
         threads: Threads,
-        sock: Any,
         data_received: Callable[[bytes], None],
     ) -> None:
         self._user = user
         self._threads = threads
-        self.socket = sock
         self.data_received: Any = data_received
         self.outbox: list[Any] = []
         self.is_connected = True
@@ -120,7 +115,6 @@ class Connection(asyncio.Protocol):
         """End."""
         self.is_connected = False
         self.is_closed = True
-        self.socket = None
         self.outbox.clear()
         if self._room is not None:
             self._room.set()
@@ -147,6 +141,14 @@ class Connection(asyncio.Protocol):
         """Whether asyncio has said that the connection is made."""
         return self._transport is not None
 
+    def peer_address(self) -> Any:
+        """Return the peer's address; an unknown one if the peer has disconnected already."""
+        return self._transport.get_extra_info("peername") or ("?", 0)
+
+    def _fileno(self) -> int:
+        sock = self._transport.get_extra_info("socket") if self.is_connected else None
+        return -1 if sock is None else int(sock.fileno())
+
     @property
     def write(self) -> Any:
         """The transport's method."""
@@ -164,11 +166,11 @@ class Connection(asyncio.Protocol):
 
     def has_input(self) -> bool:
         """Return whether the socket has input that was not read yet."""
-        sock = self.socket
-        if sock is None or sock.fileno() < 0:
+        descriptor = self._fileno()
+        if descriptor < 0:
             return False
         with selectors.DefaultSelector() as selector:
-            selector.register(sock, selectors.EVENT_READ)
+            selector.register(descriptor, selectors.EVENT_READ)
             return bool(selector.select(0))
 
     # -- Writing -----------------------------------------------------------------------------------
@@ -189,8 +191,12 @@ class Connection(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Send data."""
-        self.queue(data)
-        self.flush()
+        if not self.outbox and self._threads.is_loop_thread():
+            if not self.is_closed:
+                self._write(data)
+        else:
+            self.queue(data)
+            self.flush()
 
     def send_message(self, pdus: bytes) -> None:
         """Send the PDUs of a message past the state machine."""
@@ -303,11 +309,15 @@ class Connection(asyncio.Protocol):
         if self.is_connected:
             self._transport.abort()
 
-    def discard(self) -> None:
-        """Close the socket of a connection that was not made."""
-        self.is_connected = False
+    def close_in_child(self, null: int) -> None:
+        """Close a forked process's copy of the socket.
+
+        Its descriptor stays open as a copy of `null`: the transport may yet close its number.
+        """
         self.is_closed = True
-        self.socket.close()
+        descriptor = self._fileno() if self.has_begun else -1
+        if descriptor >= 0:
+            os.dup2(null, descriptor, inheritable=False)
 
 
 class _DrainingProtocol(asyncio.Protocol):

@@ -65,7 +65,6 @@ class ServiceEventBase:
 @disjoint_base
 class FastPath(PduReader):
     assoc: Any
-    flow: Any
     handlers: Any
     service_classes: ServiceClasses
     pending: Any

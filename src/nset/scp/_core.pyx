@@ -934,7 +934,6 @@ cdef class FastPath(PduReader):
     """See ``_pure.FastPath``."""
 
     cdef public object assoc
-    cdef public object flow
     cdef tuple _handlers
     cdef public tuple service_classes
     cdef public list pending
@@ -1040,15 +1039,15 @@ cdef class FastPath(PduReader):
         waiting = self._bytes_waiting()
         if waiting != self._noted:
             self._noted = waiting
-            self.flow.note_incomplete(waiting)
+            self.assoc.flow.note_incomplete(waiting)
 
     cdef object _read_items(self):
         cdef object item
         while not self.is_reading_paused:
             if self.upper_layer_is_busy or self._budget <= 0:
-                self.flow.pause()
+                self.assoc.flow.pause()
                 if self._budget <= 0:
-                    self.flow.resume()
+                    self.assoc.flow.resume()
                 return
             self.pdvs_left = MAX_PDVS_PER_CALL
             item = self.next()

@@ -102,9 +102,9 @@ class Counters:
 
     def _add(self, assoc: Any, events: Counter[str], statuses: Counter[int]) -> None:
         path = assoc.path
-        requests = path.requests_read
-        events["requests"] += sum(requests.values())
-        events["n_set_requests"] += requests.get("N-SET", 0)
+        if requests := path.requests_read:
+            events["requests"] += sum(requests.values())
+            events["n_set_requests"] += requests.get("N-SET", 0)
         events["bytes_received"] += path.bytes_received
         events["bytes_sent"] += assoc.bytes_sent
         for (_, code), number in path.response_counts.items():

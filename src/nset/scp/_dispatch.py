@@ -241,10 +241,6 @@ class Dispatcher(FastPath):
 
     Attributes
     ----------
-    flow : FlowControl
-        The association's.
-    reports : Reports
-        The association's, which counts the one that is served.
     logs_messages : bool
         Whether pynetdicom's log handler is bound to EVT_DIMSE_RECV.
     job_began : float
@@ -253,9 +249,10 @@ class Dispatcher(FastPath):
         Bytes in memory of the request that is served next, if it has waited.
     """
 
-    flow: Any  # a FlowControl, which has the path
-    reports: Any  # has the flow control
     logs_messages = True
+    job_began = 0.0
+    queued_size = 0
+    _is_long = False  # the request that is served
 
     def __init__(
         self,
@@ -279,9 +276,6 @@ class Dispatcher(FastPath):
         self.pending, self.contexts = [], {}
         self.service_classes = _services.KNOWN
         self.is_logged = messages_are_logged
-        self.job_began = 0.0
-        self.queued_size = 0
-        self._is_long = False  # the request that is served
 
     def break_cycles(self, assoc: Any) -> None:
         """Keep only a weak reference to an association that is over."""
@@ -373,7 +367,7 @@ class Dispatcher(FastPath):
             return
         respond = partial(self._respond_as_pynetdicom, event, service, answer)
         if event._service.is_concurrent:
-            self.reports.do_in_worker(event.assoc, respond)
+            self.assoc.reports.do_in_worker(event.assoc, respond)
         else:
             self.assoc.do_in_worker(respond)
 
@@ -406,11 +400,11 @@ class Dispatcher(FastPath):
 
     def begin_concurrent(self) -> bool:
         """Return whether a report may be served now; it is being served from now on."""
-        return self.queued_size > 0 or bool(self.reports.begin())
+        return self.queued_size > 0 or bool(self.assoc.reports.begin())
 
     def end_concurrent(self, event: Any) -> None:
         """Go on after a report was served."""
-        self.reports.served(event.assoc)
+        self.assoc.reports.served(event.assoc)
 
     # -- Handlers that take their time -------------------------------------------------------------
 
@@ -421,7 +415,7 @@ class Dispatcher(FastPath):
         size = self.queued_size or self.request_length
         self._is_long = size > ALLOWANCE_BYTES
         if self._is_long:
-            self.flow.note_serving(size)
+            self.assoc.flow.note_serving(size)
 
     def _call(self, event: Any, service: Any) -> None:
         function, args, _ = self.handlers[event._service.number]
@@ -458,7 +452,7 @@ class Dispatcher(FastPath):
 
     def _handled(self, event: Any, service: Any, answer: Any) -> None:
         if self._is_long and not event._service.is_concurrent:
-            self.flow.note_served()
+            self.assoc.flow.note_served()
         self.respond(event, service, answer)
 
     def _respond_as_pynetdicom(self, event: Any, service: Any, answer: Any) -> None:

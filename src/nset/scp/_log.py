@@ -11,19 +11,19 @@ _LOGGER = logging.getLogger("nset")
 
 def peer_name(assoc: Any) -> str:
     """Return the peer's AE title, if it is known, and address."""
-    peer = assoc.requestor
-    title = peer.ae_title or (peer.primitive.calling_ae_title if peer.primitive else "")
+    title, _ = assoc.titles()
     name = address_name(assoc.address)
     return f"{title}@{name}" if title else name
 
 
 def accepted(assoc: Any) -> None:
     """Log an association that is established."""
-    contexts = len(assoc._accepted_cx)
-    _LOGGER.info(
-        "Accepted the association with %s: %d of %d presentation contexts",
-        *(peer_name(assoc), contexts, contexts + len(assoc._rejected_cx)),
-    )
+    if _LOGGER.isEnabledFor(logging.INFO):
+        contexts = len(assoc._accepted_cx)
+        _LOGGER.info(
+            "Accepted the association with %s: %d of %d presentation contexts",
+            *(peer_name(assoc), contexts, contexts + len(assoc._rejected_cx)),
+        )
 
 
 def rejecting(assoc: Any, result: int, source: int, reason: int) -> None:
@@ -123,12 +123,12 @@ def ended(assoc: Any, seconds: float) -> None:
     """Log a summary of an association."""
     if not _LOGGER.isEnabledFor(logging.INFO):
         return
-    path, primitive = assoc.path, assoc.requestor.primitive
+    path = assoc.path
     end = "released" if assoc.is_released else "rejected" if assoc.is_rejected else ""
     _LOGGER.info(
         "The association of %s with %s has ended: %.1f s, %s, %d bytes received, %d sent, %s",
         peer_name(assoc),
-        primitive.called_ae_title if primitive else assoc.acceptor.ae_title,
+        assoc.titles()[1],
         seconds,
         assoc.tally.summary(path.requests_read, path.response_counts),
         path.bytes_received,

@@ -1,14 +1,17 @@
 """The acceptor's side of the negotiation (PS3.8 Section 7.1)."""
 
 from copy import deepcopy
+from types import SimpleNamespace
 from typing import Any
 
 from pynetdicom import _config
 from pynetdicom.acse import ACSE
 from pynetdicom.association import ServiceUser
+from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.presentation import PresentationContext
 
 from nset.pynetdicom import _negotiation
+from nset.scp._a_associate import Accepted
 
 
 class SupportedContexts:
@@ -45,18 +48,76 @@ class SupportedContexts:
         return [index[2][syntax] for syntax in wanted if syntax in index[2]] or contexts[:1]
 
 
-class Acceptor(ServiceUser):
+class _User(ServiceUser):
+    """A service user whose primitive is made when it is first read."""
+
+    assoc: Any
+    _primitive: Any = None
+    _accepted: Accepted | None = None
+    _is_making = False
+
+    def remember(self, accepted: Accepted) -> None:
+        """Make the primitive of this negotiation when it is read."""
+        self._accepted = accepted
+        self._learn(accepted)
+
+    def _learn(self, accepted: Accepted) -> None:
+        pass
+
+    @property
+    def primitive(self) -> Any:
+        """The A-ASSOCIATE primitive, or None."""
+        if self._accepted is not None:
+            with self.assoc._making:
+                if self._accepted is not None and not self._is_making:
+                    self._is_making = True
+                    self._primitive = self._made(self._accepted)
+                    self._accepted = None
+        return self._primitive
+
+    @primitive.setter
+    def primitive(self, primitive: Any) -> None:
+        self._primitive = primitive
+
+    def _made(self, accepted: Accepted) -> Any:
+        raise NotImplementedError
+
+
+class Requestor(_User):
+    """The requestor."""
+
+    def _learn(self, accepted: Accepted) -> None:
+        self._ae_title = accepted.calling_ae_title
+
+    def _made(self, accepted: Accepted) -> Any:
+        pdu = A_ASSOCIATE_RQ()
+        pdu.decode(accepted.request)
+        return pdu.to_primitive()
+
+
+class _RepeatedACSE(ACSE):
+    """Makes the primitive of an A-ASSOCIATE-AC that has been sent, and sends nothing."""
+
+    dul: Any = SimpleNamespace(send_pdu=lambda primitive: None)
+
+
+class Acceptor(_User):
     """The acceptor, with supported contexts that associations share until one changes them."""
 
-    _own_contexts: list[Any] | None = None
     _is_negotiating = False
+
+    def __init__(self, assoc: Any, mode: str) -> None:
+        super().__init__(assoc, mode)
+        self._own_contexts: list[Any] | None = None
+
+    def _made(self, accepted: Accepted) -> Any:
+        _RepeatedACSE(self.assoc).send_accept()
+        return self._primitive
 
     @property
     def _contexts(self) -> list[Any]:
         if self._own_contexts is None:
-            server: Any = self.assoc._server
-            if server is None:
-                return []
+            server = self.assoc._server
             if self._is_negotiating and not _config.UNRESTRICTED_STORAGE_SERVICE:
                 requested: Any = self.assoc.requestor.primitive
                 relevant: list[Any] = server.supported.relevant(
@@ -68,9 +129,7 @@ class Acceptor(ServiceUser):
 
     @_contexts.setter
     def _contexts(self, contexts: list[Any]) -> None:
-        # __init__ sets the empty list.
-        if contexts or self._own_contexts is not None or self.assoc._server is not None:
-            self._own_contexts = contexts
+        self._own_contexts = contexts
 
 
 class AcceptorACSE(ACSE):

@@ -712,9 +712,8 @@ class FastPath(PduReader):
     ----------
     assoc : Association
         Goes into events. Has `pdu_received`, `request_received` and `fault_received` for what the
-        fast path leaves, and `responded`, called after a response if other work waits.
-    flow : FlowControl
-        Has `pause` and `resume` for reading, and `note_incomplete` for bytes of partial messages.
+        fast path leaves, and `responded`, called after a response if other work waits; and `flow`,
+        with `pause` and `resume` for reading and `note_incomplete` for bytes of partial messages.
     handlers : tuple of tuple of (callable, tuple, int)
         What is bound to the events of the services, by their numbers: the function, more arguments,
         and how it is called; any thread.
@@ -760,7 +759,6 @@ class FastPath(PduReader):
     """
 
     assoc: Any = None
-    flow: Any = None
     handlers: Any = None
     service_classes: ServiceClasses = ()
     pending: Any = None
@@ -828,14 +826,14 @@ class FastPath(PduReader):
         waiting = self.bytes_waiting
         if waiting != self._noted:
             self._noted = waiting
-            self.flow.note_incomplete(waiting)
+            self.assoc.flow.note_incomplete(waiting)
 
     def _read_items(self) -> None:
         while not self.is_reading_paused:
             if self.upper_layer_is_busy or self._budget <= 0:
-                self.flow.pause()
+                self.assoc.flow.pause()
                 if self._budget <= 0:
-                    self.flow.resume()
+                    self.assoc.flow.resume()
                 return
             self.pdvs_left = _rules.MAX_PDVS_PER_CALL
             item = self.next()

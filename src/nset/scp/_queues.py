@@ -182,7 +182,11 @@ class Timer:
 
     def start(self) -> None:
         """Start the timer."""
-        self._started = time.monotonic()
+        self.start_at(time.monotonic())
+
+    def start_at(self, began: float) -> None:
+        """Start the timer as of a time in the past, by the monotonic clock."""
+        self._started = began
         if self._handle is None and self._timeout is not None:
             self._schedule()
 

@@ -21,6 +21,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationServer
 
 from nset.scp import _eager_tasks
+from nset.scp._a_associate import Negotiations
 from nset.scp._association import Association
 from nset.scp._counters import Counters, Counts
 from nset.scp._handlers import Bindings, CoroutineHandlers, rebound
@@ -46,12 +47,15 @@ _LOOKS_PER_QUIET = 10
 
 _MAX_THREADS = 1000
 
-# Connections that are taken in one turn of the loop; then those that there are have theirs. One
-# takes 0.4 ms from beginning to end.
+# Connections with TLS that are taken in one turn of the loop; then those that there are have
+# theirs, which take 0.4 ms and more.
 _MAX_ACCEPTS_PER_TURN = 8
 
 # Seconds until connections are taken again when there were no descriptors.
 _RETRY_SECONDS = 0.1
+
+
+_set_ssl_context: Any = AssociationServer.ssl_context.fset  # type: ignore[attr-defined]
 
 
 class Server(AssociationServer):
@@ -101,6 +105,7 @@ class Server(AssociationServer):
     """
 
     request_queue_size = 1024
+    loop: Any = None  # there once it runs
 
     def __init__(
         self,
@@ -129,9 +134,11 @@ class Server(AssociationServer):
         self.handlers_lock = threading.Lock()  # guards the change of handlers and bindings
         self.bindings: Bindings
         self._is_full = False
-        self._connecting: dict[Association, asyncio.Task[None]] = {}  # with a handshake to come
-        self._silent: dict[Association, asyncio.TimerHandle] = {}  # the oldest first
-        self.loop: Any = None  # there once it runs
+        # With a TLS handshake to come.
+        self._connecting: dict[Association, tuple[asyncio.Task[None], socket.socket]] = {}
+        self._silent: dict[Association, None] = {}  # have sent no PDU, the oldest first
+        self._listening: socket.socket | None = None  # a copy of the socket, of the loop's
+        self._stop_listening: Callable[[], Any] = lambda: None
         self._stopping = asyncio.Event()
         self._is_to_stop = False
         self._stopped = asyncio.Event()
@@ -140,6 +147,7 @@ class Server(AssociationServer):
         self._quiet = QUIET
         self._closing_timeout = _CLOSING_SECONDS
         self.supported = SupportedContexts()
+        self.negotiations = Negotiations(self)
         self._variables = contextvars.copy_context() if _config.PASS_CONTEXTVARS else None
         super().__init__(ae, address, ae_title, contexts, ssl_context, evt_handlers)
         self._max_workers = min(workers or ae.maximum_associations, _MAX_THREADS)
@@ -233,14 +241,24 @@ class Server(AssociationServer):
         established = sum(assoc.is_established for assoc in self.active_associations)
         return self.counters.counts(len(self.connected), established)
 
-    def opened(self, assoc: Association) -> None:
-        """Add an association whose connection is open, after its TLS handshake."""
-        self._connecting.pop(assoc, None)
+    def opened(self, assoc: Association) -> bool:
+        """Add an association whose connection is open, after its TLS handshake.
+
+        Returns
+        -------
+        bool
+            False, with nothing done, if there are too many connections.
+        """
+        if self._connecting.pop(assoc, None) is None:
+            if not self._admits(assoc.address):
+                return False
+            self._wait_for_pdu(assoc)
         self.connected.add(assoc)
         self.counters.open(assoc)
         with self.handlers_lock:
             self._associations[assoc] = None
-            assoc.bindings = self.bindings  # which may have been set anew since it was made
+            assoc.bindings = self.bindings
+        return True
 
     def leave(self, number: int) -> None:
         """Count a handler that still runs after its peer has disconnected: 1, or -1 at its end.
@@ -258,10 +276,8 @@ class Server(AssociationServer):
             self.threads.call(self._stopped.set)
 
     def heard(self, assoc: Association) -> None:
-        """Stop the timer for the first PDU."""
-        timer = self._silent.pop(assoc, None)
-        if timer is not None:
-            timer.cancel()
+        """Note that an association has sent a PDU."""
+        self._silent.pop(assoc, None)
 
     def closed(self, assoc: Association) -> None:
         """Remove an association whose connection is closed."""
@@ -269,13 +285,24 @@ class Server(AssociationServer):
         self.connected.discard(assoc)
         self.counters.close(assoc)
 
+    def accepts_more(self) -> bool:
+        """Return whether there are fewer associations than the AE's limit, whatever their state."""
+        ae: Any = self.ae
+        number = 0
+        for server in ae._servers:
+            if not isinstance(server, Server):
+                return False
+            number += len(server._associations)
+        return number <= int(ae.maximum_associations)
+
     def _has_room(self) -> None:
         self.threads.call(self._read_on)
 
     def _read_on(self) -> None:
         """Resume reading for associations that were paused by the memory limit."""
         for assoc in list(self.connected):
-            assoc.flow.resume()
+            if assoc.path.is_reading_paused:
+                assoc.flow.resume()
 
     # -- Running -----------------------------------------------------------------------------------
 
@@ -293,7 +320,7 @@ class Server(AssociationServer):
         self.threads = Threads(self.loop, self._max_workers, services, self._variables)
         self.coroutines = CoroutineHandlers(self.threads, self.tasks)
         self.start_task = partial(_eager_tasks.start_task, self.loop)
-        listening = self.loop.create_task(self._listen())
+        await self._listen()
         started()
         if self._is_to_stop:  # before there was a loop to tell
             self._stopping.set()
@@ -301,25 +328,55 @@ class Server(AssociationServer):
             await self._stopping.wait()
         finally:
             self.deadline = min(self.deadline, time.monotonic() + SHUTDOWN_TIMEOUT)
-            listening.cancel()
+            self._stop_listening()
             try:
-                await asyncio.wait([listening])
+                await asyncio.sleep(0)
                 self.server_close()
                 await self._end_associations()
             finally:
                 self._close()
 
+    @property
+    def ssl_context(self) -> Any:
+        """The `ssl.SSLContext` for TLS, or None; another one applies to new connections."""
+        return self._ssl_context
+
+    @ssl_context.setter
+    def ssl_context(self, context: Any) -> None:
+        _set_ssl_context(self, context)
+        if self.loop is None:
+            return
+        if self.threads.is_loop_thread():
+            self.tasks.add(self.loop.create_task(self._listen()))
+        else:
+            asyncio.run_coroutine_threadsafe(self._listen(), self.loop).result()
+
     async def _listen(self) -> None:
-        """Accept connections, a few per loop iteration."""
+        """Begin to accept connections, with or without TLS."""
+        self._stop_listening()
+        assert self.socket is not None
+        if self.ssl_context is not None:
+            self._stop_listening = self.loop.create_task(self._accept()).cancel
+            return
+        self._listening = self.socket.dup()  # closed when TLS is set later
+        listening = await self.loop.create_server(
+            lambda: Association(self).connection,
+            sock=self._listening,
+            backlog=self.request_queue_size,
+        )
+        self._stop_listening = listening.close
+
+    async def _accept(self) -> None:
+        """Accept connections with a TLS handshake, a few per loop iteration."""
         listening: Any = self.socket
         while True:
             try:
                 try:
                     await self._readable(listening)
                 except NotImplementedError:  # the default loop of Windows
-                    self._take(*await self.loop.sock_accept(listening))
+                    self._begin_tls(*await self.loop.sock_accept(listening))
                 for _ in range(_MAX_ACCEPTS_PER_TURN):
-                    self._take(*listening.accept())
+                    self._begin_tls(*listening.accept())
             except (BlockingIOError, ConnectionError):  # that was all, or one has gone already
                 pass
             except OSError as exc:  # too many descriptors
@@ -327,8 +384,8 @@ class Server(AssociationServer):
                 await asyncio.sleep(_RETRY_SECONDS)
             await asyncio.sleep(0)
 
-    def _take(self, sock: socket.socket, address: Any) -> None:
-        """Start with an accepted connection; close it if there are too many and none is silent."""
+    def _admits(self, address: Any) -> bool:
+        """Count a connection, and return whether there is room for it, or a silent one makes it."""
         limit = self.limits.connections_for(self.ae.maximum_associations)
         is_full = len(self.connected) + len(self._connecting) >= limit
         if is_full and not self._is_full:
@@ -341,74 +398,52 @@ class Server(AssociationServer):
         if is_full:
             self.counters.count("refused_connections")
             if not self._silent:
-                sock.close()
-                return
+                return False
             self._close_silent(next(iter(self._silent)))
         self.counters.count("connections")
-        sock.setblocking(False)
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            with suppress(OSError):  # where the peer has gone already
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        assoc = Association(self, sock, address)
-        self._wait_for_pdu(assoc)
-        task = self.loop.create_task(self._connect(assoc, sock, address))
-        self._connecting[assoc] = task
-        self.tasks.add(task)
-        task.add_done_callback(partial(self._has_connected, assoc))
+        return True
 
-    def _has_connected(self, assoc: Association, task: "asyncio.Task[None]") -> None:
+    def _begin_tls(self, sock: socket.socket, address: Any) -> None:
+        """Begin the TLS handshake of an accepted connection, if there is room for it."""
+        if not self._admits(address):
+            sock.close()
+            return
+        sock.setblocking(False)
+        assoc = Association(self)
+        assoc.address = address
+        self._wait_for_pdu(assoc)
+        task = self.loop.create_task(self._shake_hands(assoc, sock))
+        self._connecting[assoc] = task, sock
+        self.tasks.add(task)
+        task.add_done_callback(partial(self._has_shaken_hands, assoc, sock))
+
+    def _has_shaken_hands(
+        self, assoc: Association, sock: socket.socket, task: "asyncio.Task[None]"
+    ) -> None:
         self.tasks.discard(task)
         if not assoc.connection.has_begun:  # and the task may not have
             self._connecting.pop(assoc, None)
+            sock.close()
             self.heard(assoc)
             assoc.discard()
 
-    def _wait_for_pdu(self, assoc: Association) -> None:
-        seconds = self.limits.first_pdu_timeout
-        if self.ae.acse_timeout is not None:
-            seconds = min(seconds, self.ae.acse_timeout)
-        self._silent[assoc] = self.loop.call_later(max(seconds, 0), self._silent_too_long, assoc)
-
-    def _silent_too_long(self, assoc: Association) -> None:
-        if assoc.path.is_reading_paused:  # it is the server that does not read
-            self._wait_for_pdu(assoc)
-            return
-        # First process what has arrived while the loop stood still.
-        self._silent[assoc] = self.loop.call_later(_RETRY_SECONDS, self._end_silence, assoc)
-
-    def _end_silence(self, assoc: Association) -> None:
-        _LOGGER.info(
-            "Closing the connection with %s, which has sent no PDU in %s s",
-            *(address_name(assoc.address), self.limits.first_pdu_timeout),
-        )
-        self._close_silent(assoc)
-
-    def _close_silent(self, assoc: Association) -> None:
-        """Close a connection whose peer has sent no PDU."""
-        self.heard(assoc)
-        self.connected.discard(assoc)  # it counts no more
-        task = self._connecting.pop(assoc, None)
-        if task is None:
-            assoc.connection.abort()
-        else:
-            task.cancel()
-
-    async def _connect(self, assoc: Association, sock: socket.socket, address: Any) -> None:
-        """Create the transport of a connection; with TLS, after the handshake."""
-        tls: dict[str, Any] = {}
-        name = address_name(address)
+    async def _shake_hands(self, assoc: Association, sock: socket.socket) -> None:
+        name = address_name(assoc.address)
+        # The time to establish an association; asyncio requires more than 0.
+        seconds = max(self.ae.acse_timeout or 60, 0.001)
         try:
-            if self.ssl_context is not None:
-                if not await self._has_sent(sock):
-                    _LOGGER.debug("%s connected, sent nothing and disconnected", name)
-                    return
-                tls["ssl"] = self.ssl_context
-                # The time to establish an association; asyncio requires more than 0.
-                tls["ssl_handshake_timeout"] = max(self.ae.acse_timeout or 60, 0.001)
-            await self.loop.connect_accepted_socket(lambda: assoc.connection, sock, **tls)
+            if not await self._has_sent(sock):
+                _LOGGER.debug("%s connected, sent nothing and disconnected", name)
+                return
+            await self.loop.connect_accepted_socket(
+                lambda: assoc.connection,
+                sock,
+                ssl=self.ssl_context,
+                ssl_handshake_timeout=seconds,
+            )
         except Exception as exc:
-            what = "TLS handshake" if tls else "connection"
-            _LOGGER.error("The %s with %s failed: %s", what, name, str(exc) or type(exc).__name__)
+            text = str(exc) or type(exc).__name__
+            _LOGGER.error("The TLS handshake with %s failed: %s", name, text)
 
     async def _has_sent(self, sock: socket.socket) -> bool:
         """Wait for the first byte of a peer; return False if it disconnects instead."""
@@ -427,6 +462,46 @@ class Server(AssociationServer):
             await readable.wait()
         finally:
             self.loop.remove_reader(sock)
+
+    def _wait_for_pdu(self, assoc: Association) -> None:
+        seconds = self.limits.first_pdu_timeout
+        if self.ae.acse_timeout is not None:
+            seconds = min(seconds, self.ae.acse_timeout)
+        self._silent[assoc] = None
+        assoc.call_later(max(seconds, 0), self._silent_too_long)
+
+    def _silent_too_long(self, assoc: Association) -> None:
+        if assoc not in self._silent:
+            assoc.check_idle()
+            return
+        if assoc.path.is_reading_paused:  # it is the server that does not read
+            self._wait_for_pdu(assoc)
+            return
+        acse_timeout = self.ae.acse_timeout
+        if acse_timeout is not None and acse_timeout <= self.limits.first_pdu_timeout:
+            assoc.artim_expired()
+        # First process what has arrived while the loop stood still.
+        assoc.call_later(_RETRY_SECONDS, self._end_silence)
+
+    def _end_silence(self, assoc: Association) -> None:
+        if assoc not in self._silent:
+            assoc.check_idle()
+            return
+        _LOGGER.info(
+            "Closing the connection with %s, which has sent no PDU in %s s",
+            *(address_name(assoc.address), self.limits.first_pdu_timeout),
+        )
+        self._close_silent(assoc)
+
+    def _close_silent(self, assoc: Association) -> None:
+        """Close a connection whose peer has sent no PDU."""
+        self.heard(assoc)
+        self.connected.discard(assoc)  # it counts no more
+        connecting = self._connecting.pop(assoc, None)
+        if connecting is None:
+            assoc.connection.abort()
+        else:
+            connecting[0].cancel()
 
     async def _end_associations(self) -> None:
         """Wait for the associations to end; abort the remaining ones at the deadline."""
@@ -490,10 +565,12 @@ class Server(AssociationServer):
         # Threads that do not exist in this process may have held these.
         self.handlers_lock, self._ended = threading.Lock(), threading.Event()
         self.counters.renew()
-        connections = [assoc.connection for assoc in (*self.connected, *self._connecting)]
-        for connection in connections:
-            connection.is_closed = True
-        for sock in (self.socket, *(connection.socket for connection in connections)):
+        null = os.open(os.devnull, os.O_RDWR)
+        for assoc in self.connected:
+            assoc.connection.close_in_child(null)
+        os.close(null)
+        handshakes = [sock for _, sock in self._connecting.values()]
+        for sock in (self.socket, self._listening, *handshakes):
             if sock is not None and sock.fileno() >= 0:
                 os.close(sock.detach())
         self._associations, self.connected, self.tasks = {}, set(), set()

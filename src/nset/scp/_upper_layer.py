@@ -110,6 +110,8 @@ class DULServiceProvider(_StockDUL):
         For the network timeout.
     responses : Responses
         Closed when the state machine has ended.
+    primitives : Mailbox
+        Gets those for the user.
 
     Attributes
     ----------
@@ -130,6 +132,7 @@ class DULServiceProvider(_StockDUL):
         threads: Threads,
         idle_timer: IdleTimer,
         responses: Responses,
+        primitives: Mailbox,
     ) -> None:
         # Without the stock __init__, which makes a thread.
         self._assoc = assoc
@@ -139,10 +142,10 @@ class DULServiceProvider(_StockDUL):
         self._responses = responses
         self.event_queue: Any = Mailbox()
         self.to_provider_queue: Any = Mailbox()
-        self.to_user_queue: Any = Mailbox()
+        self.to_user_queue: Any = primitives
         self._recv_pdu: Any = Mailbox()
         self._idle_timer: Any = idle_timer
-        self.artim_timer: Any = Timer(30, threads.loop, self._artim_expired)
+        self.artim_timer: Any = Timer(30, threads.loop, self.artim_expired)
         self.state_machine = _StateMachine(self)
         self._run_loop_delay = 0.001
         self._kill_thread = False
@@ -188,6 +191,11 @@ class DULServiceProvider(_StockDUL):
         """Whether messages may be sent."""
         return self._is_in_data_transfer or self.state == "Sta8"
 
+    def resume(self, state: str) -> None:
+        """Take the state of an association that had no upper layer so far."""
+        self.state_machine.current_state = state
+        self._is_in_data_transfer = state == "Sta6"
+
     def state_changed(self, state: str) -> None:
         """Handle a new state."""
         self._set_in_data_transfer(state == "Sta6")
@@ -210,7 +218,8 @@ class DULServiceProvider(_StockDUL):
         self.artim_timer.close()
         self._idle_timer.close()
 
-    def _artim_expired(self) -> None:
+    def artim_expired(self) -> None:
+        """Process the expiry of the ARTIM timer, but first what is in the socket."""
         if self._connection.has_input():  # after the process has stood still: it goes first
             self._threads.loop.call_later(_LAST_READ_SECONDS, self._expire, self.state)
         else:

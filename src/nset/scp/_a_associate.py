@@ -1,0 +1,337 @@
+"""The ordinary A-ASSOCIATE-RQ and its A-ASSOCIATE-AC, in bytes (PS3.8 Sections 9.3.2 and 9.3.3).
+
+pynetdicom negotiates each presentation context once; its result is remembered with the bytes of the
+proposal, until a setting changes that it rests on. Whatever is not ordinary, such as a role
+selection, a user identity or a violation of the standard, is left to pynetdicom altogether.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from pynetdicom import _config
+from pynetdicom._globals import MODE_ACCEPTOR
+from pynetdicom.association import ServiceUser
+from pynetdicom.pdu_items import (
+    PresentationContextItemAC,
+    PresentationContextItemRQ,
+    UserInformationItem,
+)
+from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
+
+from nset import _pdu
+
+_ITEMS_OFFSET: Final = 74
+_APPLICATION_CONTEXT: Final = b"\x10\x00\x00\x151.2.840.10008.3.1.1.1"
+_CONTEXT, _ABSTRACT_SYNTAX, _TRANSFER_SYNTAX, _USER_INFORMATION = 0x20, 0x30, 0x40, 0x50
+_MAXIMUM_LENGTH, _CLASS_UID, _VERSION_NAME = 0x51, 0x52, 0x55
+
+_UID: Final = re.compile(rb"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
+_MAX_UID_BYTES: Final = 64
+_TITLE: Final = re.compile(rb" *([!-\[\]-~](?:[ -\[\]-~]*[!-\[\]-~])?) *")
+_NAME: Final = re.compile(rb"[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?")
+
+# A longer A-ASSOCIATE-RQ may take pynetdicom more than a few milliseconds.
+MAX_REQUEST_BYTES: Final = 0x1000
+
+# What is remembered: at most 3 MiB of bytes from peers, and what pynetdicom has made of them.
+_MAX_REQUESTS: Final = 256
+_MAX_CONTEXTS: Final = 2048
+_MAX_CONTEXT_BYTES: Final = 0x400
+
+_VALIDATORS: Final = tuple(_config.VALIDATORS.values())
+
+
+class Settings(NamedTuple):
+    """What negotiation depends on, beside the supported contexts' own attributes."""
+
+    contexts: list[PresentationContext]
+    ae_title: str
+    calling_ae_titles: tuple[str, ...]
+    requires_called_ae_title: bool
+    maximum_pdu_size: int
+    implementation_class_uid: Any
+    implementation_version_name: str | None
+    is_unrestricted: bool
+    validators: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, server: Any) -> "Settings":
+        """Return those of a server, its AE and pynetdicom at this time."""
+        ae = server.ae
+        return cls(
+            server.contexts[:],
+            server.ae_title,
+            tuple(ae.require_calling_aet),
+            ae.require_called_aet,
+            ae.maximum_pdu_size,
+            ae.implementation_class_uid,
+            ae.implementation_version_name,
+            _config.UNRESTRICTED_STORAGE_SERVICE,
+            tuple(_config.VALIDATORS.values()),
+        )
+
+    def are_those_of(self, server: Any) -> bool:
+        """Return whether the server has these settings now."""
+        ae = server.ae
+        return bool(
+            self.contexts == server.contexts
+            and self.ae_title == server.ae_title
+            and self.maximum_pdu_size == ae.maximum_pdu_size
+            and self.implementation_class_uid == ae.implementation_class_uid
+            and self.implementation_version_name == ae.implementation_version_name
+            and self.requires_called_ae_title == ae.require_called_aet
+            and self.calling_ae_titles == tuple(ae.require_calling_aet)
+            and self.is_unrestricted == _config.UNRESTRICTED_STORAGE_SERVICE
+            and self.validators == tuple(_config.VALIDATORS.values())
+        )
+
+    def apply_to(self, acceptor: ServiceUser) -> None:
+        """Give an acceptor what it announces."""
+        acceptor.maximum_length = self.maximum_pdu_size
+        acceptor.ae_title = self.ae_title
+        acceptor.implementation_class_uid = self.implementation_class_uid
+        acceptor.implementation_version_name = self.implementation_version_name
+
+
+class Accepted(NamedTuple):
+    """An A-ASSOCIATE-RQ that is accepted. Associations share its contexts, and change none."""
+
+    request: bytes
+    answer: bytes
+    """The A-ASSOCIATE-AC."""
+    settings: Settings
+    contexts: dict[int, PresentationContext]
+    """The accepted ones, by ID."""
+    rejected: list[PresentationContext]
+    calling_ae_title: str
+    called_ae_title: str
+    peer_length: int
+    """The peer's maximum length of PDUs in bytes; 0 is unlimited."""
+    results: "list[_Result]"
+
+
+class _Result(NamedTuple):
+    """What has become of a proposed context."""
+
+    context: PresentationContext
+    item: bytes
+    """Of the A-ASSOCIATE-AC."""
+    supported: PresentationContext | None
+    """What the result rests on, ..."""
+    settings: Any
+    """... and its values then."""
+
+    @property
+    def holds(self) -> bool:
+        return self.supported is None or self.settings == _values(self.supported)
+
+
+def _values(supported: PresentationContext) -> tuple[Any, ...]:
+    return (list(supported.transfer_syntax), supported.scu_role, supported.scp_role)
+
+
+class _Proposal(NamedTuple):
+    called: bytes
+    calling: bytes
+    contexts: list[bytes]
+    peer_length: int
+
+
+class Negotiations:
+    """Answers to ordinary A-ASSOCIATE-RQ PDUs; in the loop's thread.
+
+    Parameters
+    ----------
+    server : Server
+        The server, whose settings and supported contexts count.
+    """
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._settings: Settings | None = None
+        self._user_information = b""
+        self._by_request: dict[bytes, Accepted] = {}
+        self._results: dict[bytes, _Result] = {}
+
+    def accept(self, request: bytes) -> Accepted | None:
+        """Negotiate.
+
+        Parameters
+        ----------
+        request : bytes
+            A whole A-ASSOCIATE-RQ PDU.
+
+        Returns
+        -------
+        Accepted or None
+            None where pynetdicom has to do it, which may reject the association.
+        """
+        if len(request) > MAX_REQUEST_BYTES:
+            return None
+        settings = self._settings
+        if settings is None or not settings.are_those_of(self._server):
+            settings = self._settings = Settings.of(self._server)
+            self._forget(settings)
+        accepted = self._by_request.get(request)
+        if accepted is None or not all(result.holds for result in accepted.results):
+            accepted = self._negotiate(request, settings)
+            if accepted is not None:
+                if len(self._by_request) >= _MAX_REQUESTS:
+                    self._by_request.clear()
+                self._by_request[request] = accepted
+        return accepted
+
+    def _forget(self, settings: Settings) -> None:
+        self._by_request.clear()
+        self._results.clear()
+        acceptor = ServiceUser(self._server, MODE_ACCEPTOR)
+        settings.apply_to(acceptor)
+        item = UserInformationItem()
+        item.from_primitive(acceptor.user_information)
+        self._user_information = item.encode()
+
+    def _negotiate(self, request: bytes, settings: Settings) -> Accepted | None:
+        if settings.is_unrestricted or settings.validators != _VALIDATORS:
+            return None
+        proposal = _parsed(request)
+        if proposal is None:
+            return None
+        called, calling = proposal.called.decode(), proposal.calling.decode()
+        callers = [title.strip() for title in settings.calling_ae_titles]
+        if (callers and calling not in callers) or (
+            settings.requires_called_ae_title and called != settings.ae_title.strip()
+        ):
+            return None
+        results = []
+        for item in proposal.contexts:
+            result = self._results.get(item)
+            if result is None or not result.holds:
+                result = self._result_of(item)
+            if result is None:
+                return None
+            results.append(result)
+        results.sort(key=_order)
+        accepted = {
+            context.context_id: context
+            for context, _, _, _ in results
+            if context.context_id is not None and context.result == 0
+        }
+        if len({result.context.context_id for result in results}) < len(results):
+            return None
+        body = b"".join(
+            (
+                b"\0\1\0\0",
+                proposal.called.ljust(16),
+                proposal.calling.ljust(16),
+                bytes(32),
+                _APPLICATION_CONTEXT,
+                *[result.item for result in results],
+                self._user_information,
+            )
+        )
+        return Accepted(
+            request,
+            b"\2\0" + len(body).to_bytes(4, "big") + body,
+            settings,
+            accepted,
+            [result.context for result in results if result.context.result != 0],
+            calling,
+            called,
+            proposal.peer_length,
+            results,
+        )
+
+    def _result_of(self, item: bytes) -> _Result | None:
+        """Let pynetdicom negotiate a context; None if its item is not ordinary."""
+        if not _is_ordinary_context(item):
+            return None
+        proposed_item = PresentationContextItemRQ()
+        proposed_item.decode(item)
+        proposed = proposed_item.to_primitive()
+        server = self._server
+        supported = server.supported.relevant(server.contexts, [proposed])
+        ((context,), _) = negotiate_as_acceptor([proposed], supported)
+        answer = PresentationContextItemAC()
+        answer.from_primitive(context)
+        rests_on = supported[0] if supported else None
+        values = _values(rests_on) if rests_on is not None else None
+        result = _Result(context, answer.encode(), rests_on, values)
+        if len(item) <= _MAX_CONTEXT_BYTES:
+            if len(self._results) >= _MAX_CONTEXTS:
+                self._results.clear()
+            self._results[item] = result
+        return result
+
+
+def _order(result: _Result) -> tuple[bool, int | None]:
+    """As pynetdicom answers: the accepted contexts first."""
+    return result.context.result != 0, result.context.context_id
+
+
+def _parsed(request: bytes) -> _Proposal | None:
+    """Return what an ordinary request proposes; None if it is not ordinary."""
+    called, calling = _TITLE.fullmatch(request, 10, 26), _TITLE.fullmatch(request, 26, 42)
+    if called is None or calling is None or request[6:8] != b"\0\1":
+        return None
+    begin = _ITEMS_OFFSET + len(_APPLICATION_CONTEXT)
+    if request[_ITEMS_OFFSET:begin] != _APPLICATION_CONTEXT:
+        return None
+    contexts = []
+    items = _items(request, begin, len(request))
+    for kind, at, end in items:
+        if kind == _CONTEXT:
+            contexts.append(request[at - 4 : end])
+        elif kind == _USER_INFORMATION and contexts and end == len(request):
+            peer_length = _peer_length(request, at)
+            if peer_length is None:
+                return None
+            return _Proposal(called[1], calling[1], contexts, peer_length)
+        else:
+            return None
+    return None
+
+
+def _peer_length(request: bytes, begin: int) -> int | None:
+    """Return the maximum length of ordinary user information; None if that is not ordinary."""
+    found: dict[int, bytes] = {}
+    for kind, at, end in _items(request, begin, len(request)):
+        if kind in found:
+            return None
+        found[kind] = request[at:end]
+    length, uid = found.pop(_MAXIMUM_LENGTH, b""), found.pop(_CLASS_UID, b"")
+    name = found.pop(_VERSION_NAME, b"-")
+    if found or len(length) != 4 or not _is_uid(uid) or not _NAME.fullmatch(name):
+        return None
+    number = int.from_bytes(length, "big")
+    return None if 0 < number < _pdu.PDV_HEADER_LENGTH + 2 else number
+
+
+def _is_ordinary_context(item: bytes) -> bool:
+    kinds = []
+    for kind, at, end in _items(item, 8, len(item)):
+        kinds.append(kind)
+        if not _is_uid(item[at:end]):
+            return False
+    return (
+        len(item) > 8
+        and item[4] % 2 == 1
+        and len(kinds) > 1
+        and kinds == [_ABSTRACT_SYNTAX] + [_TRANSFER_SYNTAX] * (len(kinds) - 1)
+    )
+
+
+def _is_uid(value: bytes) -> bool:
+    return len(value) <= _MAX_UID_BYTES and _UID.fullmatch(value) is not None
+
+
+def _items(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield type, begin and end of the value of each item; type -1 where they do not fit."""
+    while at < end:
+        begin = at + 4
+        kind = data[at]
+        at = begin + int.from_bytes(data[begin - 2 : begin], "big")
+        if at > end:
+            yield -1, begin, end
+            return
+        yield kind, begin, at
