@@ -615,6 +615,33 @@ def test_an_n_set_without_a_data_set_is_refused(nset, caplog):
     assert len(ways.seen) == 1
 
 
+def test_an_n_set_without_a_data_set_is_refused_in_its_turn(nset, caplog):
+    entered, may_go_on = threading.Event(), threading.Event()
+
+    def wait(event: Any) -> Any:
+        entered.set()
+        assert may_go_on.wait(TIMEOUT)
+        return 0x0000, None
+
+    lacking = sent(asked(0x0120, x1001=ONE), MPPS, 2, 1)
+    with ExitStack() as stack:
+        server = stack.enter_context(accepting(nset, [(evt.EVT_N_SET, wait)]))
+        stack.callback(may_go_on.set)
+        peer = stack.enter_context(Peer(port(server), MPPS))
+        peer.send(n_set_pdus(nset, 1))
+        assert entered.wait(TIMEOUT)
+        peer.send(lacking + n_set_pdus(nset, 3))
+        (acceptor,) = server.active_associations
+        until(lambda: acceptor.unanswered() == 3)
+        may_go_on.set()
+        answers = [peer.receive_message()[0] for _ in range(3)]
+        peer.release()
+    assert [(one.MessageIDBeingRespondedTo, one.Status) for one in answers] == [
+        *((1, 0x0000), (2, 0x0212), (3, 0x0000)),
+    ]
+    assert [record.levelname for record in caplog.records if record.name == "nset"] == ["ERROR"]
+
+
 def test_a_class_that_a_program_has_registered(nset):
     """The first request looks it up, the next ones are on the fast path."""
     private = "1.2.826.0.1.3680043.8.498.97"
