@@ -85,6 +85,7 @@ def test_a_handler_that_changes_requests(server, both, event, change):
             return 0x0000, None
 
         with associated(server, MPPS, {evt.EVT_N_SET: handle}) as (scu, scp):
+            scu.dimse_timeout = 2  # nset waits for a response with the Message ID that was sent
             changer = scu if event is evt.EVT_DIMSE_SENT else scp
             changer.bind(event, lambda event: is_request(event) and change(event.message))
             seen = Seen(scu=scu, scp=scp)
