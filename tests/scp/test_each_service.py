@@ -473,6 +473,39 @@ def test_an_async_handler_takes_no_thread(nset, name):
     assert "nset-service" not in name
 
 
+@pytest.mark.parametrize("kind", ["plain", "inline", "async", "suspending"])
+def test_no_service_needs_pynetdicoms_objects(nset, kind):
+    """Of an association, which an ordinary one has on demand."""
+    requests = []
+
+    def handle(event: Any) -> Any:
+        requests.append((event.request, event.context, event.timestamp, event.message_id))
+        return 0x0000 if event.event in (evt.EVT_C_ECHO, evt.EVT_N_DELETE) else (0x0000, reply())
+
+    async def handle_async(event: Any) -> Any:
+        if kind == "suspending":
+            await asyncio.sleep(0)
+        return handle(event)
+
+    function = handle_async if kind in ("async", "suspending") else handle
+    bound_ = [(service.event, function) for service in SERVICES.values()]
+    with accepting(nset, bound_, everything(), inline=kind == "inline") as server:
+        with Peer(port(server), *SYNTAXES) as peer:  # whose negotiation is remembered
+            peer.release()
+        with Peer(port(server), *SYNTAXES) as peer:
+            (acceptor,) = server.active_associations
+            for service in SERVICES.values():
+                peer.send(sent(service.requests["usual"], service.classes[0]))
+                pdus = [peer.receive()]
+                while follows(pdus):
+                    pdus.append(peer.receive())
+            made = vars(acceptor).keys()
+            assert not made & {"dul", "dimse", "acse", "requestor", "acceptor", "_accepted_cx"}
+            peer.release()
+        assert server.counts.responses == {"Success": len(SERVICES)}
+    assert len(requests) == len(SERVICES)
+
+
 # -- Together --------------------------------------------------------------------------------------
 
 
