@@ -101,7 +101,7 @@ def _take_turns(servers: dict[str, scp.Server]) -> dict[str, list[float]]:
 
 
 def _associated(server: scp.Server, request: bytes, answer: bytes) -> Association:
-    assoc = Association(server, None, ("127.0.0.1", 1))
+    assoc = Association(server)
     transport = Transport()
     assoc.connection.connection_made(transport)
     assoc.connection.data_received(load.ASSOCIATE_RQ)
