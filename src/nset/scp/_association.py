@@ -7,7 +7,6 @@ is *busy*, and other work waits in its queues.
 
 import logging
 import time
-import weakref
 from asyncio import TimerHandle
 from collections.abc import Callable
 from functools import partial
@@ -25,25 +24,13 @@ from nset.pynetdicom import _provider
 from nset.pynetdicom._messages import remove_file
 from nset.scp import _log
 from nset.scp._a_associate import MAX_REQUEST_BYTES
-from nset.scp._checkpoint import Checkpoint
-from nset.scp._connection import Connection
-from nset.scp._counters import Tally
-from nset.scp._dimse import DIMSEServiceProvider
-from nset.scp._dispatch import Dispatcher, log_error, primitive_in
-from nset.scp._flow_control import FlowControl
-from nset.scp._handlers import messages_are_logged
-from nset.scp._memory import ALLOWANCE_BYTES, Memory
-from nset.scp._negotiation import AcceptorACSE
-from nset.scp._queues import IdleTimer, Mailbox, Responses
-from nset.scp._reports import Reports
+from nset.scp._dispatch import log_error, primitive_in
+from nset.scp._memory import ALLOWANCE_BYTES
+from nset.scp._ordinary import OrdinaryAssociation
 from nset.scp._services import NONE
-from nset.scp._threadless import ThreadlessAssociation
-from nset.scp._upper_layer import CLOSED, DULServiceProvider
+from nset.scp._upper_layer import CLOSED
 
 _LOGGER = logging.getLogger("pynetdicom.association")
-_ACSE_LOGGER = logging.getLogger("pynetdicom.acse")
-
-_RELEASE_RP = bytes((_pdu.RELEASE_RP, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 
 # A handler that still runs this long after its peer has disconnected is logged.
 _LEFT_HANDLER_SECONDS = 5.0
@@ -55,7 +42,7 @@ _RELEASE_CROSSING_SECONDS = 0.5
 _WAITER_SECONDS = 1.0
 
 
-class Association(ThreadlessAssociation):
+class Association(OrdinaryAssociation):
     """An association of an event-driven server; to programs, pynetdicom's `Association`.
 
     It owns its connection, its fast path, and all below them, which call it as their ``...User``
@@ -77,17 +64,9 @@ class Association(ThreadlessAssociation):
         The server.
     """
 
-    dul: DULServiceProvider
-    dimse: DIMSEServiceProvider
-    tally: Tally
-    memory: Memory
-    flow: FlowControl
-    reports: Reports
-    _reactor_checkpoint: Any
-
     _is_advancing = False
     _is_sending = False  # the job is done, and what it sends is with the upper layer
-    _was_heard = _was_requested = False
+    _was_heard = False
     _has_long_request = False
     _was_counted = False
     _is_finishing = False  # the job is neither negotiating nor serving
@@ -95,79 +74,12 @@ class Association(ThreadlessAssociation):
     _left: TimerHandle | None = None  # while a handler runs without a peer
     _release_collision = False
     _is_refused = False
-    _timer: TimerHandle | None = None
     _idle = False
-
-    def __init__(self, server: Any) -> None:
-        super().__init__(server)
-        threads = self._threads = server.threads
-        limits = self.limits = server.limits
-        path = self.path = Dispatcher(
-            self, limits, server.ae.maximum_pdu_size, threads, server.tasks, server.start_task
-        )
-        connection = self.connection = Connection(self, threads, path.data_received)
-        self._primitives = Mailbox()  # from the upper layer
-        path.outbox = connection.outbox
-        path.send_message = connection.send_message
-        path.user_queue = self._primitives.queue
-        self._since = time.monotonic()
-
-    def _make_providers(self) -> None:
-        """Make pynetdicom's providers, in the state in which they would be."""
-        limits, threads, path = self.limits, self._threads, self.path
-        idle_timer = IdleTimer(self._network_timeout, threads.loop, self.idle_too_long, path)
-        responses = Responses()
-        dul = DULServiceProvider(
-            *(self, self.connection, threads, idle_timer, responses, self._primitives)
-        )
-        dul.artim_timer.timeout = self._acse_timeout
-        dimse = DIMSEServiceProvider(
-            *(self, dul, self.connection, self.flow, self.memory, threads, self.tally),
-            *(responses, limits.data_set_bytes),
-        )
-        if self.accepted is not None and not self._is_over:
-            dul.resume("Sta6" if self.is_established else "Sta13")
-        elif self.connection.is_connected and self.connection.has_begun:
-            dul.resume("Sta2")
-            dul.artim_timer.start_at(self._since)
-        vars(self).update(acse=AcceptorACSE(self), dul=dul, dimse=dimse)
-        if self._is_over:
-            dul.kill_dul()
-            self.break_cycles()
-        else:
-            idle_timer.start()
-
-    def _make_tally(self) -> None:
-        self.tally = Tally(self._server.counters)
-
-    def _make_memory(self) -> None:
-        self.memory = Memory(self._server.memory, self.limits.association_bytes)
-
-    def _make_checkpoint(self) -> None:
-        self._reactor_checkpoint = Checkpoint(self, self._threads)
-
-    def _make_flow(self) -> None:
-        self.flow = FlowControl(
-            *(self.path, self.connection, self.memory, self._reactor_checkpoint),
-            *(self.limits.pending_requests, self._threads),
-        )
-
-    def _make_reports(self) -> None:
-        self.reports = Reports(self.flow, self._threads)
-
-    @property
-    def has_providers(self) -> bool:
-        """Whether pynetdicom's providers have been made."""
-        return self._has_made("dul")
 
     def __repr__(self) -> str:
         return f"<Association with {self.peer_name()}>"
 
     # -- What its providers ask --------------------------------------------------------------------
-
-    def is_observed(self) -> bool:
-        """Return whether a program, or the log at DEBUG, observes PDUs or messages."""
-        return self._bindings.observes_messages or messages_are_logged(logging.DEBUG)
 
     def titles(self) -> tuple[str, str]:
         """Return the peer's AE title and the one that it calls, as far as they are known."""
@@ -453,55 +365,6 @@ class Association(ThreadlessAssociation):
     def _has_ended(self) -> bool:
         return self.has_providers and self.dul.is_over
 
-    # -- Ordinary associations ---------------------------------------------------------------------
-
-    def _process_ordinary(self, pdu: bytes) -> bool:
-        """Establish or release an ordinary association, without pynetdicom's objects.
-
-        Returns
-        -------
-        bool
-            False, with nothing done, if pynetdicom has to do it, or a program or a log observes it.
-        """
-        if self.bindings.has_callbacks or self.is_observed():
-            return False
-        with self._making:
-            if self.has_providers:
-                return False
-            if pdu[0] == _pdu.ASSOCIATE_RQ:
-                return not self._was_requested and self._accept(pdu)
-            return pdu[0] == _pdu.RELEASE_RQ and self._release_if_quiet()
-
-    def _accept(self, request: bytes) -> bool:
-        server, path = self._server, self.path
-        accepted = server.negotiations.accept(request) if server.accepts_more() else None
-        if accepted is None:
-            return False
-        self.accepted = accepted
-        self._was_requested = self.is_established = True
-        path.contexts, path.peer_length = accepted.contexts, accepted.peer_length
-        path.in_data_transfer = path.decodes_requests = True
-        _ACSE_LOGGER.info("Accepting Association")
-        self.connection.send(accepted.answer)
-        server.counters.count("associations")
-        _log.accepted(self)
-        timeout = self._network_timeout
-        if timeout is not None and timeout < self.limits.first_pdu_timeout:
-            self.check_idle()  # else when the time for the first PDU would have been over
-        return True
-
-    def _release_if_quiet(self) -> bool:
-        path = self.path
-        if not self.is_established or path.is_ending or path.progress() or self.is_working():
-            return False
-        path.in_data_transfer = path.decodes_requests = self.is_established = False
-        self.is_released = self._sent_release = self._kill = path.is_ending = True
-        self.connection.stop_messages(aborts=False)
-        self.connection.send(_RELEASE_RP)
-        _LOGGER.info("Association Released")
-        self.connection.finish()
-        return True
-
     # -- Negotiation -------------------------------------------------------------------------------
 
     def _negotiate(self) -> None:
@@ -717,37 +580,6 @@ class Association(ThreadlessAssociation):
             self._idle = True
             self.advance()
 
-    def call_later(self, seconds: float, function: Callable[["Association"], None]) -> None:
-        """Call a function of the association after some seconds, in place of the last such one."""
-        self.cancel_timer()
-        self._timer = self._threads.loop.call_later(seconds, self._timer_expired, function)
-
-    def _timer_expired(self, function: Callable[["Association"], None]) -> None:
-        self._timer = None
-        function(self)
-
-    def cancel_timer(self) -> None:
-        """Call no function later."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def artim_expired(self) -> None:
-        """Process the end of the time for an A-ASSOCIATE-RQ (PS3.8 Section 9.1.5)."""
-        if self.connection.has_begun and not self.has_providers:  # which have their own timer
-            self.dul.artim_expired()
-
-    def check_idle(self) -> None:
-        """Check the network timeout, now and when it may expire; the upper layer has its own."""
-        timeout, loop = self._network_timeout, self._threads.loop
-        if timeout is None or self.has_providers or self._is_over:
-            return
-        left = self.path.last_received + timeout - time.monotonic()
-        if left <= 0:
-            self.idle_too_long()
-        elif self._timer is None or self._timer.when() > loop.time() + left:
-            self.call_later(left, Association.check_idle)
-
     def _end_idle(self) -> None:
         self._idle = False
         _LOGGER.error("Network timeout reached")
@@ -837,29 +669,6 @@ class Association(ThreadlessAssociation):
         self._tell_end()
         if self.has_providers:  # which may be at work
             self._threads.call(self.break_cycles)
-
-    def break_cycles(self) -> None:
-        """Break reference cycles, so that the memory is freed without the garbage collector.
-
-        Who keeps the association finds all of it still.
-        """
-        if not self._is_over or self.connection.is_connected:
-            return
-        weak: Any = weakref.proxy(self)
-        parts: list[Any] = [self.path, self.connection]
-        if self._has_made("requestor"):
-            self.requestor.assoc = self.acceptor.assoc = weak
-        if self._has_made("_reactor_checkpoint"):
-            parts.append(self._reactor_checkpoint)
-        if self._has_made("dul"):
-            self.acse._assoc = weak
-            self.dul.state_machine.dul = weakref.proxy(self.dul)
-            parts += self.dul, self.dimse
-        for part in parts:
-            part.break_cycles(weak)
-        if self._has_made("flow"):
-            self.flow.break_cycles()
-        vars(self).pop("abort", None)  # pynetdicom sets it around handlers, to a method of this
 
     def discard(self) -> None:
         """End an association whose connection was not made."""

@@ -20,7 +20,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationServer
 
-from nset.scp import _eager_tasks
+from nset.scp import _eager_tasks, _tls
 from nset.scp._a_associate import Negotiations
 from nset.scp._association import Association
 from nset.scp._counters import Counters, Counts
@@ -372,7 +372,7 @@ class Server(AssociationServer):
         while True:
             try:
                 try:
-                    await self._readable(listening)
+                    await _tls.readable(listening)
                 except NotImplementedError:  # the default loop of Windows
                     self._begin_tls(*await self.loop.sock_accept(listening))
                 for _ in range(_MAX_ACCEPTS_PER_TURN):
@@ -412,7 +412,10 @@ class Server(AssociationServer):
         assoc = Association(self)
         assoc.address = address
         self._wait_for_pdu(assoc)
-        task = self.loop.create_task(self._shake_hands(assoc, sock))
+        # The time to establish an association; asyncio requires more than 0.
+        seconds = max(self.ae.acse_timeout or 60, 0.001)
+        handshake = _tls.shake_hands(assoc.connection, sock, address, self.ssl_context, seconds)
+        task = self.loop.create_task(handshake)
         self._connecting[assoc] = task, sock
         self.tasks.add(task)
         task.add_done_callback(partial(self._has_shaken_hands, assoc, sock))
@@ -426,42 +429,6 @@ class Server(AssociationServer):
             sock.close()
             self.heard(assoc)
             assoc.discard()
-
-    async def _shake_hands(self, assoc: Association, sock: socket.socket) -> None:
-        name = address_name(assoc.address)
-        # The time to establish an association; asyncio requires more than 0.
-        seconds = max(self.ae.acse_timeout or 60, 0.001)
-        try:
-            if not await self._has_sent(sock):
-                _LOGGER.debug("%s connected, sent nothing and disconnected", name)
-                return
-            await self.loop.connect_accepted_socket(
-                lambda: assoc.connection,
-                sock,
-                ssl=self.ssl_context,
-                ssl_handshake_timeout=seconds,
-            )
-        except Exception as exc:
-            text = str(exc) or type(exc).__name__
-            _LOGGER.error("The TLS handshake with %s failed: %s", name, text)
-
-    async def _has_sent(self, sock: socket.socket) -> bool:
-        """Wait for the first byte of a peer; return False if it disconnects instead."""
-        try:
-            await self._readable(sock)
-            return sock.recv(1, socket.MSG_PEEK) != b""
-        except NotImplementedError:  # it is not known before it is read
-            return True
-        except OSError:
-            return False
-
-    async def _readable(self, sock: socket.socket) -> None:
-        readable = asyncio.Event()
-        self.loop.add_reader(sock, readable.set)
-        try:
-            await readable.wait()
-        finally:
-            self.loop.remove_reader(sock)
 
     def _wait_for_pdu(self, assoc: Association) -> None:
         seconds = self.limits.first_pdu_timeout

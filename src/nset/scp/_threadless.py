@@ -3,19 +3,15 @@
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
-from copy import copy
 from typing import Any
 
 from pynetdicom import _config
-from pynetdicom._globals import MODE_ACCEPTOR, MODE_REQUESTOR
+from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association as _StockAssociation
-from pynetdicom.transport import AddressInformation
 
-from nset.scp._a_associate import Accepted, Settings
 from nset.scp._data_sets import bounded
 from nset.scp._dispatch import Dispatcher
 from nset.scp._handlers import Bindings, rebound
-from nset.scp._negotiation import Acceptor, Requestor
 
 _ended_lock = threading.Lock()  # guards that all who join an association wait for the same event
 
@@ -24,9 +20,7 @@ class ThreadlessAssociation(_StockAssociation):
     """An acceptor's association with the interface of a thread.
 
     `is_alive` and `join` tell of the association, `name` is a name. What is here may be used in any
-    thread. pynetdicom's objects are made on demand, when an attribute of one of these names is read
-    for the first time (``requestor``, ``acceptor``, ``acse``, ``dul``, ``dimse``, ``_accepted_cx``,
-    ``_rejected_cx``), and so are nset's of `_MAKERS`. An ordinary association needs none of them.
+    thread.
 
     Parameters
     ----------
@@ -39,8 +33,6 @@ class ThreadlessAssociation(_StockAssociation):
         The peer's, once it has connected.
     path : Dispatcher
         The association's fast path, which gets the bound handlers.
-    accepted : Accepted or None
-        The negotiation, where pynetdicom has no part in it.
     """
 
     # Read of all associations for each new one.
@@ -61,7 +53,6 @@ class ThreadlessAssociation(_StockAssociation):
     is_established = is_rejected = is_aborted = is_released = False
     _sent_abort = _sent_release = _kill = _is_over = False
     network_timeout_response = "A-ABORT"
-    accepted: Accepted | None = None
     _own_handlers: dict[Any, Any] | None = None
     _ended: threading.Event | None = None  # made when it is waited for
     _has_told_end = False
@@ -79,43 +70,6 @@ class ThreadlessAssociation(_StockAssociation):
         self.connection_timeout = ae.connection_timeout
         self._dimse_timeout = ae.dimse_timeout
         self._network_timeout = ae.network_timeout
-        self._making = threading.RLock()  # guards what is made on demand
-
-    # -- What is made on demand --------------------------------------------------------------------
-
-    def __getattr__(self, name: str) -> Any:
-        make = _MAKERS.get(name)
-        if make is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        with self._making:
-            if name not in vars(self):
-                getattr(self, make)()
-            return vars(self)[name]
-
-    def _make_users(self) -> None:
-        accepted = self.accepted
-        settings = accepted.settings if accepted is not None else Settings.of(self._server)
-        requestor = Requestor(self, MODE_REQUESTOR)
-        requestor.address_info = AddressInformation.from_tuple(self.address)
-        acceptor = Acceptor(self, MODE_ACCEPTOR)
-        settings.apply_to(acceptor)
-        acceptor.address_info = self._server.local
-        if accepted is not None:
-            requestor.remember(accepted)
-            acceptor.remember(accepted)
-        vars(self).update(requestor=requestor, acceptor=acceptor)
-
-    def _make_contexts(self) -> None:
-        accepted: dict[int, Any] = {}
-        rejected: list[Any] = []
-        if self.accepted is not None:
-            accepted = {number: _copy(cx) for number, cx in self.accepted.contexts.items()}
-            rejected = [_copy(context) for context in self.accepted.rejected]
-        vars(self).update(_accepted_cx=accepted, _rejected_cx=rejected)
-
-    def _has_made(self, name: str) -> bool:
-        """Return whether what is made on demand has been made."""
-        return name in vars(self)
 
     # -- What pynetdicom's association is as a thread ----------------------------------------------
 
@@ -196,27 +150,3 @@ class ThreadlessAssociation(_StockAssociation):
         if event.is_intervention:
             return bounded(event, self._server.coroutines.callable_handler(handlers))
         return handlers
-
-
-def _copy(context: Any) -> Any:
-    """Copy a presentation context, with its list of transfer syntaxes."""
-    new = copy(context)
-    vars(new).update({k: v[:] for k, v in vars(context).items() if isinstance(v, list)})
-    return new
-
-
-# Names of methods.
-_MAKERS = {
-    "requestor": "_make_users",
-    "acceptor": "_make_users",
-    "acse": "_make_providers",
-    "dul": "_make_providers",
-    "dimse": "_make_providers",
-    "_accepted_cx": "_make_contexts",
-    "_rejected_cx": "_make_contexts",
-    "_reactor_checkpoint": "_make_checkpoint",
-    "flow": "_make_flow",
-    "memory": "_make_memory",
-    "reports": "_make_reports",
-    "tally": "_make_tally",
-}

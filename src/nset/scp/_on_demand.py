@@ -1,0 +1,207 @@
+"""The objects of an association, which are made when something reads them for the first time."""
+
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from copy import copy
+from typing import Any
+
+from pynetdicom._globals import MODE_ACCEPTOR, MODE_REQUESTOR
+from pynetdicom.transport import AddressInformation
+
+from nset.scp._a_associate import Accepted, Settings
+from nset.scp._checkpoint import Checkpoint
+from nset.scp._connection import Connection
+from nset.scp._counters import Tally
+from nset.scp._dimse import DIMSEServiceProvider
+from nset.scp._dispatch import Dispatcher
+from nset.scp._flow_control import FlowControl
+from nset.scp._memory import Memory
+from nset.scp._negotiation import Acceptor, AcceptorACSE, Requestor
+from nset.scp._queues import IdleTimer, Mailbox, Responses
+from nset.scp._reports import Reports
+from nset.scp._threadless import ThreadlessAssociation
+from nset.scp._upper_layer import DULServiceProvider
+
+
+class OnDemandAssociation(ThreadlessAssociation):
+    """An association that has its connection and its fast path, and all else on demand.
+
+    pynetdicom's objects are ``requestor``, ``acceptor``, ``acse``, ``dul``, ``dimse``,
+    ``_accepted_cx`` and ``_rejected_cx``. Whenever they are made, they are then what they would
+    have been. An ordinary association needs none of them. Any thread may read any of them.
+
+    Parameters
+    ----------
+    server : Server
+        The server.
+
+    Attributes
+    ----------
+    connection : Connection
+        The connection.
+    path : Dispatcher
+        The fast path.
+    accepted : Accepted or None
+        The negotiation, where pynetdicom has no part in it.
+    """
+
+    accepted: Accepted | None = None
+
+    dul: DULServiceProvider
+    dimse: DIMSEServiceProvider
+    tally: Tally
+    memory: Memory
+    flow: FlowControl
+    reports: Reports
+    _reactor_checkpoint: Any
+
+    idle_too_long: Callable[[], None]
+
+    def __init__(self, server: Any) -> None:
+        super().__init__(server)
+        threads = self._threads = server.threads
+        limits = self.limits = server.limits
+        path = self.path = Dispatcher(
+            self, limits, server.ae.maximum_pdu_size, threads, server.tasks, server.start_task
+        )
+        connection = self.connection = Connection(self, threads, path.data_received)
+        self._primitives = Mailbox()  # from the upper layer
+        path.outbox = connection.outbox
+        path.send_message = connection.send_message
+        path.user_queue = self._primitives.queue
+        self._since = time.monotonic()
+
+        self._making = threading.RLock()  # guards what is made on demand
+
+    def __getattr__(self, name: str) -> Any:
+        make = _MAKERS.get(name)
+        if make is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        with self._making:
+            if name not in vars(self):
+                getattr(self, make)()
+            return vars(self)[name]
+
+    def _has_made(self, name: str) -> bool:
+        """Return whether what is made on demand has been made."""
+        return name in vars(self)
+
+    @property
+    def has_providers(self) -> bool:
+        """Whether pynetdicom's providers have been made."""
+        return self._has_made("dul")
+
+    def _make_users(self) -> None:
+        accepted = self.accepted
+        settings = accepted.settings if accepted is not None else Settings.of(self._server)
+        requestor = Requestor(self, MODE_REQUESTOR)
+        requestor.address_info = AddressInformation.from_tuple(self.address)
+        acceptor = Acceptor(self, MODE_ACCEPTOR)
+        settings.apply_to(acceptor)
+        acceptor.address_info = self._server.local
+        if accepted is not None:
+            requestor.remember(accepted)
+            acceptor.remember(accepted)
+        vars(self).update(requestor=requestor, acceptor=acceptor)
+        if self._is_over:
+            self.break_cycles()
+
+    def _make_contexts(self) -> None:
+        accepted: dict[int, Any] = {}
+        rejected: list[Any] = []
+        if self.accepted is not None:
+            accepted = {number: _copy(cx) for number, cx in self.accepted.contexts.items()}
+            rejected = [_copy(context) for context in self.accepted.rejected]
+        vars(self).update(_accepted_cx=accepted, _rejected_cx=rejected)
+
+    def _make_providers(self) -> None:
+        """Make pynetdicom's providers, in the state in which they would be."""
+        limits, threads, path = self.limits, self._threads, self.path
+        idle_timer = IdleTimer(self._network_timeout, threads.loop, self.idle_too_long, path)
+        responses = Responses()
+        dul = DULServiceProvider(
+            *(self, self.connection, threads, idle_timer, responses, self._primitives)
+        )
+        dul.artim_timer.timeout = self._acse_timeout
+        dimse = DIMSEServiceProvider(
+            *(self, dul, self.connection, self.flow, self.memory, threads, self.tally),
+            *(responses, limits.data_set_bytes),
+        )
+        if self.accepted is not None and not self._is_over:
+            dul.resume("Sta6" if self.is_established else "Sta13")
+        elif self.connection.is_connected and self.connection.has_begun:
+            dul.resume("Sta2")
+            dul.artim_timer.start_at(self._since)
+        vars(self).update(acse=AcceptorACSE(self), dul=dul, dimse=dimse)
+        if self._is_over:
+            dul.kill_dul()
+            self.break_cycles()
+        else:
+            idle_timer.start()
+
+    def _make_tally(self) -> None:
+        self.tally = Tally(self._server.counters)
+
+    def _make_memory(self) -> None:
+        self.memory = Memory(self._server.memory, self.limits.association_bytes)
+
+    def _make_checkpoint(self) -> None:
+        self._reactor_checkpoint = Checkpoint(self, self._threads)
+
+    def _make_flow(self) -> None:
+        self.flow = FlowControl(
+            *(self.path, self.connection, self.memory, self._reactor_checkpoint),
+            *(self.limits.pending_requests, self._threads),
+        )
+
+    def _make_reports(self) -> None:
+        self.reports = Reports(self.flow, self._threads)
+
+    def break_cycles(self) -> None:
+        """Break reference cycles, so that the memory is freed without the garbage collector.
+
+        Who keeps the association finds all of it still.
+        """
+        if not self._is_over or self.connection.is_connected:
+            return
+        weak: Any = weakref.proxy(self)
+        parts: list[Any] = [self.path, self.connection]
+        if self._has_made("requestor"):
+            self.requestor.assoc = self.acceptor.assoc = weak
+        if self._has_made("_reactor_checkpoint"):
+            parts.append(self._reactor_checkpoint)
+        if self._has_made("dul"):
+            self.acse._assoc = weak
+            self.dul.state_machine.dul = weakref.proxy(self.dul)
+            parts += self.dul, self.dimse
+        for part in parts:
+            part.break_cycles(weak)
+        if self._has_made("flow"):
+            self.flow.break_cycles()
+        vars(self).pop("abort", None)  # pynetdicom sets it around handlers, to a method of this
+
+
+def _copy(context: Any) -> Any:
+    """Copy a presentation context, with its list of transfer syntaxes."""
+    new = copy(context)
+    vars(new).update({k: v[:] for k, v in vars(context).items() if isinstance(v, list)})
+    return new
+
+
+# Names of methods.
+_MAKERS = {
+    "requestor": "_make_users",
+    "acceptor": "_make_users",
+    "acse": "_make_providers",
+    "dul": "_make_providers",
+    "dimse": "_make_providers",
+    "_accepted_cx": "_make_contexts",
+    "_rejected_cx": "_make_contexts",
+    "_reactor_checkpoint": "_make_checkpoint",
+    "flow": "_make_flow",
+    "memory": "_make_memory",
+    "reports": "_make_reports",
+    "tally": "_make_tally",
+}

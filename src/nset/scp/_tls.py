@@ -1,0 +1,68 @@
+"""TLS: the handshake of an accepted connection."""
+
+import asyncio
+import logging
+import socket
+from typing import Any
+
+from nset.scp._names import address_name
+
+_LOGGER = logging.getLogger("nset")
+
+
+async def shake_hands(
+    protocol: asyncio.Protocol, sock: socket.socket, address: Any, context: Any, seconds: float
+) -> None:
+    """Wait for the peer's first bytes, and shake hands; log a failure.
+
+    Parameters
+    ----------
+    protocol : asyncio.Protocol
+        Whose `connection_made` is called after the handshake.
+    sock : socket.socket
+        The accepted socket.
+    address : tuple
+        The peer's, for the log.
+    context : ssl.SSLContext
+        The server's.
+    seconds : float
+        Time for the handshake.
+    """
+    name = address_name(address)
+    try:
+        if not await _has_sent(sock):
+            _LOGGER.debug("%s connected, sent nothing and disconnected", name)
+            return
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: protocol, sock, ssl=context, ssl_handshake_timeout=seconds
+        )
+    except Exception as exc:
+        text = str(exc) or type(exc).__name__
+        _LOGGER.error("The TLS handshake with %s failed: %s", name, text)
+
+
+async def _has_sent(sock: socket.socket) -> bool:
+    """Wait for the first byte of a peer; return False if it disconnects instead."""
+    try:
+        await readable(sock)
+        return sock.recv(1, socket.MSG_PEEK) != b""
+    except NotImplementedError:  # it is not known before it is read
+        return True
+    except OSError:
+        return False
+
+
+async def readable(sock: socket.socket) -> None:
+    """Wait until there is something to read, or to accept.
+
+    Raises
+    ------
+    NotImplementedError
+        In the default loop of Windows.
+    """
+    loop, event = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sock, event.set)
+    try:
+        await event.wait()
+    finally:
+        loop.remove_reader(sock)
