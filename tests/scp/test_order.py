@@ -164,6 +164,7 @@ def test_a_request_waits_for_what_a_worker_has_yet_to_read(nset, monkeypatch):
         peer = stack.enter_context(Caller(server)).associate()
         monkeypatch.setattr(association, "_run_in_worker", run_late)
         (acceptor,) = server.active_associations
+        until(lambda: not (acceptor.dul.is_running or acceptor.path.is_busy))  # negotiating
         peer.send(slow_echo(1))
         assert is_submitted.wait(TIMEOUT)
         server.threads.call(acceptor.has_run)

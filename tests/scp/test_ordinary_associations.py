@@ -196,6 +196,19 @@ def answered(peer: Caller, seen: Seen, number: int = 1) -> None:
 # -- What happens to an association ---------------------------------------------------------------
 
 
+def in_loop(server: Any, function: Callable[[], Any]) -> Any:
+    """Call a function in the loop's thread, after what that has begun."""
+    done, results = threading.Event(), []
+
+    def call() -> None:
+        results.append(function())
+        done.set()
+
+    server.loop.call_soon_threadsafe(call)
+    assert done.wait(TIMEOUT)
+    return results[0]
+
+
 class Case:
     """An established association, and who is at both ends.
 
@@ -207,18 +220,8 @@ class Case:
 
     def __init__(self, nset: Any, server: Any, peer: Caller, seen: Seen) -> None:
         self.nset, self.server, self.peer, self.seen = nset, server, peer, seen
+        in_loop(server, int)  # what follows the A-ASSOCIATE-AC is done
         (self.assoc,) = server.active_associations
-
-    def in_loop(self, function: Callable[[], Any]) -> Any:
-        done, results = threading.Event(), []
-
-        def call() -> None:
-            results.append(function())
-            done.set()
-
-        self.server.loop.call_soon_threadsafe(call)
-        assert done.wait(TIMEOUT)
-        return results[0]
 
     def n_set(self, message_id: int = 7) -> None:
         self.peer.send(n_set_pdus(self.nset, message_id))
@@ -394,7 +397,7 @@ def read(name: str) -> Callable[[Case], None]:
 
 def read_in_the_loop(case: Case) -> None:
     for name, reader in READERS.items():
-        case.seen.add(name, case.in_loop(lambda reader=reader: reader(case.assoc)))
+        case.seen.add(name, in_loop(case.server, lambda reader=reader: reader(case.assoc)))
     case.release()
 
 
@@ -508,7 +511,9 @@ def negotiated(nset: Any, server: Any, sent: bytes) -> Any:
         got = peer.receive()
         if got is None or got.type != AC:
             return got
+        in_loop(server, int)
         (assoc,) = server.active_associations
+        until(lambda: not assoc.path.is_busy)  # a worker negotiates where handlers take part
         contexts = READERS["contexts"](assoc)
         users = user_of(assoc.requestor), user_of(assoc.acceptor)
         peer.send(RELEASE)
