@@ -16,6 +16,7 @@ from associations import INSTANCE, MPPS, TIMEOUT, completed, status_dataset
 from pydicom import Dataset
 from pynetdicom import dimse_primitives, evt
 from raw_peer import Peer
+from services import CT, FIND, associated, image, query
 
 KINDS = ("async", "inline", "plain")
 
@@ -431,6 +432,38 @@ class TestAsync:
 
 
 class TestBinding:
+    @pytest.mark.parametrize("kind", ["plain", "async"])
+    def test_handlers_are_given_as_they_are_bound_and_called_with_the_association(self, nset, kind):
+        """Also those that pynetdicom's service classes call."""
+        seen = []
+
+        def handle(event):
+            seen.append((event.event, event.assoc, type(event.assoc)))
+            return 0x0000 if event.event is evt.EVT_C_STORE else (0x0000, None)
+
+        async def handle_async(event):
+            return handle(event)
+
+        def find(event):
+            seen.append((event.event, event.assoc, type(event.assoc)))
+            yield 0x0000, None
+
+        async def find_async(event):
+            for answer in find(event):
+                yield answer
+
+        one, many = (handle, find) if kind == "plain" else (handle_async, find_async)
+        bound = [(evt.EVT_C_STORE, one), (evt.EVT_N_CREATE, one), (evt.EVT_C_FIND, many)]
+        with associated(nset, bound, CT, FIND, MPPS) as (_, assoc, acceptor):
+            for event, handler in bound:
+                assert acceptor.get_handlers(event) == (handler, None)
+            acceptor.bind(evt.EVT_PDU_SENT, lambda event: None)  # the slow path for all
+            assert assoc.send_c_store(image()).Status == 0x0000
+            assert assoc.send_n_create(completed(), MPPS, INSTANCE)[0].Status == 0x0000
+            assert [status.Status for status, _ in assoc.send_c_find(query(), FIND)] == [0x0000]
+            expected = (evt.EVT_C_STORE, evt.EVT_N_CREATE, evt.EVT_C_FIND)
+            assert seen == [(event, acceptor, type(acceptor)) for event in expected]
+
     def test_bind_and_unbind_while_running(self, nset):
         ae = entity()
         with accepting(nset, [(evt.EVT_N_SET, lambda event: (0x0107, None))], ae) as server:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from pynetdicom import evt
+from pynetdicom.association import Association as _StockAssociation
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
 
@@ -24,6 +25,7 @@ from nset.pynetdicom import _provider
 from nset.pynetdicom._messages import remove_file
 from nset.scp import _log
 from nset.scp._a_associate import MAX_REQUEST_BYTES
+from nset.scp._data_sets import Served
 from nset.scp._dispatch import log_error, primitive_in
 from nset.scp._memory import ALLOWANCE_BYTES
 from nset.scp._ordinary import OrdinaryAssociation
@@ -434,7 +436,8 @@ class Association(OrdinaryAssociation):
             _provider._refuse(self, msg, context_id, refusal)
             return
         had_aborted = self._sent_abort
-        super()._serve_request(msg, context_id)
+        served: Any = Served(self, self.service_handlers)
+        _StockAssociation._serve_request(served, msg, context_id)
         if self._sent_abort and not had_aborted:
             _log.aborted_while_served(self, msg, context_id)
 

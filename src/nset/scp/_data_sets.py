@@ -1,7 +1,6 @@
-"""Data sets of DIMSE-N requests: decoded by `nset.dataset`, within its bounds."""
+"""What pynetdicom's service classes get of nset: data sets by `nset.dataset`, and handlers."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from pydicom import Dataset
@@ -26,30 +25,51 @@ class DataSetEvent(evt.Event):
         return data_set_of(self, attr, exc_msg, limit)
 
 
-def bounded(event: Any, bound: Any) -> Any:
-    """Return a handler that gets a `DataSetEvent`, if its event has a data set.
+def call_handler(assoc: Any, function: Callable[..., Any], event: Any, *args: Any) -> Any:
+    """Call a handler for pynetdicom's service class, which has been given a `Served` association.
 
     Parameters
     ----------
-    event : InterventionEvent
-        The event.
-    bound : tuple of (callable, list or None)
-        What is bound to it.
+    assoc : Association
+        The association itself.
+    function : callable
+        The handler.
+    event : pynetdicom.events.Event
+        Becomes a `DataSetEvent`, if its request has a data set.
+    *args
+        More arguments for the handler.
 
     Returns
     -------
-    tuple of (callable, list or None)
-        The same; a `DataSetError` that it raises is an answer.
+    object
+        What the handler returns; a `DataSetError` that it raises is an answer.
     """
-    if event not in _WITH_DATA_SET or not bound:
-        return bound
-    function, args = bound
-    return partial(_call, function), args
-
-
-def _call(function: Callable[..., Any], event: Any, *args: Any) -> Any:
+    event.assoc = assoc
+    if event.event not in _WITH_DATA_SET:
+        return function(event, *args)
     event.__class__ = DataSetEvent
     try:
         return function(event, *args)
     except DataSetError as error:
         return refused(error)
+
+
+class Served:
+    """Stands for an association in pynetdicom's service class while that serves a request.
+
+    It has the association's attributes, and handlers that the service class can call.
+
+    Parameters
+    ----------
+    assoc : Association
+        The association.
+    get_handlers : callable
+        Returns the handler of an event, and more arguments for it.
+    """
+
+    def __init__(self, assoc: Any, get_handlers: Callable[[Any], Any]) -> None:
+        self._nset_assoc = assoc
+        self.get_handlers = get_handlers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._nset_assoc, name)

@@ -21,7 +21,7 @@ from nset.pynetdicom._data_sets import cached, encoded, refused
 from nset.pynetdicom._messages import no_data_set
 from nset.pynetdicom._provider import sendable_status
 from nset.scp import _services
-from nset.scp._data_sets import DataSetEvent
+from nset.scp._data_sets import DataSetEvent, Served
 from nset.scp._handlers import messages_are_logged
 from nset.scp._implementation import FastPath, ServiceEventBase, encode_response
 from nset.scp._limits import Limits
@@ -103,27 +103,11 @@ class _Raised(NamedTuple):
     exception: BaseException
 
 
-class _Answered:
-    """Stands for an association while pynetdicom's service class sends what a handler has answered.
-
-    It has the association's attributes, and gives that service class a handler with the answer.
-    """
-
-    def __init__(self, assoc: Any, answer: Any) -> None:
-        self._assoc = assoc
-        self._answer = answer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._assoc, name)
-
-    def get_handlers(self, event: Any) -> Any:
-        """Return the handler of the request's event."""
-        return self._give, None
-
-    def _give(self, event: Any) -> Any:
-        if type(self._answer) is _Raised:
-            raise self._answer.exception
-        return self._answer
+def _answered(answer: Any, event: Any) -> Any:
+    """Stand for a handler that has answered already."""
+    if type(answer) is _Raised:
+        raise answer.exception
+    return answer
 
 
 class _Encoded(NamedTuple):
@@ -464,7 +448,8 @@ class Dispatcher(FastPath):
         request = event.request if event._command_set is None else event._make_request()
         if event._service is not _services.N_SET:
             try:
-                service(_Answered(assoc, answer)).SCP(request, context)
+                handler = partial(_answered, answer), None
+                service(Served(assoc, lambda event: handler)).SCP(request, context)
             except Exception as exc:
                 assoc.service_failed(request, context.context_id, exc)
             return

@@ -41,7 +41,7 @@ _OF_MESSAGES: Final = (
 )
 
 # Events of the negotiation.
-_OF_NEGOTIATION: Final = (
+OF_NEGOTIATION: Final = (
     evt.EVT_ASYNC_OPS,
     evt.EVT_SOP_COMMON,
     evt.EVT_SOP_EXTENDED,
@@ -89,7 +89,7 @@ class Bindings:
         }
         asked = [
             event
-            for event in _OF_NEGOTIATION
+            for event in OF_NEGOTIATION
             if handlers[event][0] is not evt.get_default_handler(event)
         ]
         self.observes_messages = not heard.isdisjoint(_OF_MESSAGES)

@@ -3,15 +3,16 @@
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from pynetdicom import _config
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association as _StockAssociation
 
-from nset.scp._data_sets import bounded
+from nset.scp._data_sets import call_handler
 from nset.scp._dispatch import Dispatcher
-from nset.scp._handlers import Bindings, rebound
+from nset.scp._handlers import OF_NEGOTIATION, Bindings, rebound
 
 _ended_lock = threading.Lock()  # guards that all who join an association wait for the same event
 
@@ -145,8 +146,20 @@ class ThreadlessAssociation(_StockAssociation):
             self._own_handlers = handlers
 
     def get_handlers(self, event: Any) -> Any:
-        """Return the handlers of an event; coroutine functions as functions that wait."""
+        """Return the handlers of an event, as they are bound.
+
+        Of an event of the negotiation, which pynetdicom's ACSE calls, a coroutine function is given
+        as a function that waits.
+        """
         handlers = self._handlers.get(event, [])
-        if event.is_intervention:
-            return bounded(event, self._server.coroutines.callable_handler(handlers))
+        if event in OF_NEGOTIATION:
+            return self._server.coroutines.callable_handler(handlers)
         return handlers
+
+    def service_handlers(self, event: Any) -> Any:
+        """Return the handler of a service as pynetdicom's service class can call it."""
+        handlers = self._handlers.get(event, [])
+        if not event.is_intervention:
+            return handlers
+        function, args = self._server.coroutines.callable_handler(handlers)
+        return partial(call_handler, self, function), args
