@@ -1,12 +1,15 @@
-"""Measures `nset.dataset` against pydicom on the lists of performed procedure steps.
+"""Measures `nset.dataset` against pydicom and DCMTK on the lists of performed procedure steps.
 
-Usage: python benchmarks/data_sets.py [--rounds N] [README.md]
+Usage: python benchmarks/data_sets.py [--rounds N] [--without-dcmtk] [README.md]
 """
 
+import subprocess
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from time import thread_time
 
+import dcmtk
 import lists
 import tables
 from pydicom import Dataset
@@ -16,8 +19,9 @@ from nset import dataset
 
 SYNTAXES = {"implicit": IMPLICIT, "explicit": EXPLICIT}
 LISTS = {"2 x 5 images": (2, 5), "3 x 50 images": (3, 50)}
-HEAD = ["", "pydicom, µs", "nset.dataset, µs", "ratio"]
+HEAD = ["", "pydicom, µs", "nset.dataset, µs", "ratio", "DCMTK, µs", "nset.dataset to DCMTK"]
 NUMBER = 20  # times that a statement runs in a round
+READ_ALL = "decode, read all"
 
 
 def read_all(data_set: Dataset) -> None:
@@ -38,17 +42,23 @@ def read_three(data_set: Dataset) -> None:
 
 def main() -> None:
     """Take the rounds, print the table."""
-    options = tables.arguments(__doc__, "data-sets").parse_args()
+    parser = tables.arguments(__doc__, "data-sets")
+    parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
+    options = parser.parse_args()
     lines = []
     for list_name, (series, images) in LISTS.items():
         for syntax_name, syntax in SYNTAXES.items():
-            pairs = _pairs(lists.modification_list(series, images), syntax)
-            for name, pair in pairs.items():
+            made = lists.modification_list(series, images)
+            for name, statements in _pairs(made, syntax).items():
+                timers = [partial(_timed, statement) for statement in statements]
+                if name == READ_ALL and not options.without_dcmtk:
+                    timers.append(partial(_timed_dcmtk, pydicom_encode(made, syntax), syntax_name))
                 where = f"{name}: {list_name}, {syntax_name}"
-                lines.append([where, *_measured(pair, options.rounds)])
+                lines.append([where, *_measured(timers, options.rounds)])
+    others = [] if options.without_dcmtk else [dcmtk.version()]
     text = (
         f"{tables.markdown(HEAD, lines)}\n\n"
-        f"CPU time, medians of {options.rounds} alternating rounds. {tables.machine()}"
+        f"CPU time, medians of {options.rounds} alternating rounds. {tables.machine(others)}"
     )
     print(text)
     tables.write(text, options.file, "data-sets")
@@ -66,7 +76,7 @@ def _pairs(made: Dataset, syntax: str) -> dict[str, tuple[Callable[[], object], 
             lambda: pydicom_decode(data, syntax),
             lambda: dataset.decode(data, syntax),
         ),
-        "decode, read all": (
+        READ_ALL: (
             lambda: read_all(pydicom_decode(data, syntax)),
             lambda: read_all(dataset.decode(data, syntax)),
         ),
@@ -85,16 +95,28 @@ def _pairs(made: Dataset, syntax: str) -> dict[str, tuple[Callable[[], object], 
     }
 
 
-def _measured(pair: tuple[Callable[[], object], ...], rounds: int) -> list[str]:
-    taken: tuple[list[float], ...] = ([], [])
-    for _ in range(rounds):
-        for statement, times in zip(pair, taken, strict=True):
-            begin = thread_time()
-            for _ in range(NUMBER):
-                statement()
-            times.append((thread_time() - begin) / NUMBER * 1e6)
-    theirs, ours = map(median, taken)
-    return [tables.short(theirs), tables.short(ours), f"{theirs / ours:.1f}x"]
+def _timed(statement: Callable[[], object]) -> float:
+    """Microseconds of CPU that it takes once."""
+    begin = thread_time()
+    for _ in range(NUMBER):
+        statement()
+    return (thread_time() - begin) / NUMBER * 1e6
+
+
+def _timed_dcmtk(data: bytes, syntax_name: str) -> float:
+    """The same of DCMTK that decodes these bytes and visits each value."""
+    command = dcmtk.command("decode", syntax_name, str(NUMBER))
+    return float(subprocess.check_output(command, input=data))
+
+
+def _measured(timers: list[Callable[[], float]], rounds: int) -> list[str]:
+    """Take turns: the cells of a line."""
+    taken = [[timer() for timer in timers] for _ in range(rounds)]
+    theirs, ours, *others = map(median, zip(*taken, strict=True))
+    cells = [tables.short(theirs), tables.short(ours), f"{theirs / ours:.1f}x"]
+    for peer in others:
+        cells += [tables.short(peer), f"{ours / peer:.2f}x"]
+    return cells + [""] * (len(HEAD) - 1 - len(cells))
 
 
 if __name__ == "__main__":

@@ -113,6 +113,25 @@ def test_elements_are_made_when_they_are_looked_at(dataset: ModuleType) -> None:
     assert is_raw(data_set.get_item("Rows"))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_iterators_are_those_of_a_generator(dataset: ModuleType) -> None:
+    """They begin when the first element is asked for, and end where one can not be read."""
+    data = encoded_element(0x00080060, "CS", b"CT", implicit=True)
+    data += encoded_element(0x00280010, "US", b"odd", implicit=True)
+    data += encoded_element(0x00280011, "US", b"\1\0", implicit=True)
+    for data_set in dataset.decode(data, IMPLICIT), pydicom_decode(data, IMPLICIT):
+        elements = iter(data_set)
+        data_set.AccessionNumber = "7"
+        assert [next(elements).keyword for _ in range(2)] == ["AccessionNumber", "Modality"]
+        data_set.InstitutionName = "not seen"
+        with pytest.raises(pydicom.errors.BytesLengthException):
+            next(elements)
+        assert list(elements) == []
+        assert iter(elements) is elements
+        del data_set.Rows
+        assert len(list(data_set)) == 4
+
+
 def test_it_is_a_data_set(dataset: ModuleType) -> None:
     data_set = dataset.decode(dataset.encode(made(), IMPLICIT), IMPLICIT)
     assert isinstance(data_set, Dataset)

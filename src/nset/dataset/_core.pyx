@@ -19,7 +19,7 @@ from pydicom.filewriter import write_dataset
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_Size
+from cpython.dict cimport PyDict_Keys, PyDict_Size
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.object cimport PyObject, PyObject_GenericGetAttr, PyObject_GenericSetAttr
 from cpython.ref cimport Py_INCREF
@@ -42,8 +42,23 @@ cdef extern from "Python.h":
     int PyUnicode_KIND(object text)
     const char* PyUnicode_1BYTE_DATA "(const char *)PyUnicode_1BYTE_DATA"(object text)
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
+    long PyLong_AsLongAndOverflow(object number, int* overflow) except? -1
     void PyObject_GC_UnTrack(object thing)
     void PyTuple_SET_ITEM(object where, Py_ssize_t index, object value)
+
+cdef extern from *:
+    """
+    /* What one thread writes, another one reads with all that it refers to. */
+    #if defined(__GNUC__) || defined(__clang__)
+    #define NSET_LOAD(at) __atomic_load_n(at, __ATOMIC_ACQUIRE)
+    #define NSET_STORE(at, value) __atomic_store_n(at, value, __ATOMIC_RELEASE)
+    #else
+    #define NSET_LOAD(at) (*(PyObject *volatile *)(at))
+    #define NSET_STORE(at, value) (*(PyObject *volatile *)(at) = (value))
+    #endif
+    """
+    PyObject* _load "NSET_LOAD"(PyObject** at) noexcept nogil
+    void _keep "NSET_STORE"(PyObject** at, PyObject* value) noexcept nogil
 
 cdef enum:
     DEPTH = 64
@@ -152,10 +167,13 @@ cdef enum:  # VRs, as in a header
 
 cdef struct Slot:
     uint32_t tag
-    int vr
+    int vr  # in pydicom's dictionary; 0 where there is none
+    PyObject* number  # the dictionary's key
+    PyObject* made  # the BaseTag, once it has been needed: one object stands for each
 
-cdef Slot _slots[SLOTS]  # the VR of each tag in pydicom's dictionary; 0 where there is none
+cdef Slot _slots[SLOTS]
 cdef Py_ssize_t _entries = len(datadict.DicomDictionary)
+cdef tuple _numbers = tuple(datadict.DicomDictionary)  # which the slots refer to
 assert _entries < SLOTS // 2
 
 cdef inline int _code(object vr):
@@ -182,8 +200,10 @@ cdef inline Slot* _slot(uint32_t tag) noexcept nogil:
         i = (i + 1) & (SLOTS - 1)
     return &_slots[i]
 
-for _tag_number, _entry in datadict.DicomDictionary.items():
-    _slot(_tag_number)[0] = Slot(_tag_number, _code(_entry[0]))
+for _number_key in _numbers:
+    _slot(_number_key)[0] = Slot(
+        _number_key, _code(datadict.DicomDictionary[_number_key][0]), <PyObject*>_number_key, NULL
+    )
 
 cdef struct Frame:
     size_t end
@@ -306,7 +326,7 @@ cdef object _WARN = config.WARN
 
 # ---- Data sets of raw elements ----
 
-cdef dict _known_tags = {}  # of pydicom's dictionary, so that one object stands for each
+cdef dict _known_tags = {}  # which the slots refer to
 cdef object _PIXEL_REPRESENTATION = _BaseTag(0x00280103)
 cdef list _vrs = [None] * (26 * 26)
 
@@ -315,14 +335,17 @@ for _vr in valuerep.STANDARD_VR:
     _kinds[(ord(_vr[0]) - 65) * 26 + ord(_vr[1]) - 65] = 1 + (_vr in valuerep.EXPLICIT_VR_LENGTH_32)
 
 cdef object _tag(uint32_t number):
-    found = _get(_known_tags, number)
-    if found is None:
-        found = _new(int, _BaseTag, (number,))
-        if _slot(number).vr:
-            _known_tags[number] = found
+    cdef Slot* slot = _slot(number)
+    cdef PyObject* made = _load(&slot.made)
+    if made != NULL:
+        return <object>made
+    found = _new(int, _BaseTag, (number,))
+    if slot.vr:
+        found = _known_tags.setdefault(number, found)
+        _keep(&slot.made, <PyObject*>found)
     return found
 
-cdef inline void _put(object new, Py_ssize_t index, object field):
+cdef inline void _put(object new, Py_ssize_t index, object field) noexcept:
     Py_INCREF(field)
     PyTuple_SET_ITEM(new, index, field)
 
@@ -528,6 +551,7 @@ cdef bint _is_number(const char* text, Py_ssize_t size, bint is_decimal) noexcep
     return digits > 0 and i == size
 
 cdef dict _uids = {}  # of the registered ones, so that one object stands for each
+cdef dict _read_uids = {}  # the same by the values that they were read from
 
 cdef object _uid(const char* text, Py_ssize_t size):
     if not _is_uid(text, size):
@@ -569,6 +593,12 @@ cdef object _text(const char* text, Py_ssize_t size, object encodings):
         except UnicodeDecodeError:
             return None
     return None
+
+cdef inline object _without_padding(str value, const char* text, Py_ssize_t size):
+    """Return a text that has been decoded from those bytes without what pads its end."""
+    if size and (text[size - 1] == c' ' or text[size - 1] == 0):
+        return value.rstrip("\0 ")
+    return value
 
 cdef object _name(const char* text, Py_ssize_t size, object encodings):
     cdef str name = _text(text, size, encodings)
@@ -613,7 +643,7 @@ cdef object _single(int vr, const char* text, Py_ssize_t size, object encodings)
     value = _text(text, size, encodings)  # LO, SH, UC: its blanks count for its length
     if value is None or (vr != UC and len(value) > (64 if vr == LO else 16)):
         return None
-    return value.rstrip("\0 ")
+    return _without_padding(value, text, size)
 
 cdef object _texts(int vr, const char* text, Py_ssize_t size, object encodings):
     """Convert a text of one or more values; None where pydicom is to do it."""
@@ -673,14 +703,24 @@ cdef object _value(int vr, bytes raw, object encodings):
     cdef const char* text = PyBytes_AS_STRING(raw)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(raw)
     cdef Py_ssize_t width
+    cdef object found
     cdef str value
     if vr == LT or vr == ST or vr == UT:
         value = _text(text, size, encodings)
         if value is None or (vr != UT and len(value) > (10240 if vr == LT else 1024)):
             return None
-        return value.rstrip("\0 ")
+        return _without_padding(value, text, size)
     if vr == UR:
         return None
+    if vr == UI:
+        if size < 14 or memcmp(text, b"1.2.840.10008.", 14) != 0:
+            return _texts(vr, text, size, encodings)
+        found = _get(_read_uids, raw)
+        if found is None:
+            found = _texts(vr, text, size, encodings)
+            if type(found) is _UID and found in _uids and len(_read_uids) < 1024:
+                _read_uids[raw] = found
+        return found
     if vr == IS or vr == DS or _is_text(vr):
         return _texts(vr, text, size, encodings)
     if vr == OB or vr == OW or vr == OF or vr == OD or vr == OL or vr == OV:
@@ -712,34 +752,42 @@ cdef object _empty(int vr):
         return ""
     return None
 
+cdef inline bint _is_lut_descriptor(uint32_t number) noexcept nogil:
+    return number >> 2 == 0x00281100 >> 2 or number == 0x00283002
+
 cdef object _convert(object data_set, dict elements, object tag, tuple raw):
     """Make the element of a raw one; None where pydicom is to do it."""
     cdef uint32_t number = tag
     cdef object vr = raw[1]
     cdef object entry, value, encodings
     cdef Cursor cursor
-    cdef int code
+    cdef Slot* slot
+    cdef long length
+    cdef int code, overflow = 0
     if (
         number & 0x10000  # may be in a private block
         or number >> 16 == 0x7FE0  # pixels
-        or number & 0xFFFFFFFC == 0x00281100 or number == 0x00283002  # LUT descriptors
-        or not raw[6]
+        or _is_lut_descriptor(number)
+        or raw[6] is not True
+        or type(raw[2]) is not int
         or not _reads_by_default()
     ):
         return None
     if vr is None:
-        entry = _get(_dictionary, number)  # as an int, which compares in C
+        slot = _slot(number)
+        entry = None if slot.number == NULL else _get(_dictionary, <object>slot.number)
         if entry is None:
             return None
         vr = entry[0]
     code = _code(vr)
-    if code == UN or not _is_known(code):
+    length = PyLong_AsLongAndOverflow(raw[2], &overflow)
+    if code == UN or not _is_known(code) or overflow:
         return None
-    if raw[2] == 0:
+    if length == 0:
         if code == PN or not _is_off("use_none_as_empty_text_VR_value"):
             return None
         return _element(tag, vr, _empty(code), raw[4], False)
-    if type(raw[3]) is not bytes or type(raw[4]) is not int or raw[2] == UNDEFINED:
+    if type(raw[3]) is not bytes or type(raw[4]) is not int or length == UNDEFINED:
         return None
     encodings = PyObject_GenericGetAttr(data_set, "_read_charset")
     if not encodings:
@@ -800,6 +848,41 @@ cdef object _converted(object data_set, object tag):
     return element
 
 
+@cython.final
+@cython.freelist(8)
+cdef class _Elements:
+    """Iterates over the elements that a data set has when the first one is asked for.
+
+    As pydicom's generator, it is over when reading an element has raised.
+    """
+
+    cdef object data_set  # None when it is over
+    cdef list tags
+    cdef Py_ssize_t at
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef object data_set, element
+        cdef object tag = None
+        with cython.critical_section(self):
+            data_set, self.data_set = self.data_set, None
+            if self.tags is None and data_set is not None:
+                self.tags = _sorted(PyObject_GenericGetAttr(data_set, "_dict"))
+            if data_set is not None and self.at < len(self.tags):
+                tag = self.tags[self.at]
+                self.at += 1
+        if tag is None:
+            raise StopIteration
+        element = _converted(data_set, tag)
+        if element is None:
+            element = _PydicomDataset.__getitem__(data_set, tag)
+        with cython.critical_section(self):
+            self.data_set = data_set
+        return element
+
+
 class Dataset(_PydicomDataset):
     """pydicom's `Dataset`, with elements that are made in C; copies and pickles are pydicom's."""
 
@@ -819,9 +902,9 @@ class Dataset(_PydicomDataset):
         return _PydicomDataset.__getattr__(self, name)
 
     def __iter__(self):
-        for tag in _sorted(self._dict):
-            element = _converted(self, tag)
-            yield _PydicomDataset.__getitem__(self, tag) if element is None else element
+        cdef _Elements elements = _Elements.__new__(_Elements)
+        elements.data_set = self
+        return elements
 
     def __reduce_ex__(self, protocol):
         plain = _PydicomDataset.__new__(_PydicomDataset)
@@ -831,7 +914,7 @@ class Dataset(_PydicomDataset):
 
 cdef list _sorted(object elements):
     """Return the tags in ascending order; most data sets have them so."""
-    cdef list tags = list(elements)
+    cdef list tags = PyDict_Keys(elements) if type(elements) is dict else list(elements)
     cdef uint32_t number, before = 0
     for tag in tags:
         number = tag
@@ -995,7 +1078,7 @@ cdef int _write_element(
     elif type(value) is _MultiValue or type(value) is list:
         if type(value) is _MultiValue:
             value = PyObject_GenericGetAttr(value, "_list")
-        if number & 0xFFFFFFFC == 0x00281100 or number == 0x00283002:  # LUT descriptors
+        if _is_lut_descriptor(number):
             raise _NotOrdinary
         _write_values(writer, vr, <list>value, encodings)
     elif value is not None:
