@@ -363,8 +363,14 @@ class Server(AssociationServer):
             lambda: Association(self).connection,
             sock=self._listening,
             backlog=self.request_queue_size,
+            start_serving=False,  # else a cancelled program would be left with its socket
         )
         self._stop_listening = listening.close
+        try:
+            await listening.start_serving()
+        except BaseException:
+            listening.close()
+            raise
 
     async def _accept(self) -> None:
         """Accept connections with a TLS handshake, a few per loop iteration."""
