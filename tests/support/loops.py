@@ -44,6 +44,12 @@ class Loop:
     def monotonic(self) -> float:
         return self.now
 
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, function: Callable[..., Any], *args: Any) -> _Call:
+        return self.call_later(when - self.now, function, *args)
+
     def call_later(self, delay: float, function: Callable[..., Any], *args: Any) -> _Call:
         call = _Call(self.now + delay, function, args)
         self._calls.append(call)

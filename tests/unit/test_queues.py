@@ -318,3 +318,73 @@ def test_an_idle_timer_counts_from_what_was_heard_last(module, loop, expired):
     assert (expired, timer.remaining) == ([], 1)
     loop.run(1)
     assert expired == [25]
+
+
+# -- Deadlines -------------------------------------------------------------------------------------
+
+
+def test_deadlines_are_kept_like_a_timer_for_each_item(module):
+    @quick
+    @given(
+        st.lists(
+            st.one_of(
+                st.tuples(st.just("add"), st.integers(0, 4), st.sampled_from([1, 2, 5])),
+                st.tuples(st.just("discard"), st.integers(0, 4)),
+                st.tuples(st.just("wait"), st.sampled_from([0.5, 1, 3])),
+            )
+        )
+    )
+    def check(steps):
+        loop, oracle, called, expected = Loop(), Loop(), [], []
+        deadlines = module.Deadlines(loop, lambda item: called.append((item, loop.now)))
+        timers = {}
+        for what, *args in steps:
+            if what == "wait":
+                loop.run(*args)
+                oracle.run(*args)
+                continue
+            item = args[0]
+            if item in timers:
+                timers.pop(item).cancel()
+            if what == "discard":
+                deadlines.discard(item)
+                continue
+            deadlines.add(*args)
+            timers[item] = oracle.call_later(
+                args[1], lambda item=item: expected.append((item, oracle.now))
+            )
+        loop.run(10)
+        oracle.run(10)
+        assert sorted(called) == sorted(expected)
+        assert [now for _, now in called] == [now for _, now in expected]
+        assert len(loop.pending) == 0
+
+    check()
+
+
+def test_deadlines_need_one_timer_of_the_loop(module):
+    loop, called = Loop(), []
+    deadlines = module.Deadlines(loop, called.append)
+    for number in range(100):
+        deadlines.add(number, 5)
+    assert len(loop.pending) == 1
+    for number in range(99):
+        deadlines.discard(number)
+    loop.run(5)
+    assert called == [99]
+
+
+def test_an_item_that_expires_may_take_another_with_it(module):
+    loop, called = Loop(), []
+
+    def expire(item):
+        called.append(item)
+        deadlines.discard("other")
+        if len(called) < 3:
+            deadlines.add(item, 1)
+
+    deadlines = module.Deadlines(loop, expire)
+    deadlines.add("one", 1)
+    deadlines.add("other", 1)
+    loop.run(10)
+    assert called == ["one"] * 3

@@ -467,7 +467,7 @@ class Association(OrdinaryAssociation):
 
     def _is_waited_for(self) -> bool:
         """Return whether a thread waits for a response, or for the peer's release or abort."""
-        return self._has_made("_reactor_checkpoint") and not self._reactor_checkpoint.is_set()
+        return self._has_made("checkpoint") and not self._reactor_checkpoint.is_set()
 
     # -- Its state, for the server -----------------------------------------------------------------
 
@@ -641,7 +641,7 @@ class Association(OrdinaryAssociation):
         """End the association; from any thread."""
         self._kill = True
         self.is_established = False
-        if self._has_made("_reactor_checkpoint"):
+        if self._has_made("checkpoint"):
             self._reactor_checkpoint.open()
         self.path.is_ending = True  # the fast path then calls responded()
         self.wake()

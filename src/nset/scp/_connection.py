@@ -46,7 +46,7 @@ class Connection(asyncio.Protocol):
 
     =====================  ==========================================================
     the loop's thread      what asyncio calls, `pause_reading`, `resume_reading`,
-                           `has_input`, `abort`, `discard`, ``_transport``, ``_close_timer``
+                           `has_input`, `abort`, `discard`, ``_transport``, ``_is_closing``
     any thread             `queue`, `flush`, `send`, `send_message`, `send_in_pieces`,
                            `stop_messages`, `wait_for_room`, `finish`, `close`,
                            `is_closed`, `outbox` (only appended to)
@@ -89,7 +89,7 @@ class Connection(asyncio.Protocol):
         self.bytes_sent = 0
         self._transport: Any = None
         self._room: threading.Event | None = None  # while writing is paused
-        self._close_timer: asyncio.TimerHandle | None = None  # waits for the peer to close
+        self._is_closing = False  # waits for the peer to close
         self._lock = threading.Lock()  # guards that no message is sent after a release or an abort
         self._takes_messages = True
         self._is_aborting = self._is_to_finish = False
@@ -118,8 +118,8 @@ class Connection(asyncio.Protocol):
         self.outbox.clear()
         if self._room is not None:
             self._room.set()
-        if self._close_timer is not None:
-            self._close_timer.cancel()
+        if self._is_closing:
+            self._threads.closing.discard(self)
         self._user.connection_lost()
 
     def pause_writing(self) -> None:
@@ -255,7 +255,7 @@ class Connection(asyncio.Protocol):
                 self._finish_soon()
 
     def _write(self, data: bytes) -> None:
-        if self.is_connected and self._close_timer is None:
+        if self.is_connected and not self._is_closing:
             self.bytes_sent += len(data)
             self._transport.write(data)
 
@@ -277,7 +277,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         self._flush()
-        if not self.is_connected or self._close_timer is not None or self._transport.is_closing():
+        if not self.is_connected or self._is_closing or self._transport.is_closing():
             return
         if not self._transport.can_write_eof():  # TLS has no half-closed connections
             self._close()
@@ -291,7 +291,8 @@ class Connection(asyncio.Protocol):
     def _limit_close(self) -> None:
         timeout = self._user.acse_timeout
         seconds = _CLOSE_SECONDS if timeout is None else min(timeout, _CLOSE_SECONDS)
-        self._close_timer = self._threads.loop.call_later(seconds, self.abort)
+        self._is_closing = True
+        self._threads.closing.add(self, seconds)
 
     def close(self) -> None:
         """Close the connection, and send nothing from now on."""
@@ -299,7 +300,7 @@ class Connection(asyncio.Protocol):
         self._threads.in_loop(self._close)
 
     def _close(self) -> None:
-        if self.is_connected and self._close_timer is None:
+        if self.is_connected and not self._is_closing:
             self._flush()
             self._transport.close()
             self._limit_close()  # the peer may not read the rest

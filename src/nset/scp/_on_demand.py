@@ -48,6 +48,7 @@ class OnDemandAssociation(ThreadlessAssociation):
     """
 
     accepted: Accepted | None = None
+    _made: frozenset[str] = frozenset()
 
     dul: DULServiceProvider
     dimse: DIMSEServiceProvider
@@ -76,22 +77,25 @@ class OnDemandAssociation(ThreadlessAssociation):
         self._making = threading.RLock()  # guards what is made on demand
 
     def __getattr__(self, name: str) -> Any:
-        make = _MAKERS.get(name)
-        if make is None:
+        group = _GROUPS.get(name)
+        if group is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         with self._making:
             if name not in vars(self):
-                getattr(self, make)()
+                getattr(self, f"_make_{group}")()
+                self._made |= {group}
+                if self._is_over:
+                    self.break_cycles()
             return vars(self)[name]
 
-    def _has_made(self, name: str) -> bool:
-        """Return whether what is made on demand has been made."""
-        return name in vars(self)
+    def _has_made(self, group: str) -> bool:
+        """Return whether the objects of a group have been made; see `_GROUPS`."""
+        return group in self._made
 
     @property
     def has_providers(self) -> bool:
         """Whether pynetdicom's providers have been made."""
-        return self._has_made("dul")
+        return "providers" in self._made
 
     def _make_users(self) -> None:
         accepted = self.accepted
@@ -105,8 +109,6 @@ class OnDemandAssociation(ThreadlessAssociation):
             requestor.remember(accepted)
             acceptor.remember(accepted)
         vars(self).update(requestor=requestor, acceptor=acceptor)
-        if self._is_over:
-            self.break_cycles()
 
     def _make_contexts(self) -> None:
         accepted: dict[int, Any] = {}
@@ -137,7 +139,6 @@ class OnDemandAssociation(ThreadlessAssociation):
         vars(self).update(acse=AcceptorACSE(self), dul=dul, dimse=dimse)
         if self._is_over:
             dul.kill_dul()
-            self.break_cycles()
         else:
             idle_timer.start()
 
@@ -168,19 +169,19 @@ class OnDemandAssociation(ThreadlessAssociation):
             return
         weak: Any = weakref.proxy(self)
         parts: list[Any] = [self.path, self.connection]
-        if self._has_made("requestor"):
+        if self._has_made("users"):
             self.requestor.assoc = self.acceptor.assoc = weak
-        if self._has_made("_reactor_checkpoint"):
+        if self._has_made("checkpoint"):
             parts.append(self._reactor_checkpoint)
-        if self._has_made("dul"):
+        if self._has_made("providers"):
             self.acse._assoc = weak
             self.dul.state_machine.dul = weakref.proxy(self.dul)
             parts += self.dul, self.dimse
+            vars(self).pop("abort", None)  # pynetdicom sets it around handlers, to a method of this
         for part in parts:
             part.break_cycles(weak)
         if self._has_made("flow"):
             self.flow.break_cycles()
-        vars(self).pop("abort", None)  # pynetdicom sets it around handlers, to a method of this
 
 
 def _copy(context: Any) -> Any:
@@ -190,18 +191,18 @@ def _copy(context: Any) -> Any:
     return new
 
 
-# Names of methods.
-_MAKERS = {
-    "requestor": "_make_users",
-    "acceptor": "_make_users",
-    "acse": "_make_providers",
-    "dul": "_make_providers",
-    "dimse": "_make_providers",
-    "_accepted_cx": "_make_contexts",
-    "_rejected_cx": "_make_contexts",
-    "_reactor_checkpoint": "_make_checkpoint",
-    "flow": "_make_flow",
-    "memory": "_make_memory",
-    "reports": "_make_reports",
-    "tally": "_make_tally",
+_GROUPS = {
+    "requestor": "users",
+    "acceptor": "users",
+    "acse": "providers",
+    "dul": "providers",
+    "dimse": "providers",
+    "_accepted_cx": "contexts",
+    "_rejected_cx": "contexts",
+    "_reactor_checkpoint": "checkpoint",
+    "flow": "flow",
+    "memory": "memory",
+    "reports": "reports",
+    "tally": "tally",
 }
+"""What is made together, by a method for the group."""

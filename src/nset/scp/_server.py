@@ -29,6 +29,7 @@ from nset.scp._limits import Limits, check_count
 from nset.scp._memory import ServerMemory
 from nset.scp._names import address_name
 from nset.scp._negotiation import SupportedContexts
+from nset.scp._queues import Deadlines
 from nset.scp._threads import Threads
 
 _LOGGER = logging.getLogger("nset")
@@ -282,6 +283,7 @@ class Server(AssociationServer):
     def closed(self, assoc: Association) -> None:
         """Remove an association whose connection is closed."""
         self.heard(assoc)
+        self._first_pdus.discard(assoc)
         self.connected.discard(assoc)
         self.counters.close(assoc)
 
@@ -317,6 +319,7 @@ class Server(AssociationServer):
         self.loop = asyncio.get_running_loop()
         # Two service threads per association: its job, and its upper layer.
         services = 2 * self.limits.connections_for(self.ae.maximum_associations)
+        self._first_pdus = Deadlines(self.loop, self._first_pdu_is_due)
         self.threads = Threads(self.loop, self._max_workers, services, self._variables)
         self.coroutines = CoroutineHandlers(self.threads, self.tasks)
         self.start_task = partial(_eager_tasks.start_task, self.loop)
@@ -432,6 +435,7 @@ class Server(AssociationServer):
         self.tasks.discard(task)
         if not assoc.connection.has_begun:  # and the task may not have
             self._connecting.pop(assoc, None)
+            self._first_pdus.discard(assoc)
             sock.close()
             self.heard(assoc)
             assoc.discard()
@@ -441,12 +445,15 @@ class Server(AssociationServer):
         if self.ae.acse_timeout is not None:
             seconds = min(seconds, self.ae.acse_timeout)
         self._silent[assoc] = None
-        assoc.call_later(max(seconds, 0), self._silent_too_long)
+        self._first_pdus.add(assoc, max(seconds, 0))
+
+    def _first_pdu_is_due(self, assoc: Association) -> None:
+        if assoc in self._silent:
+            self._silent_too_long(assoc)
+        else:
+            assoc.check_idle()
 
     def _silent_too_long(self, assoc: Association) -> None:
-        if assoc not in self._silent:
-            assoc.check_idle()
-            return
         if assoc.path.is_reading_paused:  # it is the server that does not read
             self._wait_for_pdu(assoc)
             return
@@ -458,7 +465,6 @@ class Server(AssociationServer):
 
     def _end_silence(self, assoc: Association) -> None:
         if assoc not in self._silent:
-            assoc.check_idle()
             return
         _LOGGER.info(
             "Closing the connection with %s, which has sent no PDU in %s s",

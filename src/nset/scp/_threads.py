@@ -8,8 +8,11 @@ from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from operator import methodcaller
 from queue import Empty, SimpleQueue
 from typing import Any
+
+from nset.scp._queues import Deadlines
 
 _LOGGER = logging.getLogger("nset")
 
@@ -238,6 +241,8 @@ class Threads:
         The two pools.
     turns : Turns
         For what is more than the loop should do in one turn.
+    closing : Deadlines
+        Connections that the peer is to close.
     """
 
     def __init__(
@@ -252,6 +257,7 @@ class Threads:
         self._callbacks = Callbacks(loop)
         self._variables = variables
         self.turns = Turns(loop)
+        self.closing = Deadlines(loop, methodcaller("abort"))
         self.handler_workers = Workers(loop, handlers, "nset-handler", self._run_job)
         self.service_workers = Workers(loop, services, "nset-service", self._run_job)
 
