@@ -175,6 +175,12 @@ class Server(AssociationServer):
             exc.filename = address_name(self.server_address)
             raise
 
+    def server_close(self) -> None:
+        """Close the listening socket."""
+        super().server_close()
+        if self._listening is not None:
+            self._listening.close()
+
     # -- Handlers ----------------------------------------------------------------------------------
 
     def _bind_defaults(self) -> None:
