@@ -188,6 +188,8 @@ LAYERS = {
         {"_queues", "_counters", "_limits", "_memory", "_names"},
         {"_implementation"},
         {"_core", "_pure"},
+        {"_pure_reader"},
+        {"_pure_requests"},
         {"_rules", "_services"},
     ],
 }
