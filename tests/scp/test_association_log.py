@@ -164,7 +164,7 @@ def test_a_rejection(nset, lines, why):
             address = "{}:{}".format(*peer.getsockname())
             peer.sendall(associate_rq(MPPS))
             assert peer.recv(1) == b"\x03"
-        until(lambda: server.counts.open_connections == (why == "number"))
+        until(lambda: len(server._associations) == (why == "number"))
         said = [record for record in caplog_of(lines) if address in record.getMessage()]
     first, last = said
     assert (first.levelname, first.getMessage()) == (

@@ -48,8 +48,7 @@ _LOOKS_PER_QUIET = 10
 
 _MAX_THREADS = 1000
 
-# Connections with TLS that are taken in one turn of the loop; then those that there are have
-# theirs, which take 0.4 ms and more.
+# Connections that are taken in one turn of the loop; then those that there are have theirs.
 _MAX_ACCEPTS_PER_TURN = 8
 
 # Seconds until connections are taken again when there were no descriptors.
@@ -371,12 +370,13 @@ class Server(AssociationServer):
         listening = await self.loop.create_server(
             lambda: Association(self).connection,
             sock=self._listening,
-            backlog=self.request_queue_size,
+            backlog=_MAX_ACCEPTS_PER_TURN,  # asyncio accepts as many in a turn
             start_serving=False,  # else a cancelled program would be left with its socket
         )
         self._stop_listening = listening.close
         try:
             await listening.start_serving()
+            self.socket.listen(self.request_queue_size)
         except BaseException:
             listening.close()
             raise
