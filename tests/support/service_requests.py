@@ -7,11 +7,9 @@ from command_sets import joined
 from n_set_requests import uid
 from pynetdicom import evt, sop_class
 from raw_peer import COMMAND, LAST, p_data
-from services import ECHO
+from services import COMMITMENT, ECHO
 
 FILM_SESSION = sop_class.BasicFilmSession
-PRINT = sop_class.BasicGrayscalePrintManagementMeta
-COMMITMENT = sop_class.StorageCommitmentPushModel
 EVENT_LOGGING = sop_class.ProceduralEventLogging
 DISPLAY = sop_class.DisplaySystem
 AVAILABILITY = sop_class.InstanceAvailabilityNotification

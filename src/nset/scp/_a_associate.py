@@ -20,14 +20,13 @@ from pynetdicom.pdu_items import (
 from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
 from nset import _pdu
+from nset._uid import is_conformant_uid
 
 _ITEMS_OFFSET: Final = 74
 _APPLICATION_CONTEXT: Final = b"\x10\x00\x00\x151.2.840.10008.3.1.1.1"
 _CONTEXT, _ABSTRACT_SYNTAX, _TRANSFER_SYNTAX, _USER_INFORMATION = 0x20, 0x30, 0x40, 0x50
 _MAXIMUM_LENGTH, _CLASS_UID, _VERSION_NAME = 0x51, 0x52, 0x55
 
-_UID: Final = re.compile(rb"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
-_MAX_UID_BYTES: Final = 64
 _TITLE: Final = re.compile(rb" *([!-\[\]-~](?:[ -\[\]-~]*[!-\[\]-~])?) *")
 _NAME: Final = re.compile(rb"[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?")
 
@@ -69,21 +68,6 @@ class Settings(NamedTuple):
             ae.implementation_version_name,
             _config.UNRESTRICTED_STORAGE_SERVICE,
             tuple(_config.VALIDATORS.values()),
-        )
-
-    def are_those_of(self, server: Any) -> bool:
-        """Return whether the server has these settings now."""
-        ae = server.ae
-        return bool(
-            self.contexts == server.contexts
-            and self.ae_title == server.ae_title
-            and self.maximum_pdu_size == ae.maximum_pdu_size
-            and self.implementation_class_uid == ae.implementation_class_uid
-            and self.implementation_version_name == ae.implementation_version_name
-            and self.requires_called_ae_title == ae.require_called_aet
-            and self.calling_ae_titles == tuple(ae.require_calling_aet)
-            and self.is_unrestricted == _config.UNRESTRICTED_STORAGE_SERVICE
-            and self.validators == tuple(_config.VALIDATORS.values())
         )
 
     def apply_to(self, acceptor: ServiceUser) -> None:
@@ -169,9 +153,9 @@ class Negotiations:
         """
         if len(request) > MAX_REQUEST_BYTES:
             return None
-        settings = self._settings
-        if settings is None or not settings.are_those_of(self._server):
-            settings = self._settings = Settings.of(self._server)
+        settings = Settings.of(self._server)
+        if settings != self._settings:
+            self._settings = settings
             self._forget(settings)
         accepted = self._by_request.get(request)
         if accepted is None or not all(result.holds for result in accepted.results):
@@ -322,7 +306,7 @@ def _is_ordinary_context(item: bytes) -> bool:
 
 
 def _is_uid(value: bytes) -> bool:
-    return len(value) <= _MAX_UID_BYTES and _UID.fullmatch(value) is not None
+    return is_conformant_uid(value.decode("latin-1"))
 
 
 def _items(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
