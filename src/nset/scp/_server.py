@@ -355,7 +355,9 @@ class Server(AssociationServer):
         if self.loop is None:
             return
         if self.threads.is_loop_thread():
-            self.tasks.add(self.loop.create_task(self._listen()))
+            task = self.loop.create_task(self._listen())
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
         else:
             asyncio.run_coroutine_threadsafe(self._listen(), self.loop).result()
 
