@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from acceptors import accepting, entity, port, until
@@ -157,6 +158,26 @@ def test_a_serve_that_is_cancelled(scp):
             assert ae._servers == []
             for server in servers:
                 assert server.socket is None or server.socket.fileno() == -1
+
+    asyncio.run(main())
+    gc.collect()  # a socket that was left behind would be an error
+
+
+def test_a_connection_that_is_accepted_at_the_end(scp):
+    """Not even a peer that has connected while the server ends is left with an open socket."""
+    ae = entity()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        for turns in range(6):
+            server = await scp.serve(ae, ("127.0.0.1", 0))
+            with socket.create_connection(("127.0.0.1", server.server_address[1]), TIMEOUT) as peer:
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await server.close(0)
+                peer.setblocking(False)
+                with suppress(ConnectionError):  # where the loop had not accepted it
+                    assert await asyncio.wait_for(loop.sock_recv(peer, 1), TIMEOUT) == b""
 
     asyncio.run(main())
     gc.collect()  # a socket that was left behind would be an error

@@ -40,6 +40,9 @@ SHUTDOWN_TIMEOUT = 10.0
 QUIET = 1.0
 """Seconds at shutdown without a request until the server requests the release, by default."""
 
+# asyncio's own steps from accept() to connection_made(), and one to spare.
+_TURNS_UNTIL_CONNECTED = 4
+
 # Seconds for what takes milliseconds: closing sockets once everything is over.
 _CLOSING_SECONDS = 1.0
 
@@ -138,7 +141,7 @@ class Server(AssociationServer):
         self._connecting: dict[Association, tuple[asyncio.Task[None], socket.socket]] = {}
         self._silent: dict[Association, None] = {}  # have sent no PDU, the oldest first
         self._listening: socket.socket | None = None  # a copy of the socket, of the loop's
-        self._stop_listening: Callable[[], Any] = lambda: None
+        self._accepting: asyncio.AbstractServer | asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._is_to_stop = False
         self._stopped = asyncio.Event()
@@ -336,8 +339,8 @@ class Server(AssociationServer):
             await self._stopping.wait()
         finally:
             self.deadline = min(self.deadline, time.monotonic() + SHUTDOWN_TIMEOUT)
-            self._stop_listening()
             try:
+                await self._stop_listening()
                 await asyncio.sleep(0)
                 self.server_close()
                 await self._end_associations()
@@ -363,10 +366,10 @@ class Server(AssociationServer):
 
     async def _listen(self) -> None:
         """Begin to accept connections, with or without TLS."""
-        self._stop_listening()
+        await self._stop_listening()
         assert self.socket is not None
         if self.ssl_context is not None:
-            self._stop_listening = self.loop.create_task(self._accept()).cancel
+            self._accepting = self.loop.create_task(self._accept())
             return
         self._listening = self.socket.dup()  # closed when TLS is set later
         listening = await self.loop.create_server(
@@ -375,13 +378,28 @@ class Server(AssociationServer):
             backlog=_MAX_ACCEPTS_PER_TURN,  # asyncio accepts as many in a turn
             start_serving=False,  # else a cancelled program would be left with its socket
         )
-        self._stop_listening = listening.close
+        self._accepting = listening
         try:
             await listening.start_serving()
             self.socket.listen(self.request_queue_size)
         except BaseException:
             listening.close()
             raise
+
+    async def _stop_listening(self) -> None:
+        """Accept no more connections; those that were accepted are connected first."""
+        accepting, self._accepting = self._accepting, None
+        if isinstance(accepting, asyncio.Task):
+            accepting.cancel()
+        elif accepting is not None:
+            try:
+                # asyncio leaves sockets open that its closed server has accepted before.
+                with suppress(NotImplementedError):  # the default loop of Windows
+                    self.loop.remove_reader(self._listening)
+                for _ in range(_TURNS_UNTIL_CONNECTED):
+                    await asyncio.sleep(0)
+            finally:
+                accepting.close()
 
     async def _accept(self) -> None:
         """Accept connections with a TLS handshake, a few per loop iteration."""
