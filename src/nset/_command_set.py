@@ -507,12 +507,12 @@ def _encode_leniently(primitive: Any, known: CommandElement) -> bytes | None:
             value = "\\".join(map(str, value))  # pydicom has split the text of a Dataset
         if known.vr == "LO" and isinstance(value, str | bytes):
             _LOGGER.warning("Sending what can be sent of an Error Comment: %s", exc)
-            return _encode_comment(_repaired(value), known.keyword)
+            return _encode_comment(repaired_comment(value), known.keyword)
         _LOGGER.error("Sending an N-SET response without an element: %s", exc)
         return None
 
 
-def _repaired(comment: str | bytes) -> str:
+def repaired_comment(comment: str | bytes) -> str:
     """Cut a comment, with "?" for characters that LO in the default repertoire does not allow."""
     text = comment.decode("latin-1") if isinstance(comment, bytes) else comment
     return "".join(

@@ -9,6 +9,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.dimse_primitives import N_SET
 
 import nset.scp
+from nset import StatusError, status
 
 MPPS = "1.2.840.10008.3.1.2.3.3"
 ADDRESS = ("127.0.0.1", 0)
@@ -22,7 +23,9 @@ async def handle_set(event: evt.Event) -> tuple[int, Dataset | None]:
     request = event.request
     assert isinstance(request, nset.N_SET)
     print(instance_of(request))
-    return 0x0000, None
+    if not request.RequestedSOPInstanceUID:
+        raise StatusError(status.MISSING_ATTRIBUTE, "No UID", attribute_identifiers=["PatientID"])
+    return status.SUCCESS, None
 
 
 def in_a_thread(ae: ApplicationEntity) -> int:

@@ -1,6 +1,6 @@
 """Data sets by `nset.dataset`: as pynetdicom has them encoded and decoded, and logged.
 
-`send_n_set`, `encode`, `decode`, `get_dataset` and `trigger` take a stock function of pynetdicom
+`send_n_set`, `encode`, `decode` and `get_dataset` take a stock function of pynetdicom
 and return its replacement, which calls the stock function for all but N-SET.
 """
 
@@ -18,7 +18,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
-from pynetdicom import dsutils, evt
+from pynetdicom import dsutils
 
 from nset import _rules, dataset
 from nset.dataset import MAX_INFLATED_BYTES, DataSetError
@@ -140,18 +140,3 @@ def get_dataset(stock: Callable[..., Any]) -> Callable[..., Any]:
         return data_set_of(self, attr, exc_msg, MAX_INFLATED_BYTES)
 
     return _get_dataset
-
-
-def trigger(stock: Callable[..., Any]) -> Callable[..., Any]:
-    """Answer 0213H for a handler of EVT_N_SET that meets a data set that exceeds a bound."""
-
-    @wraps(stock)
-    def trigger(assoc: Any, event: Any, attrs: dict[str, Any] | None = None) -> Any:
-        try:
-            return stock(assoc, event, attrs)
-        except DataSetError as error:
-            if event is not evt.EVT_N_SET:
-                raise
-            return refused(error)
-
-    return trigger

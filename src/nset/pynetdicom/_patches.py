@@ -143,6 +143,7 @@ def _attributes() -> Iterator[Patch]:
 def _wrappers(nodelay: bool) -> Iterator[Patch]:
     """Yield the patches of functions and methods; what makes the new one gets the stock one."""
     from nset.pynetdicom import (
+        _answers,
         _data_sets,
         _exchange,
         _messages,
@@ -182,7 +183,7 @@ def _wrappers(nodelay: bool) -> Iterator[Patch]:
         "dul.DULServiceProvider._read_pdu_data": _reactors.read_pdu_data,
         "dul.DULServiceProvider.kill_dul": _reactors.kill_dul,
         "events.Event._get_dataset": _data_sets.get_dataset,
-        "events.trigger": _data_sets.trigger,
+        "events.trigger": _answers.trigger,
         "fsm.StateMachine.do_action": _exchange.do_action,
         "service_class.ServiceClass.validate_status": _provider.validate_status,
         "transport.AssociationSocket.recv": _reactors.recv,

@@ -283,7 +283,7 @@ def _refuse(assoc: Any, request: Any, context_id: int, refusal: CommandSetError)
         assoc.abort()
         return
     log_refusal(request.msg_type, request.MessageID, _peer(assoc), refusal)
-    assoc.dimse.send_msg(_response(request, refusal.status), context_id)
+    assoc.dimse.send_msg(response_to(request, refusal.status), context_id)
 
 
 def log_refusal(service: str, message_id: int, peer: str, refusal: CommandSetError) -> None:
@@ -294,7 +294,8 @@ def log_refusal(service: str, message_id: int, peer: str, refusal: CommandSetErr
     )
 
 
-def _response(request: Any, status: int) -> Any:
+def response_to(request: Any, status: int) -> Any:
+    """Return the response with a status."""
     if type(request) is N_SET:
         return request.response(status)
     response = type(request)()
@@ -305,6 +306,9 @@ def _response(request: Any, status: int) -> Any:
         )
         if uid is not None:
             setattr(response, f"Affected{which}", uid)
+    for keyword in ("ActionTypeID", "EventTypeID"):
+        if hasattr(request, keyword):
+            setattr(response, keyword, getattr(request, keyword))
     response.Status = status
     return response
 

@@ -1,12 +1,17 @@
 """What pynetdicom's service classes get of nset: data sets by `nset.dataset`, and handlers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import copy
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, Final
 
 from pydicom import Dataset
 from pynetdicom import evt
 
+from nset._status_error import StatusError
 from nset.dataset import DataSetError
+from nset.pynetdicom._answers import log_status_error, response_with, status_of
 from nset.pynetdicom._data_sets import data_set_of, refused
 
 _WITH_DATA_SET: Final = (
@@ -17,6 +22,10 @@ _WITH_DATA_SET: Final = (
 )
 
 
+_BEFORE_STATUSES: Final = {evt.EVT_C_FIND: 0, evt.EVT_C_GET: 1, evt.EVT_C_MOVE: 2}
+"""How much a generator yields before its statuses: the destination, the number of images."""
+
+
 class DataSetEvent(evt.Event):
     """An event whose data set is decoded by nset."""
 
@@ -25,39 +34,12 @@ class DataSetEvent(evt.Event):
         return data_set_of(self, attr, exc_msg, limit)
 
 
-def call_handler(assoc: Any, function: Callable[..., Any], event: Any, *args: Any) -> Any:
-    """Call a handler for pynetdicom's service class, which has been given a `Served` association.
-
-    Parameters
-    ----------
-    assoc : Association
-        The association itself.
-    function : callable
-        The handler.
-    event : pynetdicom.events.Event
-        Becomes a `DataSetEvent`, if its request has a data set.
-    *args
-        More arguments for the handler.
-
-    Returns
-    -------
-    object
-        What the handler returns; a `DataSetError` that it raises is an answer.
-    """
-    event.assoc = assoc
-    if event.event not in _WITH_DATA_SET:
-        return function(event, *args)
-    event.__class__ = DataSetEvent
-    try:
-        return function(event, *args)
-    except DataSetError as error:
-        return refused(error)
-
-
 class Served:
     """Stands for an association in pynetdicom's service class while that serves a request.
 
-    It has the association's attributes, and handlers that the service class can call.
+    It has the association's attributes, and handlers that the service class can call. If a handler
+    raises `StatusError`, the response is sent here, and the association is not established any more
+    for the service class, which then sends nothing.
 
     Parameters
     ----------
@@ -67,9 +49,62 @@ class Served:
         Returns the handler of an event, and more arguments for it.
     """
 
+    dimse: Any  # the association's, until a handler has raised
+
     def __init__(self, assoc: Any, get_handlers: Callable[[Any], Any]) -> None:
         self._nset_assoc = assoc
-        self.get_handlers = get_handlers
+        self._nset_get_handlers = get_handlers
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._nset_assoc, name)
+
+    def get_handlers(self, event: Any) -> Any:
+        """Return the handlers of an event."""
+        bound = self._nset_get_handlers(event)
+        if not event.is_intervention:
+            return bound
+        function, args = bound
+        return partial(self._nset_call, function), args
+
+    def _nset_call(self, function: Callable[..., Any], event: Any, *args: Any) -> Any:
+        """Call a handler; `StatusError` and `DataSetError` are answers."""
+        event.assoc = self._nset_assoc
+        if event.event in _WITH_DATA_SET:
+            event.__class__ = DataSetEvent
+        request = copy(event.request)  # as it was received
+        try:
+            answer = function(event, *args)
+        except DataSetError as error:
+            if event.event not in _WITH_DATA_SET:
+                raise
+            return refused(error)
+        except StatusError as error:
+            return self._nset_answer(request, event, error)
+        if event.event in _BEFORE_STATUSES and isinstance(answer, Iterator):
+            return self._nset_iterate(answer, request, event)
+        return answer
+
+    def _nset_iterate(self, answers: Iterator[Any], request: Any, event: Any) -> Iterator[Any]:
+        """Yield what a handler yields; the status of a `StatusError` is the last."""
+        number = 0
+        try:
+            for answer in answers:
+                yield answer
+                number += 1
+        except StatusError as error:
+            if number < _BEFORE_STATUSES[event.event]:
+                yield self._nset_answer(request, event, error)
+            else:  # with the numbers of sub-operations, which the service class knows
+                self._nset_log(request, error)
+                yield status_of(error), None
+
+    def _nset_answer(self, request: Any, event: Any, error: StatusError) -> int:
+        self._nset_log(request, error)
+        self.dimse.send_msg(response_with(request, error), event.context.context_id)
+        self.is_established = False
+        self.dimse = SimpleNamespace(send_msg=lambda response, context_id: None)
+        return 0  # in place of a number of sub-operations, which C-GET answers once more
+
+    def _nset_log(self, request: Any, error: StatusError) -> None:
+        peer = self._nset_assoc.peer_name()
+        log_status_error(error, type(request).__name__.replace("_", "-"), request.MessageID, peer)

@@ -377,6 +377,9 @@ class DIMSEServiceProvider(_StockDIMSE):
             to_message, encode = _primitive_to_message, _encode_msg
         else:
             to_message, encode = type(message).primitive_to_message, type(message).encode_msg
+        keyword = "AttributeIdentifierList"  # pynetdicom's N-CREATE response has none
+        if getattr(primitive, keyword, None) is not None and keyword not in message.command_set:
+            setattr(message.command_set, keyword, None)
         to_message(message, primitive)
         message.context_id = context_id
         evt.trigger(self._assoc, evt.EVT_DIMSE_SENT, {"message": message})

@@ -14,9 +14,11 @@ from pynetdicom.presentation import PresentationContext
 
 from nset import _rules, dataset
 from nset._errors import CommandSetError
+from nset._status_error import StatusError
 from nset.dataset import DataSetError
 from nset.primitive import N_SET
 from nset.pynetdicom import _provider
+from nset.pynetdicom._answers import is_response, log_status_error, response_with
 from nset.pynetdicom._data_sets import cached, encoded, refused
 from nset.pynetdicom._messages import no_data_set
 from nset.pynetdicom._provider import sendable_status
@@ -128,7 +130,8 @@ def response_to(request: N_SET, answer: Any, service: Any, context: Presentation
     request : N_SET
         The request.
     answer : object
-        A tuple of a status (an int, or a `Dataset` with a Status) and a `Dataset` or None.
+        A tuple of a status (an int, or a `Dataset` with a Status) and a `Dataset` or None, or the
+        response itself.
     service : pynetdicom.service_class.ServiceClass
         Whose statuses count.
     context : pynetdicom.presentation.PresentationContext
@@ -139,6 +142,8 @@ def response_to(request: N_SET, answer: Any, service: Any, context: Presentation
     N_SET
         The response.
     """
+    if is_response(answer) and answer.MessageIDBeingRespondedTo == request.MessageID:
+        return answer  # type: ignore[no-any-return]
     response = request.response()
     response.Status = None
     try:
@@ -357,6 +362,11 @@ class Dispatcher(FastPath):
 
     def failed(self, event: Any, exc: BaseException) -> Any:
         """Return the result in place of that of a handler that has raised."""
+        if isinstance(exc, StatusError):
+            log_status_error(exc, event._service.name, event.message_id, event.assoc.peer_name())
+            if exc.details:
+                return _Raised(exc)
+            return exc.status if event._service.response_keyword is None else (exc.status, None)
         if event._service is _services.N_SET:
             return failed(exc)
         if isinstance(exc, DataSetError) and event._service.request_keyword is not None:
@@ -446,6 +456,9 @@ class Dispatcher(FastPath):
             return
         # As it was received: a handler may have changed its own.
         request = event.request if event._command_set is None else event._make_request()
+        if type(answer) is _Raised and isinstance(answer.exception, StatusError):
+            assoc.dimse.send_msg(response_with(request, answer.exception), context.context_id)
+            return
         if event._service is not _services.N_SET:
             try:
                 handler = partial(_answered, answer), None

@@ -3,14 +3,12 @@
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from typing import Any
 
 from pynetdicom import _config
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association as _StockAssociation
 
-from nset.scp._data_sets import call_handler
 from nset.scp._dispatch import Dispatcher
 from nset.scp._handlers import OF_NEGOTIATION, Bindings, rebound
 
@@ -161,5 +159,4 @@ class ThreadlessAssociation(_StockAssociation):
         handlers = self._handlers.get(event, [])
         if not event.is_intervention:
             return handlers
-        function, args = self._server.coroutines.callable_handler(handlers)
-        return partial(call_handler, self, function), args
+        return self._server.coroutines.callable_handler(handlers)

@@ -1,0 +1,90 @@
+"""What handlers may raise or return beside what pynetdicom takes: `StatusError`, a response."""
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from pydicom import Dataset
+from pynetdicom import dimse_primitives, evt
+
+from nset import _rules
+from nset._status_error import StatusError
+from nset.dataset import MAX_INFLATED_BYTES, DataSetError
+from nset.primitive import N_SET
+from nset.pynetdicom._data_sets import decoded, refused
+from nset.pynetdicom._provider import _peer, response_to
+
+_LOGGER = logging.getLogger("nset")
+
+
+def log_status_error(error: StatusError, service: str, message_id: int | None, peer: str) -> None:
+    """Log the answer of a handler; an exception of a log handler does not prevent the response."""
+    try:
+        _LOGGER.info("Answering %s request %s from %s: %s", service, message_id, peer, error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return
+
+
+def status_of(error: StatusError) -> Any:
+    """Return the status that a handler would have returned: an int, or a `Dataset` for details."""
+    return _data_set(Status=error.status, **error.details) if error.details else error.status
+
+
+def response_with(request: Any, error: StatusError) -> Any:
+    """Return the response to a request whose handler has raised `StatusError`."""
+    response = response_to(request, error.status)
+    for keyword, value in error.details.items():
+        # pynetdicom's N-CREATE response lacks the list that PS3.7 Sections C.4.2 and C.5 give it.
+        if hasattr(response, keyword) or (
+            keyword == "AttributeIdentifierList" and type(response) is dimse_primitives.N_CREATE
+        ):
+            setattr(response, keyword, value)
+        else:
+            _LOGGER.warning("A %s response has no %s: it is left out", request.msg_type, keyword)
+    return response
+
+
+def is_response(answer: Any) -> bool:
+    """Return whether a handler of EVT_N_SET has returned a response."""
+    return issubclass(type(answer), N_SET) and answer.is_valid_response
+
+
+def trigger(stock: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+    """Replace ``trigger``: what a handler of EVT_N_SET may do beside what pynetdicom takes."""
+
+    @wraps(stock)
+    def trigger(assoc: Any, event: Any, attrs: Any = None) -> Any:
+        if event is not evt.EVT_N_SET:
+            return stock(assoc, event, attrs)
+        try:
+            answer = stock(assoc, event, attrs)
+        except DataSetError as error:
+            return refused(error)
+        except StatusError as error:
+            log_status_error(error, "N-SET", attrs["request"].MessageID, _peer(assoc))
+            return status_of(error), None
+        return _parts(answer, attrs["context"]) if is_response(answer) else answer
+
+    return trigger
+
+
+def _parts(response: N_SET, context: Any) -> tuple[Dataset, Dataset | None]:
+    """Return what a handler returns in place of a response: its status, and its data set."""
+    keywords = ("Status", *_rules.STATUS_OPTIONAL_KEYWORDS)
+    status = {keyword: getattr(response, keyword) for keyword in keywords}
+    stream = response.AttributeList
+    data = stream.getvalue() if stream is not None else b""
+    return (
+        _data_set(**{keyword: value for keyword, value in status.items() if value is not None}),
+        decoded(data, context.transfer_syntax, MAX_INFLATED_BYTES) if data else None,
+    )
+
+
+def _data_set(**elements: Any) -> Dataset:
+    data_set = Dataset()
+    for keyword, value in elements.items():
+        setattr(data_set, keyword, value)
+    return data_set
