@@ -19,7 +19,7 @@ CORES := $(addprefix src/nset/,_core.pyx _core.pxd _dict.pxd dataset/_core.pyx s
 EXTENSIONS := src/nset/_core.*.so src/nset/dataset/_core.*.so src/nset/scp/_core.*.so
 
 .PHONY: help demo test test-all test-peers test-free-threaded bench bench-servers bench-scp \
-	bench-report bench-services soak lint types annotate clean
+	bench-report bench-services bench-processes soak lint types annotate clean
 
 help: ## show this list (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ bench-report: $(TOOLS) ## whole reports: pynetdicom, install(), nset.scp, DCMTK,
 
 bench-services: $(TOOLS) ## each service of nset.scp on open associations, beside N-SET and pynetdicom
 	$(BIN)/python benchmarks/services.py
+
+bench-processes: $(TOOLS) ## whole reports to several processes of nset.scp, beside one
+	$(BIN)/python benchmarks/processes.py
 
 soak: $(TOOLS) ## ten minutes of good associations beside bad ones; SECONDS=60 for less
 	$(BIN)/python benchmarks/soak.py --seconds $(or $(SECONDS),600)

@@ -2,6 +2,7 @@
 
 Usage: python benchmarks/acceptors.py KIND [ignore | read | store DATABASE | answer]
        python benchmarks/acceptors.py echo LENGTH ANSWER
+       python benchmarks/acceptors.py processes NUMBER
 Prints the port, and ends with its standard input. The handler ignores the list of a request, reads
 it, or reads it and stores a row of it; with "answer" it answers requests of all services. Canned
 bytes answer each request of a length.
@@ -175,6 +176,14 @@ def serve(
     threading.Event().wait()
 
 
+def serve_in_processes(number: int) -> None:
+    def started(processes: scp.Processes) -> None:
+        announce(processes.server_address[1])
+
+    handlers = [(event, in_loop(reading)) for event in REPORTS]
+    scp.run(entity(), ("127.0.0.1", 0), number, evt_handlers=handlers, started=started)
+
+
 def any_service() -> AE:
     """An AE for each of the services."""
     ae = entity()
@@ -217,6 +226,8 @@ def main(kind: str, job: str = "ignore", argument: str = "") -> None:
         asyncio.run(scp_on_asyncio())
     elif kind == "archive":
         serve(scp.start_server, succeed, archive())
+    elif kind == "processes":
+        serve_in_processes(int(job))
     elif kind == "suspending":
         serve(scp.start_server, suspending)
     elif job == "answer":

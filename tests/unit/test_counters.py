@@ -179,3 +179,18 @@ def test_summary_of_an_association(
     assert tally.summary(fast_requests, fast_responses) == summary
     assert tally.requests == requests  # the next summary says the same
     assert tally.summary(fast_requests, fast_responses) == summary
+
+
+class TestTotal:
+    def test_of_several_servers(self, module):
+        one, other = module.Counters(), module.Counters()
+        one.count("connections", 2)
+        other.count("connections", 3)
+        for counters, reason in ((one, "peer"), (other, "peer"), (other, "idle")):
+            counters.count_abort(reason)
+        total = module.total([one.counts(1, 0), other.counts(2, 1)])
+        assert (total.connections, total.open_connections, total.open_associations) == (5, 3, 1)
+        assert total.aborted == {"peer": 2, "idle": 1}
+
+    def test_of_none(self, module):
+        assert module.total([]) == module.Counters().counts(0, 0)

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from nset import status
@@ -143,6 +144,31 @@ class Counters:
             bytes_received=events["bytes_received"],
             bytes_sent=events["bytes_sent"],
         )
+
+
+def total(several: Iterable[Counts]) -> Counts:
+    """Add up counts, as of several servers.
+
+    Parameters
+    ----------
+    several : iterable of Counts
+        The counts.
+
+    Returns
+    -------
+    Counts
+        Their sums; all 0 of none.
+    """
+    sums: list[Any] = []
+    for values in zip(Counters().counts(0, 0), *several, strict=False):
+        if isinstance(values[0], dict):
+            one: Counter[str] = Counter()
+            for value in values:
+                one.update(value)
+            sums.append(dict(one))
+        else:
+            sums.append(sum(values))
+    return Counts(*sums)
 
 
 class Tally:

@@ -13,6 +13,9 @@ from pynetdicom.presentation import PresentationContext
 from nset.pynetdicom import _negotiation
 from nset.scp._a_associate import Accepted
 
+# Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 Table 9-21).
+_LOCAL_LIMIT_EXCEEDED = 2, 3, 2
+
 
 class SupportedContexts:
     """A server's supported contexts by their abstract syntax.
@@ -139,6 +142,11 @@ class AcceptorACSE(ACSE):
         acceptor: Any = self.acceptor
         acceptor._is_negotiating = True
         try:
+            assoc: Any = self.assoc
+            server = assoc._server
+            if not server.keeps_share():
+                reason = f"{server.share.most} associations in all processes already"
+                assoc._nset_rejection = reason, _LOCAL_LIMIT_EXCEEDED
             if _negotiation.is_rejected(self):
                 return
             super()._negotiate_as_acceptor()

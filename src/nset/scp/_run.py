@@ -17,14 +17,14 @@ _WAKE_UP_SECONDS = 0.5
 def run_in_thread(server: Server, started: "Future[None]") -> None:
     """Run the server; pass an exception at its start to the waiting thread."""
     try:
-        run(server, lambda _: started.set_result(None))
+        run_server(server, lambda _: started.set_result(None))
     except BaseException as exc:
         if started.done():
             raise
         started.set_exception(exc)
 
 
-def run(server: Server, started: Any) -> None:
+def run_server(server: Server, started: Any) -> None:
     """Run the server in an event loop of its own, and end it with the loop."""
     try:
         loop = new_loop()
@@ -86,11 +86,13 @@ def stop_on_signals(server: Server) -> None:
 
 
 @contextmanager
-def kept_signals() -> Iterator[None]:
-    """Restore the signal handlers that `stop_on_signals` replaces."""
+def kept_signals(*more: int) -> Iterator[None]:
+    """Restore the signal handlers that `stop_on_signals` replaces, and those of `more` signals."""
     kept: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        kept = {
+            number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, *more)
+        }
     try:
         yield
     finally:

@@ -26,10 +26,12 @@ from nset.scp._association import Association
 from nset.scp._counters import Counters, Counts
 from nset.scp._handlers import Bindings, CoroutineHandlers, rebound
 from nset.scp._limits import Limits, check_count
+from nset.scp._listening import bind
 from nset.scp._memory import ServerMemory
 from nset.scp._names import address_name
 from nset.scp._negotiation import SupportedContexts
 from nset.scp._queues import Deadlines
+from nset.scp._shared import Share
 from nset.scp._threads import Threads
 
 _LOGGER = logging.getLogger("nset")
@@ -96,6 +98,10 @@ class Server(AssociationServer):
         The most threads for them otherwise.
     limits : Limits, optional
         What peers may take of it.
+    reuse_port : bool
+        Whether other processes may listen at the address, too.
+    sock : socket.socket, optional
+        The listening socket, instead of a new one at the address.
 
     Attributes
     ----------
@@ -105,10 +111,13 @@ class Server(AssociationServer):
         The server's counters.
     deadline : float
         When associations are aborted and nothing more is read, by the monotonic clock.
+    share : Share or None
+        Of the associations that several processes may have together.
     """
 
     request_queue_size = 1024
     loop: Any = None  # there once it runs
+    share: Share | None = None
 
     def __init__(
         self,
@@ -122,11 +131,15 @@ class Server(AssociationServer):
         inline: bool = False,
         workers: int | None = None,
         limits: Limits | None = None,
+        reuse_port: bool = False,
+        sock: socket.socket | None = None,
     ) -> None:
         if workers is not None:
             check_count("workers", workers)
         self.limits = limits or Limits()
         self.is_inline = inline
+        self._reuses_port = reuse_port
+        self._given = sock
         self.counters = Counters()
         self.memory = ServerMemory(self.limits.bytes_for_server(), self._has_room)
         self.connected: set[Association] = set()
@@ -163,23 +176,21 @@ class Server(AssociationServer):
         _servers.add(self)
 
     def server_bind(self) -> None:
-        """Bind the listening socket; an error names the address."""
+        """Bind the listening socket, or take the one that was given."""
         listening: Any = self.socket
-        try:
-            if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
-                # On Windows SO_REUSEADDR, which pynetdicom sets, lets two servers share a port.
-                listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-                listening.bind(self.server_address)
-                self.server_address = listening.getsockname()
-            else:
-                super().server_bind()
-        except OSError as exc:
-            exc.filename = address_name(self.server_address)
-            raise
+        if self._given is None:
+            bind(listening, self.server_address, reuse_port=self._reuses_port)
+        else:
+            listening.close()
+            self.socket = self._given
+        self.server_address = self.socket.getsockname()  # type: ignore[union-attr]
 
     def server_close(self) -> None:
         """Close the listening socket."""
-        super().server_close()
+        if self._given is None:
+            super().server_close()
+        else:  # other processes may have it, and stock code shuts it down
+            self._given.close()
         if self._listening is not None:
             self._listening.close()
 
@@ -281,6 +292,7 @@ class Server(AssociationServer):
     def forget(self, assoc: Association) -> None:
         """Remove an association that is over."""
         self._associations.pop(assoc, None)
+        self.keeps_share()
         if self.is_releasing and not self._associations:
             self.threads.call(self._stopped.set)
 
@@ -303,7 +315,11 @@ class Server(AssociationServer):
             if not isinstance(server, Server):
                 return False
             number += len(server._associations)
-        return number <= int(ae.maximum_associations)
+        return number <= int(ae.maximum_associations) and self.keeps_share()
+
+    def keeps_share(self) -> bool:
+        """Return whether all server processes together have no more than their limit."""
+        return self.share is None or self.share.is_kept(len(self._associations))
 
     def _has_room(self) -> None:
         self.threads.call(self._read_on)

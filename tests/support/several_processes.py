@@ -1,0 +1,74 @@
+"""A program that serves N-SET in several processes; it prints what becomes of them.
+
+Usage: python several_processes.py NUMBER FOLDER [MOST]
+
+As lines of JSON: ``["started", port, pids]``; by each server process ``["entered", pid]`` and
+``["left", pid]``; by a process beside them ``["beside", pid, pids, counts]``, at each change; at
+last ``["ended", counts]``. A handler waits, and prints ``["asked", pid]``, while there is a file
+"wait" in the folder; a process fails at its start while there is a file "fail".
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from acceptors import entity
+from pynetdicom import evt
+
+from nset import scp
+
+number, folder = int(sys.argv[1]), Path(sys.argv[2])
+served = []
+most = int(sys.argv[3]) if len(sys.argv) > 3 else None
+
+
+def say(*what):
+    os.write(1, json.dumps(what).encode() + b"\n")  # whole lines, from whatever process
+
+
+def handle(event):
+    if (folder / "wait").exists():
+        say("asked", os.getpid())
+    while (folder / "wait").exists():
+        time.sleep(0.01)
+    return 0x0000, None
+
+
+@contextmanager
+def handlers():
+    if (folder / "fail").exists():
+        raise LookupError("no database")
+    say("entered", os.getpid())
+    yield [(evt.EVT_N_SET, handle)]
+    say("left", os.getpid())
+
+
+def watch(processes):
+    said = None
+    while True:
+        now = [os.getpid(), processes.pids, processes.counts._asdict()]
+        if now != said:
+            said = now
+            say("beside", *now)
+        time.sleep(0.02)
+
+
+def started(processes):
+    served.append(processes)
+    say("started", processes.server_address[1], processes.pids)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    scp.run(
+        *(entity(), ("127.0.0.1", 0), number),
+        evt_handlers=handlers,
+        maximum_associations=most,
+        started=started,
+        beside=watch,
+    )
+    say("ended", served[0].counts._asdict())
