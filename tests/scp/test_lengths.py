@@ -1,7 +1,5 @@
 """nset.scp: lengths that lie, and messages that are longer than the limits."""
 
-import time
-
 import pytest
 from acceptors import entity, n_set_pdus, one_pdu, until
 from associations import INSTANCE, MPPS
@@ -21,6 +19,7 @@ from callers import (
     ways,
 )
 from command_sets import joined
+from durations import Duration
 from logs import reasons
 from n_set_requests import (
     AFFECTED,
@@ -131,10 +130,11 @@ def test_what_comes_behind_an_abort_is_not_kept(nset, caplog):
                     peer.send(megabyte)
                 except (ConnectionError, TimeoutError):  # it does not listen any more: as good
                     break
-                began = time.monotonic()
+                took = Duration()
                 other.send(n_set_pdus(nset))
                 assert other.answer() == set_answer(7)
-                slowest = max(slowest, time.monotonic() - began)
+                took.update()
+                slowest = max(slowest, took.own)
                 if slowest > 0.2:
                     break
             more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

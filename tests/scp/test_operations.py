@@ -12,6 +12,7 @@ import pytest
 from acceptors import accepting, connected, entity, is_over, n_set_pdus, one_pdu, port, until
 from associations import MPPS, TIMEOUT
 from command_sets import joined
+from durations import Duration
 from logs import all_said
 from pynetdicom import evt, sop_class
 from pynetdicom.sop_class import Verification
@@ -290,10 +291,11 @@ def busy_peer(nset, peer):
 
     def ask():
         while not ends.is_set():
-            began = time.monotonic()
+            took = Duration()
             peer.send(n_set_pdus(nset))
             peer.receive_message()
-            slowest[0] = max(slowest[0], time.monotonic() - began)
+            took.update()
+            slowest[0] = max(slowest[0], took.own)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from acceptors import accepting, entity, n_set_pdus, port, until
 from associations import MPPS, TIMEOUT
+from durations import takes, timed
 from pynetdicom import evt
 from raw_peer import ABORT, RELEASE_RQ, Peer
 from shutdowns import (
@@ -25,7 +26,6 @@ from shutdowns import (
     is_refused,
     shutting_down,
     succeed,
-    takes,
 )
 
 
@@ -33,7 +33,7 @@ class TestIdleAssociations:
     def test_are_released(self, nset):
         with accepting(nset) as server:
             peers = [Peer(port(server), MPPS) for _ in range(3)]
-            with takes(0, SLACK), shutting_down(server):
+            with takes(0, SLACK), shutting_down(server, quiet=0.1):
                 for peer in peers:
                     with peer:
                         agree_to_release(peer)
@@ -46,7 +46,7 @@ class TestIdleAssociations:
             assoc = ae.associate("127.0.0.1", port(server))
             assert assoc.is_established
             with takes(0, SLACK):
-                server.shutdown()
+                server.shutdown(quiet=0.1)
             assoc.join(TIMEOUT)
             assert assoc.is_released
             assert not assoc.is_aborted
@@ -76,9 +76,10 @@ class TestIdleAssociations:
 class TestDeadline:
     def test_peer_that_does_not_answer_is_aborted(self, nset):
         with accepting(nset) as server, Peer(port(server), MPPS) as peer:
-            with takes(DEADLINE, DEADLINE + SLACK):
-                server.shutdown(timeout=DEADLINE, quiet=0.1)
-            assert peer.receive() == RELEASE
+            with shutting_down(server, quiet=0.1):
+                assert peer.receive() == RELEASE
+                with takes(DEADLINE, DEADLINE + SLACK):
+                    server.shutdown(timeout=DEADLINE)
             aborted = peer.receive()
             assert aborted.type == ABORT
             assert peer.receive() is None
@@ -210,9 +211,9 @@ class TestCalls:
         times = []
 
         def handle(event):
-            start = time.monotonic()
-            server.shutdown()
-            times.append(time.monotonic() - start)
+            with timed() as took:
+                server.shutdown()
+            times.append(took.own)
             return 0x0000, None
 
         async def handle_in_loop(event):

@@ -9,6 +9,7 @@ import pytest
 from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed
 from command_sets import joined
+from durations import takes
 from pynetdicom import evt
 from raw_peer import ABORT, P_DATA_TF, RELEASE_RP, RELEASE_RQ, Peer, pdu
 from shutdowns import (
@@ -19,7 +20,6 @@ from shutdowns import (
     bound,
     shutting_down,
     succeed,
-    takes,
 )
 
 
@@ -60,7 +60,7 @@ def test_clients_that_go_on_until_they_are_done(nset):
             for message_id in range(200):
                 peer.send(n_set_pdus(nset, message_id))
                 got[number].append(answered(peer))
-                time.sleep(0.003)
+                time.sleep(0.01)
             peer.send(pdu(RELEASE_RQ, bytes(4)))
             ends[number] = peer.receive()
 
@@ -70,7 +70,7 @@ def test_clients_that_go_on_until_they_are_done(nset):
             for number, peer in enumerate(peers):
                 pool.submit(ask, number, peer)
             until(lambda: len(got) == 6 and all(len(ids) > 10 for ids in got.values()))
-            server.shutdown(quiet=0.2)
+            server.shutdown(quiet=1)  # shorter than what follows, longer than any pause
         assert got == {number: list(range(200)) for number in range(6)}
         assert set(ends.values()) == {(RELEASE_RP, bytes(4))}
         assert (server.counts.released, server.counts.aborted) == (6, {})

@@ -12,9 +12,10 @@ from contextlib import closing, contextmanager
 import pytest
 from acceptors import n_set_pdus, n_set_request, until
 from associations import INSTANCE, MPPS, TIMEOUT
+from durations import takes
 from paths import SUPPORT
 from raw_peer import P_DATA_TF, Peer
-from shutdowns import KINDS, RELEASE, RELEASED, SLACK, is_refused, takes
+from shutdowns import KINDS, RELEASE, RELEASED, SLACK, is_refused
 
 # -- SIGTERM ---------------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class TestSignal:
                 until(lambda client=client, number=number: len(client.answered) >= number)
             for client in clients:
                 client.is_stopped = True
-            with takes(0, importlib.import_module("nset.scp").SHUTDOWN_TIMEOUT):
+            with takes(0, importlib.import_module("nset.scp").SHUTDOWN_TIMEOUT, process.pid):
                 assert process.wait(TIMEOUT + SLACK) == 0
             for client in clients:
                 client.join(TIMEOUT)
@@ -123,7 +124,7 @@ def test_signal_without_associations(nset, tmp_path):
         with Peer(server_port, MPPS) as peer:
             peer.release()  # then the server is at work, and hears signals
         process.send_signal(signal.SIGTERM)
-        with takes(0, SLACK):
+        with takes(0, SLACK, process.pid):
             assert process.wait(TIMEOUT) == 0
 
 
@@ -194,7 +195,7 @@ class TestInterrupt:
             with Peer(server_port, MPPS) as peer:
                 peer.release()
             process.send_signal(signal.SIGINT)
-            with takes(0, SLACK):
+            with takes(0, SLACK, process.pid):
                 assert process.stdout.readline() == "ended\n"
             assert process.wait(TIMEOUT) == 0
 
@@ -205,5 +206,5 @@ class TestInterrupt:
             process.send_signal(signal.SIGINT)
             until(lambda: is_refused(("127.0.0.1", server_port)))
             process.send_signal(signal.SIGINT)
-            with takes(0, SLACK):
+            with takes(0, SLACK, process.pid):
                 process.wait(TIMEOUT)

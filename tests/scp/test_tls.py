@@ -5,7 +5,6 @@ import gc
 import ssl
 import sys
 import threading
-import time
 import warnings
 from contextlib import contextmanager
 from queue import Queue
@@ -14,6 +13,7 @@ import pytest
 from acceptors import connected, ended, entity, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed, send_n_set
 from certificates import client_context, server_context
+from durations import takes
 from pynetdicom import evt
 from raw_peer import associate_rq
 from services import (
@@ -218,9 +218,8 @@ class TestTls:
             assert assoc.is_established
             assoc.release()
             ended(server)
-            begun = time.monotonic()
-            self.shut_down(server)
-            assert time.monotonic() - begun < 1.5
+            with takes(0, 1.5):
+                self.shut_down(server)
             for peer in peers:
                 assert peer.recv(1000) == b""
                 peer.close()

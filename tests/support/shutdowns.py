@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import threading
-import time
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -48,13 +47,6 @@ def shutting_down(server, **options):
     yield thread
     thread.join(TIMEOUT)
     assert not thread.is_alive()
-
-
-@contextmanager
-def takes(at_least, at_most):
-    start = time.monotonic()
-    yield
-    assert at_least <= time.monotonic() - start <= at_most
 
 
 def agree_to_release(peer):
