@@ -344,6 +344,7 @@ def test_more_than_1024_descriptors():
     number = 1100
     ae = entity()
     ae.maximum_associations = number
+    ae.network_timeout = None  # the first are idle until the last are there
     handlers = [(evt.EVT_N_SET, lambda event: (0x0000, None))]
     with loaded(IMPLEMENTATIONS[0]) as nset, accepting(nset, handlers, ae) as server:
         peers = [Peer(port(server), MPPS) for _ in range(number)]

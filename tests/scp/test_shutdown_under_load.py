@@ -174,10 +174,12 @@ def test_nothing_is_read_from_the_deadline_on(nset, flood, observed):
         handlers.append((evt.EVT_PDU_RECV, lambda event: None))
     stopped = threading.Event()
 
+    sent = flood(nset)
+
     def send(peer):
         with suppress(OSError):
             while not stopped.is_set():
-                peer.send(flood(nset))
+                peer.send(sent)
 
     def take(peer):
         with suppress(OSError):

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from associations import INSTANCE, MPPS, TIMEOUT, completed_bytes
+from durations import Duration
 from pynetdicom import AE
 from raw_peer import COMMAND, LAST, p_data
 
@@ -41,9 +42,11 @@ def accepting(
 
 def until(condition: Callable[[], Any], what: str = "", seconds: float = TIMEOUT) -> None:
     """Wait for a condition that nothing announces."""
-    end = time.monotonic() + seconds
+    waited, end = Duration(), time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, what
+        if time.monotonic() > end:
+            waited.update()
+            assert waited.own < seconds, what
         time.sleep(0.001)
 
 
