@@ -10,7 +10,7 @@ from paths import TESTS
 PRINTED = {
     "drop_in.py": "7 request\nunknown\nresponse 1.2.3 Success\n7 False\n110\n",
     "installed.py": "True 0 [1]\n",
-    "server.py": "1.2.3\n1 {'Success': 1}\n0\n",
+    "server.py": "1.2.3\n1 {'Success': 1}\n127.0.0.1 None\n0\n",
 }
 
 

@@ -15,9 +15,10 @@ import psutil
 import pytest
 from acceptors import entity, n_set_pdus, until
 from associations import MPPS, TIMEOUT
+from durations import takes
 from paths import SUPPORT
 from raw_peer import ABORT, Peer, associate_rq
-from shutdowns import is_refused, takes
+from shutdowns import is_refused
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nset.scp.run forks")
 

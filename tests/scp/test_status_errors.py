@@ -37,25 +37,33 @@ def details_of(name):
 
 @pytest.mark.parametrize("kind", ["plain", "async", "inline"])
 @pytest.mark.parametrize("observed", [False, True], ids=["short", "observed"])
-@pytest.mark.parametrize("name", SERVICES)
-def test_each_service(nset, kind, observed, name, caplog):
-    service = SERVICES[name]
-    syntax = service.classes[0]
-    errors = iter([nset.StatusError(service.failure), nset.StatusError(service.failure, **DETAILS)])
+def test_each_service(nset, kind, observed, caplog):
+    errors = []
 
     def plain(event):
-        raise next(errors)
+        raise errors.pop(0)
 
     async def as_task(event):
-        raise next(errors)
+        raise errors.pop(0)
 
-    bound = [(service.event, as_task if kind == "async" else plain)]
+    handler = as_task if kind == "async" else plain
+    bound = [(service.event, handler) for service in SERVICES.values()]
     bound += [OBSERVER] if observed else []
-    with (
-        caplog.at_level(logging.INFO, "nset"),
-        accepting(nset, bound, entity(syntax), inline=kind == "inline") as server,
-        Peer(port(server), syntax) as peer,
-    ):
+    ae = entity(*{service.classes[0] for service in SERVICES.values()})
+    caplog.set_level(logging.INFO, "nset")
+    with accepting(nset, bound, ae, inline=kind == "inline") as server:
+        for name, service in SERVICES.items():
+            errors += [nset.StatusError(service.failure)]
+            errors += [nset.StatusError(service.failure, **DETAILS)]
+            check_answers(server, name, service, caplog)
+    assert errors == []
+
+
+def check_answers(server, name, service, caplog):
+    """Send two requests, and see that they are answered without and with details."""
+    syntax = service.classes[0]
+    caplog.clear()
+    with Peer(port(server), syntax) as peer:
         for number, details in enumerate([{}, details_of(name)]):
             peer.send(sent(service.requests["usual"], syntax, number, context_id=1))
             command_set, data_set = peer.receive_message()

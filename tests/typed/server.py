@@ -1,6 +1,7 @@
 """A program on `nset.scp`: in a thread of its own, in the program's loop, and for good."""
 
 import asyncio
+import logging
 import sys
 
 from pydicom import Dataset
@@ -9,7 +10,8 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.dimse_primitives import N_SET
 
 import nset.scp
-from nset import StatusError, status
+from nset import StatusError, logs, status
+from nset.scp import metrics
 
 MPPS = "1.2.840.10008.3.1.2.3.3"
 ADDRESS = ("127.0.0.1", 0)
@@ -44,6 +46,16 @@ def in_a_thread(ae: ApplicationEntity) -> int:
         return counts.n_set_requests + len(server.active_associations)
 
 
+def watched(ae: ApplicationEntity) -> None:
+    with nset.scp.start_server(ae, ADDRESS, block=False, metrics=True) as server:
+        endpoint = metrics.start_http_server(ADDRESS, server, is_ready=lambda: True)
+        print(endpoint.server_address[0], server.counts.request_seconds.get("N-SET"))
+        endpoint.shutdown()
+        endpoint.server_close()
+    logging.getLogger().addHandler(logging.NullHandler())
+    logging.getLogger().handlers[0].setFormatter(logs.JsonFormatter())
+
+
 async def in_the_loop(ae: ApplicationEntity) -> None:
     async with await nset.scp.serve(ae, ADDRESS, inline=True, workers=2) as server:
         print(server.counts.associations)
@@ -60,6 +72,7 @@ def main() -> None:
     ae.add_supported_context(MPPS)
     ae.add_requested_context(MPPS)
     in_a_thread(ae)
+    watched(ae)
     asyncio.run(in_the_loop(ae))
     server = for_good(ae, "--block" in sys.argv)
     if server is not None:

@@ -139,7 +139,7 @@ LAYERS = {
     "nset": [
         {"__main__"},
         {"cli"},
-        {"demo", "dump", "mpps"},
+        {"demo", "dump"},
         {"scp"},
         {"pynetdicom"},
         {""},
@@ -149,21 +149,11 @@ LAYERS = {
         {"_core", "_pure"},
         {"_pdu"},
         {"_command_set"},
-        {"_errors", "_uid"},
+        {"_errors", "_uid", "logs"},
         {"config"},
         {"_rules", "_dict"},
     ],
     "nset.demo": [{"show"}, {"scp", "scu", "clock"}, {""}],
-    "nset.mpps": [
-        {"cli"},
-        {"server"},
-        {"writer", "stores"},
-        {"sqlite", "postgresql"},
-        {"store"},
-        {"steps"},
-        {"rules"},
-        {""},
-    ],
     "nset.dump": [
         {"_show"},
         {""},
@@ -195,8 +185,9 @@ LAYERS = {
         {"_negotiation", "_upper_layer", "_flow_control", "_log"},
         {"_connection", "_checkpoint", "_dispatch", "_a_associate"},
         {"_handlers", "_data_sets"},
-        {"_threads", "_shared"},
+        {"_threads", "_shared", "metrics"},
         {"_queues", "_counters", "_limits", "_memory", "_names"},
+        {"_measurements"},
         {"_implementation"},
         {"_core", "_pure"},
         {"_pure_reader"},
@@ -204,7 +195,7 @@ LAYERS = {
         {"_rules", "_services"},
     ],
 }
-MAY_IMPORT_PYNETDICOM = {"pynetdicom", "scp", "demo", "mpps"}
+MAY_IMPORT_PYNETDICOM = {"pynetdicom", "scp", "demo"}
 
 FILES = sorted(SOURCE.rglob("*.py"))
 

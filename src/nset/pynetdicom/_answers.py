@@ -11,6 +11,7 @@ from pynetdicom import dimse_primitives, evt
 from nset import _rules
 from nset._status_error import StatusError
 from nset.dataset import MAX_INFLATED_BYTES, DataSetError
+from nset.logs import of_association, of_request
 from nset.primitive import N_SET
 from nset.pynetdicom._data_sets import decoded, refused
 from nset.pynetdicom._provider import _peer, response_to
@@ -18,10 +19,16 @@ from nset.pynetdicom._provider import _peer, response_to
 _LOGGER = logging.getLogger("nset")
 
 
-def log_status_error(error: StatusError, service: str, message_id: int | None, peer: str) -> None:
+def log_status_error(error: StatusError, assoc: Any, request: Any) -> None:
     """Log the answer of a handler; an exception of a log handler does not prevent the response."""
+    if not _LOGGER.isEnabledFor(logging.INFO):
+        return
     try:
-        _LOGGER.info("Answering %s request %s from %s: %s", service, message_id, peer, error)
+        _LOGGER.info(
+            "Answering %s request %s from %s: %s",
+            *(request.msg_type, request.MessageID, _peer(assoc), error),
+            extra={**of_association(assoc), **of_request(request), "status": error.status},
+        )
     except KeyboardInterrupt:
         raise
     except BaseException:
@@ -64,7 +71,7 @@ def trigger(stock: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], 
         except DataSetError as error:
             return refused(error)
         except StatusError as error:
-            log_status_error(error, "N-SET", attrs["request"].MessageID, _peer(assoc))
+            log_status_error(error, assoc, attrs["request"])
             return status_of(error), None
         return _parts(answer, attrs["context"]) if is_response(answer) else answer
 

@@ -19,6 +19,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from nset import _pdu, _rules
 from nset._errors import CommandSetError
 from nset._implementation import read_command_field_and_type
+from nset.logs import of_association, of_request
 from nset.primitive import N_SET, pynetdicom_class
 from nset.pynetdicom._messages import (
     lacks_data_set,
@@ -282,15 +283,16 @@ def _refuse(assoc: Any, request: Any, context_id: int, refusal: CommandSetError)
         _log_abort(assoc, refusal)
         assoc.abort()
         return
-    log_refusal(request.msg_type, request.MessageID, _peer(assoc), refusal)
+    log_refusal(assoc, request, refusal)
     assoc.dimse.send_msg(response_to(request, refusal.status), context_id)
 
 
-def log_refusal(service: str, message_id: int, peer: str, refusal: CommandSetError) -> None:
+def log_refusal(assoc: Any, request: Any, refusal: CommandSetError) -> None:
     """Log why a request is refused."""
     _LOGGER.error(
         "Refusing %s request %d from %s with status 0x%04X: %s",
-        *(service, message_id, peer, refusal.status, refusal),
+        *(request.msg_type, request.MessageID, _peer(assoc), refusal.status, refusal),
+        extra={**of_association(assoc), **of_request(request), "status": refusal.status},
     )
 
 
@@ -319,6 +321,7 @@ def _log_abort(assoc: Any, fault: Exception) -> None:
         _peer(assoc),
         fault if isinstance(fault, CommandSetError) else f"{type(fault).__name__}: {fault}",
         exc_info=None if isinstance(fault, CommandSetError) else fault,
+        extra=of_association(assoc),
     )
 
 

@@ -53,6 +53,7 @@ def start_server(
     limits: Limits | None = None,
     reuse_port: bool = False,
     sock: socket.socket | None = None,
+    metrics: bool = False,
 ) -> None: ...
 
 
@@ -71,6 +72,7 @@ def start_server(
     limits: Limits | None = None,
     reuse_port: bool = False,
     sock: socket.socket | None = None,
+    metrics: bool = False,
 ) -> Server: ...
 
 
@@ -89,6 +91,7 @@ def start_server(
     limits: Limits | None = None,
     reuse_port: bool = False,
     sock: socket.socket | None = None,
+    metrics: bool = False,
 ) -> Server | None: ...
 
 
@@ -106,6 +109,7 @@ def start_server(
     limits: Limits | None = None,
     reuse_port: bool = False,
     sock: socket.socket | None = None,
+    metrics: bool = False,
 ) -> Server | None:
     """Accept associations for an AE, as its own ``start_server`` does.
 
@@ -141,6 +145,9 @@ def start_server(
     sock : socket.socket, optional
         A bound TCP socket to listen with, such as one that systemd has passed on; `address` is
         None then. The server closes it at its end.
+    metrics : bool
+        Measure how long handlers and requests take, and count by SOP Class: see `Counts`, and
+        `nset.scp.metrics`. Costs some microseconds a request.
 
     Returns
     -------
@@ -167,6 +174,7 @@ def start_server(
         inline=inline,
         workers=workers,
         limits=limits,
+        metrics=metrics,
     )
     if block:
         with suppress(KeyboardInterrupt), kept_signals():
@@ -194,13 +202,14 @@ async def serve(
     limits: Limits | None = None,
     reuse_port: bool = False,
     sock: socket.socket | None = None,
+    metrics: bool = False,
 ) -> Server:
     """Accept associations for an AE in the running event loop.
 
     Parameters
     ----------
     ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits, \
-    reuse_port, sock
+    reuse_port, sock, metrics
         As for `start_server`.
 
     Returns
@@ -224,6 +233,7 @@ async def serve(
         inline=inline,
         workers=workers,
         limits=limits,
+        metrics=metrics,
     )
     loop = asyncio.get_running_loop()
     started: asyncio.Future[None] = loop.create_future()
@@ -254,6 +264,7 @@ def run(
     limits: Limits | None = None,
     reuse_port: bool = False,
     sock: socket.socket | None = None,
+    metrics: bool = False,
     maximum_associations: int | None = None,
     started: Callable[[Processes], None] = lambda processes: None,
     beside: Callable[[Processes], None] | None = None,
@@ -280,7 +291,7 @@ def run(
         The handlers, or a function that returns a context manager of them. That is entered in each
         process before it accepts connections, and left after its server has ended: the place for
         what cannot be forked, such as the connection to a database.
-    ssl_context, ae_title, contexts, inline, workers, limits, reuse_port, sock
+    ssl_context, ae_title, contexts, inline, workers, limits, reuse_port, sock, metrics
         As for `start_server`.
     maximum_associations : int, optional
         The most associations of all processes together; a request above it is rejected (local limit
@@ -326,6 +337,7 @@ def run(
             inline=inline,
             workers=workers,
             limits=limits,
+            metrics=metrics,
         )
 
     handlers = evt_handlers if callable(evt_handlers) else partial(nullcontext, evt_handlers)

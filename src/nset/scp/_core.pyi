@@ -76,6 +76,7 @@ class FastPath(PduReader):
     send_message: Any
     is_logged: Any
     user_queue: Any
+    measure: Any
     @property
     def bytes_sent(self) -> int: ...
     peer_length: int

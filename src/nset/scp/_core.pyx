@@ -954,6 +954,7 @@ cdef class FastPath(PduReader):
     cdef public bint upper_layer_is_busy
     cdef public object is_logged
     cdef public list user_queue
+    cdef public object measure
     cdef bint _is_logged
     cdef int _budget  # of MAX_COST_PER_TURN, in this turn of the loop
     cdef size_t _noted
@@ -1162,6 +1163,8 @@ cdef class FastPath(PduReader):
         cdef dict counts = self._response_counts[event._index]
         # Before it is sent: a peer that has the answer finds it counted.
         counts[code] = counts.get(code, 0) + 1
+        if self.measure is not None:
+            self.measure(event, code)
         if self.outbox:
             self.send_message(pdus)
         else:

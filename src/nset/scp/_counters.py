@@ -1,13 +1,17 @@
 """Counts of a server, for monitoring, and of one association, for the log."""
 
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from nset import status
+from nset.scp._measurements import Measurements, sop_class_of
 
 _CATEGORIES = ("Success", "Warning", "Failure", "Cancel", "Pending", "Unknown")
+
+_EMPTY: dict[Any, Any] = {}  # not to be changed
 
 
 class Counts(NamedTuple):
@@ -35,6 +39,20 @@ class Counts(NamedTuple):
         Sent responses by the category of their status.
     bytes_received, bytes_sent : int
         On all connections, without the overhead of TLS.
+    waiting_bytes : int
+        What waits now, as `Limits` counts it: messages that are received or wait to be served.
+    threads, busy_threads, waiting_jobs : dict of str to int
+        Workers that there are now, those at work, and jobs that wait for one; by their pool,
+        ``"handler"`` or ``"service"``.
+    answered : dict of (str, str, str) to int
+        Requests that have got their last response, by service, SOP Class UID and category of the
+        status; this and the others below only with ``metrics=True``. SOP Classes that pynetdicom
+        does not know are ``"other"``.
+    handler_times, request_times : dict of (str, float) to int
+        How many handlers, or requests from when they have come to their last response, took how
+        long: by service and upper bound in seconds, each counted under one.
+    handler_seconds, request_seconds : dict of str to float
+        How long they took all together, by service.
     """
 
     connections: int
@@ -50,12 +68,28 @@ class Counts(NamedTuple):
     responses: dict[str, int]
     bytes_received: int
     bytes_sent: int
+    waiting_bytes: int = 0
+    threads: dict[str, int] = _EMPTY
+    busy_threads: dict[str, int] = _EMPTY
+    waiting_jobs: dict[str, int] = _EMPTY
+    answered: dict[tuple[str, str, str], int] = _EMPTY
+    handler_times: dict[tuple[str, float], int] = _EMPTY
+    handler_seconds: dict[str, float] = _EMPTY
+    request_times: dict[tuple[str, float], int] = _EMPTY
+    request_seconds: dict[str, float] = _EMPTY
 
 
 class Counters:
-    """Counters of a server; each association counts frequent events itself."""
+    """Counters of a server; each association counts frequent events itself.
 
-    def __init__(self) -> None:
+    Attributes
+    ----------
+    measurements : Measurements or None
+        What is measured beside, if the server is asked to.
+    """
+
+    def __init__(self, measurements: Measurements | None = None) -> None:
+        self.measurements = measurements
         self._lock = threading.Lock()  # guards all of it, and that a connection counts once
         self._events: Counter[str] = Counter()
         self._aborted: Counter[str] = Counter()
@@ -66,6 +100,8 @@ class Counters:
         """Drop the associations, and the lock, which a lost thread may hold; after a fork."""
         self._lock = threading.Lock()
         self._associations = set()
+        if self.measurements is not None:
+            self.measurements.renew()
 
     def count(self, what: str, number: int = 1) -> None:
         """Count an event."""
@@ -143,6 +179,7 @@ class Counters:
             responses=by_category(statuses),
             bytes_received=events["bytes_received"],
             bytes_sent=events["bytes_sent"],
+            **({} if self.measurements is None else self.measurements.fields()),
         )
 
 
@@ -171,6 +208,18 @@ def total(several: Iterable[Counts]) -> Counts:
     return Counts(*sums)
 
 
+def ended(counts: Counts) -> Counts:
+    """Return the counts of a server that has ended: it has nothing open, and nothing waits."""
+    return counts._replace(
+        open_connections=0,
+        open_associations=0,
+        waiting_bytes=0,
+        threads={},
+        busy_threads={},
+        waiting_jobs={},
+    )
+
+
 class Tally:
     """Requests and responses of one association that do not take the fast path.
 
@@ -187,22 +236,35 @@ class Tally:
         By service and status.
     """
 
-    __slots__ = ("_counters", "requests", "responses")
+    __slots__ = ("_began", "_counters", "requests", "responses")
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
+        self._began: dict[int, float] = {}  # by Message ID, of what is measured
         self.requests: Counter[str] = Counter()
         self.responses: Counter[tuple[str, int]] = Counter()
 
     def count_request(self, message: Any) -> None:
         """Count a request; from any thread."""
         self._counters.count_request(self, _service(message))
+        if self._counters.measurements is not None and message.MessageID is not None:
+            self.note(message.MessageID, time.time())
+
+    def note(self, message_id: int, began: float) -> None:
+        """Note when a request has come; from any thread."""
+        self._began[message_id] = began
 
     def count_response(self, message: Any) -> None:
         """Count a response; from any thread."""
         code = getattr(message, "Status", None)
         if isinstance(code, int) and code >= 0:
-            self._counters.count_response(self, _service(message), code)
+            service = _service(message)
+            self._counters.count_response(self, service, code)
+            if (measurements := self._counters.measurements) is not None:
+                is_last = status.category(code) != "Pending"
+                message_id = message.MessageIDBeingRespondedTo
+                began = self._began.pop(message_id, None) if is_last else None
+                measurements.response(service, sop_class_of(message), code, began)
 
     def summary(
         self, fast_requests: dict[str, int], fast_responses: dict[tuple[str, int], int]

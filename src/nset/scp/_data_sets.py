@@ -72,6 +72,10 @@ class Served:
         if event.event in _WITH_DATA_SET:
             event.__class__ = DataSetEvent
         request = copy(event.request)  # as it was received
+        measurements = self._nset_assoc._server.counters.measurements
+        service = type(request).__name__.replace("_", "-")
+        if measurements is not None and event.event not in _BEFORE_STATUSES:
+            function = measurements.timed(service, function)
         try:
             answer = function(event, *args)
         except DataSetError as error:
@@ -81,6 +85,8 @@ class Served:
         except StatusError as error:
             return self._nset_answer(request, event, error)
         if event.event in _BEFORE_STATUSES and isinstance(answer, Iterator):
+            if measurements is not None:
+                answer = measurements.timed_items(service, answer)
             return self._nset_iterate(answer, request, event)
         return answer
 
@@ -95,16 +101,12 @@ class Served:
             if number < _BEFORE_STATUSES[event.event]:
                 yield self._nset_answer(request, event, error)
             else:  # with the numbers of sub-operations, which the service class knows
-                self._nset_log(request, error)
+                log_status_error(error, self._nset_assoc, request)
                 yield status_of(error), None
 
     def _nset_answer(self, request: Any, event: Any, error: StatusError) -> int:
-        self._nset_log(request, error)
+        log_status_error(error, self._nset_assoc, request)
         self.dimse.send_msg(response_with(request, error), event.context.context_id)
         self.is_established = False
         self.dimse = SimpleNamespace(send_msg=lambda response, context_id: None)
         return 0  # in place of a number of sub-operations, which C-GET answers once more
-
-    def _nset_log(self, request: Any, error: StatusError) -> None:
-        peer = self._nset_assoc.peer_name()
-        log_status_error(error, type(request).__name__.replace("_", "-"), request.MessageID, peer)

@@ -354,6 +354,8 @@ class Dispatcher(FastPath):
         if is_awaitable(answer):
             self.respond_later(self._threads.loop.create_task(_await(answer)), event, service)
             return
+        if self.measure is not None:
+            self.assoc.tally.note(event.message_id, event._seconds)
         respond = partial(self._respond_as_pynetdicom, event, service, answer)
         if event._service.is_concurrent:
             self.assoc.reports.do_in_worker(event.assoc, respond)
@@ -363,7 +365,7 @@ class Dispatcher(FastPath):
     def failed(self, event: Any, exc: BaseException) -> Any:
         """Return the result in place of that of a handler that has raised."""
         if isinstance(exc, StatusError):
-            log_status_error(exc, event._service.name, event.message_id, event.assoc.peer_name())
+            log_status_error(exc, event.assoc, event.request)
             if exc.details:
                 return _Raised(exc)
             return exc.status if event._service.response_keyword is None else (exc.status, None)
@@ -378,8 +380,7 @@ class Dispatcher(FastPath):
         refusal = event._nset_refusal
         pdus = self.may_respond() and encode_response(event, refusal.status, self.peer_length)
         if pdus:
-            name, peer = event._service.name, self.assoc.peer_name()
-            _provider.log_refusal(name, event._message_id, peer, refusal)
+            _provider.log_refusal(self.assoc, event.request, refusal)
             self.send(event, refusal.status, pdus)
         else:
             request, context_id = event.request, event._context_id

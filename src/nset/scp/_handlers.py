@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pynetdicom import _handlers, evt
 
+from nset.scp._measurements import Measurements
 from nset.scp._rules import AS_TASK, IN_LOOP, IN_WORKER
 from nset.scp._services import SERVICES
 from nset.scp._threads import Threads
@@ -58,6 +59,8 @@ class Bindings:
         As pynetdicom keeps them: by event a list of (function, arguments), or one such tuple.
     inline : bool
         Whether plain handlers of services are called in the loop's thread.
+    measurements : Measurements, optional
+        What measures the handlers of services.
 
     Attributes
     ----------
@@ -73,11 +76,28 @@ class Bindings:
 
     __slots__ = ("has_callbacks", "logs_messages", "observes_messages", "services")
 
-    def __init__(self, handlers: dict[Any, Any], *, inline: bool) -> None:
+    def __init__(
+        self,
+        handlers: dict[Any, Any],
+        *,
+        inline: bool,
+        measurements: Measurements | None = None,
+    ) -> None:
         self.services = tuple(
             handler_of(service.event, handlers[service.event], inline=inline)
             for service in SERVICES
         )
+        if measurements is not None:
+            self.services = tuple(
+                (
+                    (measurements.timed_async if mode == AS_TASK else measurements.timed)(
+                        service.name, function
+                    ),
+                    args,
+                    mode,
+                )
+                for service, (function, args, mode) in zip(SERVICES, self.services, strict=True)
+            )
         self.logs_messages = any(
             function is _handlers.standard_dimse_recv_handler
             for function, _ in handlers.get(evt.EVT_DIMSE_RECV, ())

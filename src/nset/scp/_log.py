@@ -4,6 +4,7 @@ import logging
 import time
 from typing import Any
 
+from nset.logs import of_association, of_request
 from nset.scp._names import address_name
 
 _LOGGER = logging.getLogger("nset")
@@ -16,12 +17,22 @@ def peer_name(assoc: Any) -> str:
     return f"{title}@{name}" if title else name
 
 
+def _log(assoc: Any, level: int, text: str, *args: Any, **fields: Any) -> None:
+    """Log a record with the fields of an association, and others."""
+    if _LOGGER.isEnabledFor(level):
+        _LOGGER.log(level, text, *args, extra={**of_association(assoc), **fields}, stacklevel=2)
+
+
 def accepted(assoc: Any) -> None:
     """Log an association that is established."""
     if _LOGGER.isEnabledFor(logging.INFO):
         contexts = len(assoc._accepted_cx)
-        _LOGGER.info(
-            "Accepted the association with %s: %d of %d presentation contexts",
+        _log(
+            *(
+                assoc,
+                logging.INFO,
+                "Accepted the association with %s: %d of %d presentation contexts",
+            ),
             *(peer_name(assoc), contexts, contexts + len(assoc._rejected_cx)),
         )
 
@@ -40,12 +51,12 @@ def rejecting(assoc: Any, result: int, source: int, reason: int) -> None:
     default = f"result {result}, source {source}, reason {reason} (PS3.8 Table 9-21)"
     bad_title = vars(assoc).get("_nset_rejection")
     why = bad_title[0] if bad_title else reasons.get((result, source, reason), default)
-    _LOGGER.warning("Rejecting the association with %s: %s", peer_name(assoc), why)
+    _log(assoc, logging.WARNING, "Rejecting the association with %s: %s", peer_name(assoc), why)
 
 
 def releasing(assoc: Any) -> None:
     """Log that the server asks for the release."""
-    _LOGGER.info("Asking %s to release its association", peer_name(assoc))
+    _log(assoc, logging.INFO, "Asking %s to release its association", peer_name(assoc))
 
 
 def aborting(assoc: Any) -> None:
@@ -57,13 +68,14 @@ def aborting(assoc: Any) -> None:
         "error": (logging.WARNING, "an error of the server's or of a handler"),
         "local": (logging.INFO, "the program does"),
     }.get(reason, (logging.DEBUG, reason))
-    _LOGGER.log(level, "Aborting the association with %s: %s", peer_name(assoc), why)
+    _log(assoc, level, "Aborting the association with %s: %s", peer_name(assoc), why)
 
 
 def aborting_over_memory(assoc: Any, server_memory: Any) -> None:
     """Log that an association is aborted because too many bytes are pending."""
     limits = assoc.limits
-    _LOGGER.error(
+    _log(
+        *(assoc, logging.ERROR),
         "Aborting the association with %s: %d bytes of it wait, and in all associations %d "
         "(Limits(association_bytes=%d, server_bytes=%d))",
         *(peer_name(assoc), assoc.memory.waiting, server_memory.waiting),
@@ -73,7 +85,8 @@ def aborting_over_memory(assoc: Any, server_memory: Any) -> None:
 
 def aborting_crossed(assoc: Any) -> None:
     """Log that an association is aborted whose peer does not answer the A-RELEASE-RQ."""
-    _LOGGER.warning(
+    _log(
+        *(assoc, logging.WARNING),
         "Aborting the association with %s: its request has crossed the A-RELEASE-RQ",
         peer_name(assoc),
     )
@@ -82,16 +95,19 @@ def aborting_crossed(assoc: Any) -> None:
 def aborted_while_served(assoc: Any, request: Any, context_id: int) -> None:
     """Log that the service of a request has aborted the association."""
     requested = getattr(request, "RequestedSOPClassUID", None)
-    _LOGGER.error(
+    _log(
+        *(assoc, logging.ERROR),
         "Aborted the association with %s while its %s was served: %s, context %d",
         *(peer_name(assoc), request.msg_type),
         *(requested or getattr(request, "AffectedSOPClassUID", None), context_id),
+        **of_request(request),
     )
 
 
 def closing_unread(assoc: Any) -> None:
     """Log that a connection is closed because its peer does not read."""
-    _LOGGER.warning(
+    _log(
+        *(assoc, logging.WARNING),
         "Closing the connection with %s, which has read nothing for %s s (AE.network_timeout)",
         *(peer_name(assoc), assoc.network_timeout),
     )
@@ -100,20 +116,24 @@ def closing_unread(assoc: Any) -> None:
 def lost(assoc: Any) -> None:
     """Log a connection that has ended without an association, or within a message."""
     if not assoc.path.bytes_received:
-        _LOGGER.debug("%s connected, sent nothing and disconnected", peer_name(assoc))
+        name = peer_name(assoc)
+        _log(assoc, logging.DEBUG, "%s connected, sent nothing and disconnected", name)
     elif assoc.is_established and (progress := assoc.progress()):
         message_id, length = progress
-        _LOGGER.warning(
+        _log(
+            *(assoc, logging.WARNING),
             "Lost the connection with %s within a message: %s, %d bytes so far",
             peer_name(assoc),
             "its Message ID is not known" if message_id is None else f"Message ID {message_id}",
             length,
+            **({} if message_id is None else {"message_id": message_id}),
         )
 
 
 def still_handled(assoc: Any) -> None:
     """Log that a handler still runs after its peer has disconnected."""
-    _LOGGER.warning(
+    _log(
+        *(assoc, logging.WARNING),
         "A handler of the association with %s still runs after %.1f s, and its peer has gone",
         *(peer_name(assoc), time.monotonic() - assoc.path.job_began),
     )
@@ -125,7 +145,8 @@ def ended(assoc: Any, seconds: float) -> None:
         return
     path = assoc.path
     end = "released" if assoc.is_released else "rejected" if assoc.is_rejected else ""
-    _LOGGER.info(
+    _log(
+        *(assoc, logging.INFO),
         "The association of %s with %s has ended: %.1f s, %s, %d bytes received, %d sent, %s",
         peer_name(assoc),
         assoc.titles()[1],

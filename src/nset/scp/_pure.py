@@ -73,6 +73,8 @@ class FastPath(PduReader):
         Returns whether a level of the logger that has messages at DEBUG is enabled.
     user_queue : list
         Primitives for the association.
+    measure : callable or None
+        Called with the event and the status of each response that the fast path sends.
     in_data_transfer : bool
         Whether the state is Sta6; any thread.
     observes_messages : bool
@@ -109,6 +111,7 @@ class FastPath(PduReader):
     upper_layer_is_busy = False
     is_logged: Any = None
     user_queue: Any = None
+    measure: Any = None
     _is_logged = False
     _budget = _rules.MAX_COST_PER_TURN
     _noted = 0
@@ -278,6 +281,8 @@ class FastPath(PduReader):
         kind = event._service.name, code
         # Before it is sent: a peer that has the answer finds it counted.
         self._response_counts[kind] = self._response_counts.get(kind, 0) + 1
+        if self.measure is not None:
+            self.measure(event, code)
         if self.outbox:
             self.send_message(pdus)
         else:

@@ -27,6 +27,7 @@ from nset.scp._counters import Counters, Counts
 from nset.scp._handlers import Bindings, CoroutineHandlers, rebound
 from nset.scp._limits import Limits, check_count
 from nset.scp._listening import bind
+from nset.scp._measurements import Measurements
 from nset.scp._memory import ServerMemory
 from nset.scp._names import address_name
 from nset.scp._negotiation import SupportedContexts
@@ -102,6 +103,8 @@ class Server(AssociationServer):
         Whether other processes may listen at the address, too.
     sock : socket.socket, optional
         The listening socket, instead of a new one at the address.
+    metrics : bool
+        Whether it measures requests.
 
     Attributes
     ----------
@@ -133,6 +136,7 @@ class Server(AssociationServer):
         limits: Limits | None = None,
         reuse_port: bool = False,
         sock: socket.socket | None = None,
+        metrics: bool = False,
     ) -> None:
         if workers is not None:
             check_count("workers", workers)
@@ -140,7 +144,7 @@ class Server(AssociationServer):
         self.is_inline = inline
         self._reuses_port = reuse_port
         self._given = sock
-        self.counters = Counters()
+        self.counters = Counters(Measurements() if metrics else None)
         self.memory = ServerMemory(self.limits.bytes_for_server(), self._has_room)
         self.connected: set[Association] = set()
         self.tasks: set[Any] = set()  # of handlers that wait, and of handshakes
@@ -198,7 +202,11 @@ class Server(AssociationServer):
 
     def _bind_defaults(self) -> None:
         super()._bind_defaults()
-        self.bindings = Bindings(self._handlers, inline=self.is_inline)
+        self.bindings = self.bindings_of(self._handlers)
+
+    def bindings_of(self, handlers: dict[Any, Any]) -> Bindings:
+        """Return the handlers, examined, and measured if the server measures them."""
+        return Bindings(handlers, inline=self.is_inline, measurements=self.counters.measurements)
 
     def bind(self, event: Any, handler: Callable[..., Any], args: list[Any] | None = None) -> None:
         """Bind a handler to an event, for present and future associations.
@@ -239,7 +247,7 @@ class Server(AssociationServer):
             handlers = rebound(self._handlers, event, handler, args, unbind=unbind)
             self._handlers = handlers
             if hasattr(self, "bindings"):  # else more defaults are to be bound
-                self.bindings = Bindings(handlers, inline=self.is_inline)
+                self.bindings = self.bindings_of(handlers)
                 for assoc in list(self._associations):
                     if not assoc.has_own_handlers:
                         assoc.bindings = self.bindings
@@ -259,7 +267,25 @@ class Server(AssociationServer):
     def counts(self) -> Counts:
         """The counts since the server was started, for a monitoring system."""
         established = sum(assoc.is_established for assoc in self.active_associations)
-        return self.counters.counts(len(self.connected), established)
+        counts = self.counters.counts(len(self.connected), established)
+        if self.loop is None:  # there are no threads yet
+            return counts
+        workers = self.threads.handler_workers, self.threads.service_workers
+        threads, busy, waiting = (
+            dict(zip(("handler", "service"), numbers, strict=True))
+            for numbers in zip(*(pool.state() for pool in workers), strict=True)
+        )
+        return counts._replace(
+            waiting_bytes=self.memory.waiting,
+            threads=threads,
+            busy_threads=busy,
+            waiting_jobs=waiting,
+        )
+
+    @property
+    def accepts_connections(self) -> bool:
+        """Whether it runs, and is not being shut down."""
+        return self.loop is not None and not self._is_to_stop and not self._ended.is_set()
 
     def opened(self, assoc: Association) -> bool:
         """Add an association whose connection is open, after its TLS handshake.
@@ -278,6 +304,8 @@ class Server(AssociationServer):
         with self.handlers_lock:
             self._associations[assoc] = None
             assoc.bindings = self.bindings
+        if self.counters.measurements is not None:
+            assoc.path.measure = self.counters.measurements.fast_response
         return True
 
     def leave(self, number: int) -> None:

@@ -4,7 +4,7 @@ import mmap
 import pickle
 import zlib
 
-from nset.scp._counters import Counts
+from nset.scp._counters import Counts, ended
 
 # Words of 8 bytes at the start of a place. The counts are there twice: of each copy the length and
 # a checksum, and the number of the last one.
@@ -87,7 +87,7 @@ class Place:
         """Note that the process has ended, in whatever way."""
         self.pid = self.associations = 0
         if (counts := self.counts) is not None:
-            self.counts = counts._replace(open_connections=0, open_associations=0)
+            self.counts = ended(counts)
 
 
 def places(number: int) -> list[Place]:

@@ -140,7 +140,7 @@ class ThreadlessAssociation(_StockAssociation):
     ) -> None:
         with self._server.handlers_lock:
             handlers = rebound(self._handlers, event, handler, args, unbind=unbind)
-            self.bindings = Bindings(handlers, inline=self._server.is_inline)
+            self.bindings = self._server.bindings_of(handlers)
             self._own_handlers = handlers
 
     def get_handlers(self, event: Any) -> Any:

@@ -80,6 +80,11 @@ class Workers:
             with suppress(RuntimeError):  # the loop is closed, and the server has ended
                 self._loop.call_soon_threadsafe(self._watch_later)
 
+    def state(self) -> tuple[int, int, int]:
+        """Return the numbers of threads, of those at work, and of jobs that wait."""
+        with self._lock:
+            return self._threads, self._started - self._ended, self._submitted - self._started
+
     def close(self) -> None:
         """Let the threads end after their current jobs."""
         with self._lock:

@@ -1,0 +1,303 @@
+"""The counts of a server for Prometheus, and an HTTP endpoint for them and for health checks.
+
+Needs the extra ``nset[metrics]``. `Collector` is for a program that has an endpoint of its own,
+`start_http_server` and `serve_http` are one.
+"""
+
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final, Protocol
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector as _Collector
+
+from nset.scp._counters import Counts
+from nset.scp._measurements import BOUNDS_SECONDS
+
+__all__ = ["Collector", "HttpServer", "Source", "serve_http", "start_http_server"]
+
+# A server whose event loop does not answer within this time is not healthy.
+_HEALTHY_SECONDS = 2.0
+
+# For a client to send its request, and to read the answer.
+_CLIENT_SECONDS = 10.0
+
+
+class Source(Protocol):
+    """What is watched: a `nset.scp.Server`, or the processes of ``nset.scp.run``."""
+
+    @property
+    def counts(self) -> Counts:
+        """Its counts."""
+
+
+_COUNTERS: Final = (
+    ("connections", "connections", "Accepted connections."),
+    ("refused_connections", "refused_connections", "Connections closed since there were too many."),
+    ("associations", "associations", "Accepted associations."),
+    ("rejected_associations", "rejected", "Rejected associations."),
+    ("released_associations", "released", "Released associations."),
+    ("received_requests", "requests", "Received requests of all services."),
+    ("received_bytes", "bytes_received", "Received bytes, without the overhead of TLS."),
+    ("sent_bytes", "bytes_sent", "Sent bytes, without the overhead of TLS."),
+)
+_GAUGES: Final = (
+    ("open_connections", "open_connections", "Connections that are open."),
+    ("open_associations", "open_associations", "Associations that are established."),
+    ("waiting_bytes", "waiting_bytes", "Bytes of messages that are received or wait."),
+)
+_BY_POOL: Final = (
+    ("threads", "threads", "Threads of a pool of workers."),
+    ("busy_threads", "busy_threads", "Threads of a pool that are at work."),
+    ("waiting_jobs", "waiting_jobs", "Jobs that wait for a thread of a pool."),
+)
+_TIMES: Final = (
+    ("handler", "Time that handlers take."),
+    ("request", "Time from a request to its last response."),
+)
+
+
+class Collector(_Collector):
+    """The counts of a server as metrics, read when they are asked for.
+
+    Times, and requests by service, SOP Class and status, are there if the server was started with
+    ``metrics=True``.
+
+    Parameters
+    ----------
+    source : Server or Processes
+        What is watched.
+    prefix : str
+        What the names of the metrics begin with.
+    """
+
+    def __init__(self, source: Source, prefix: str = "nset") -> None:
+        self._source = source
+        self._prefix = prefix
+
+    def describe(self) -> list[Metric]:
+        """Return nothing: registering the collector does not read the counts."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        counts, prefix = self._source.counts, self._prefix
+        for name, field, text in _COUNTERS:
+            yield CounterMetricFamily(f"{prefix}_{name}", text, value=getattr(counts, field))
+        for name, field, text in _GAUGES:
+            yield GaugeMetricFamily(f"{prefix}_{name}", text, value=getattr(counts, field))
+        for name, field, text in _BY_POOL:
+            gauge = GaugeMetricFamily(f"{prefix}_{name}", text, labels=["pool"])
+            for pool, number in getattr(counts, field).items():
+                gauge.add_metric([pool], number)
+            yield gauge
+        if hasattr(self._source, "pids"):
+            text = "Server processes that accept connections."
+            yield GaugeMetricFamily(f"{prefix}_processes", text, value=len(self._source.pids))
+        aborted = CounterMetricFamily(
+            f"{prefix}_aborted_associations", "Aborted associations.", labels=["reason"]
+        )
+        for reason, number in counts.aborted.items():
+            aborted.add_metric([reason], number)
+        yield aborted
+        responses = CounterMetricFamily(
+            f"{prefix}_responses",
+            "Sent responses by the category of their status.",
+            labels=["status"],
+        )
+        for category, number in counts.responses.items():
+            responses.add_metric([category], number)
+        yield responses
+        answered = CounterMetricFamily(
+            f"{prefix}_requests",
+            "Requests that have got their last response.",
+            labels=["service", "sop_class", "status"],
+        )
+        for labels, number in counts.answered.items():
+            answered.add_metric(labels, number)
+        yield answered
+        for what, text in _TIMES:
+            yield _histogram(
+                HistogramMetricFamily(f"{prefix}_{what}_seconds", text, labels=["service"]),
+                getattr(counts, f"{what}_times"),
+                getattr(counts, f"{what}_seconds"),
+            )
+
+
+def _histogram(
+    histogram: HistogramMetricFamily,
+    numbers: dict[tuple[str, float], int],
+    seconds: dict[str, float],
+) -> HistogramMetricFamily:
+    """Fill in how often something took how long, by service."""
+    for service, together in seconds.items():
+        buckets, below = [], 0
+        for bound in BOUNDS_SECONDS:
+            below += numbers.get((service, bound), 0)
+            buckets.append((("+Inf" if bound == float("inf") else str(bound)), below))
+        histogram.add_metric([service], buckets, together)
+    return histogram
+
+
+class HttpServer(ThreadingHTTPServer):
+    """An HTTP endpoint for monitoring; not for the public, as it has neither TLS nor passwords.
+
+    ==============  =======================================================================
+    ``/metrics``    the metrics, as text or as OpenMetrics
+    ``/healthz``    200 as long as the event loop of the server works, else 503
+    ``/readyz``     200 while connections are accepted and `is_ready` says so, else 503
+    ==============  =======================================================================
+
+    Parameters
+    ----------
+    address : tuple
+        ``(host, port)``. Port 0: any free port, which `server_address` then has.
+    source : Server or Processes
+        What is watched.
+    is_ready : callable, optional
+        Whether the program can do its work, such as whether it has its database.
+    registry : prometheus_client.CollectorRegistry, optional
+        With metrics of the program, to which those of `source` are added.
+
+    Raises
+    ------
+    OSError
+        If it cannot listen at the address.
+    """
+
+    daemon_threads = True
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        source: Source,
+        is_ready: Callable[[], bool] = lambda: True,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, _Handler)
+        self.source = source
+        self.is_ready = is_ready
+        self.registry = CollectorRegistry() if registry is None else registry
+        self.registry.register(Collector(source))
+
+    def server_bind(self) -> None:
+        """Bind the socket; without a look-up of the host's name, which may take long."""
+        socketserver.TCPServer.server_bind(self)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers a request."""
+
+    server: HttpServer
+    timeout = _CLIENT_SECONDS
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Answer a GET."""
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+            self._answer(200, encode(self.server.registry), content_type)
+        elif path in _CHECKS:
+            is_well = _CHECKS[path](self.server)
+            self._answer(200 if is_well else 503, b"ok\n" if is_well else b"not ok\n")
+        else:
+            self._answer(404, b"There are /metrics, /healthz and /readyz.\n")
+
+    def _answer(self, code: int, body: bytes, content_type: str = "text/plain") -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing: health checks come all the time."""
+
+
+def _is_healthy(server: HttpServer) -> bool:
+    """Return whether the event loop works; of processes, whether there are any."""
+    source: Any = server.source
+    loop = getattr(source, "loop", None)
+    if loop is None:
+        return _accepts(source)
+    works = threading.Event()
+    try:
+        loop.call_soon_threadsafe(works.set)
+    except RuntimeError:  # it is closed
+        return False
+    return works.wait(_HEALTHY_SECONDS)
+
+
+def _accepts(source: Any) -> bool:
+    """Return whether connections are accepted."""
+    if hasattr(source, "pids"):
+        return bool(source.pids)
+    return bool(source.accepts_connections)
+
+
+_CHECKS: Final[dict[str, Callable[[HttpServer], bool]]] = {
+    "/healthz": _is_healthy,
+    "/readyz": lambda server: _accepts(server.source) and server.is_ready(),
+}
+
+
+def start_http_server(
+    address: tuple[str, int],
+    source: Source,
+    is_ready: Callable[[], bool] = lambda: True,
+    registry: CollectorRegistry | None = None,
+) -> HttpServer:
+    """Answer HTTP requests in a thread of its own.
+
+    Parameters
+    ----------
+    address, source, is_ready, registry
+        As for `HttpServer`.
+
+    Returns
+    -------
+    HttpServer
+        The endpoint; ``shutdown()`` and ``server_close()`` end it.
+
+    Raises
+    ------
+    OSError
+        If it cannot listen at the address.
+    """
+    server = HttpServer(address, source, is_ready, registry)
+    threading.Thread(target=server.serve_forever, name="nset-metrics", daemon=True).start()
+    return server
+
+
+def serve_http(
+    address: tuple[str, int],
+    source: Source,
+    is_ready: Callable[[], bool] = lambda: True,
+    registry: CollectorRegistry | None = None,
+) -> None:
+    """Answer HTTP requests in this thread, for good: as for ``nset.scp.run(beside=...)``.
+
+    Parameters
+    ----------
+    address, source, is_ready, registry
+        As for `HttpServer`.
+
+    Raises
+    ------
+    OSError
+        If it cannot listen at the address.
+    """
+    with HttpServer(address, source, is_ready, registry) as server:
+        server.serve_forever()
