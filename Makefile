@@ -38,8 +38,9 @@ test-all: $(BUILT) ## the same with pynetdicom's own tests on nset, then half a 
 	$(BIN)/python -m pytest $(TOGETHER) -m 'not soak and not peers'
 	$(BIN)/python -m pytest -m soak
 
-test-peers: $(BUILT) ## nset.scp with DCMTK and dcmjs-dimse, which it installs: needs root and npm
+test-peers: $(BUILT) ## with DCMTK, dcmjs-dimse and PostgreSQL, which it installs: needs root and npm
 	.ci/install-peers
+	$(BIN)/python $(PIP_INSTALL) -e '.[mpps]'
 	$(BIN)/python -m pytest -m peers
 
 bench: $(TOOLS) ## compare pynetdicom, the pure-Python fallback and the C extension

@@ -1,18 +1,18 @@
-"""``python -m nset``."""
+"""``nset`` and ``python -m nset``."""
 
 import sys
 
 
-def main() -> None:
+def main(name: str = "nset") -> None:
     """Run the command line, or exit with the name of a missing package."""
     try:
         from nset import cli
     except ModuleNotFoundError as exc:
         if exc.name not in ("click", "rich"):
             raise
-        sys.exit(f"python -m nset needs {exc.name}: pip install 'nset[cli]'")
-    cli.main(prog_name="python -m nset")
+        sys.exit(f"{name} needs {exc.name}: pip install 'nset[cli]'")
+    cli.main(prog_name=name)
 
 
 if __name__ == "__main__":
-    main()
+    main("python -m nset")

@@ -1,4 +1,4 @@
-"""The command line: ``python -m nset``. Needs the extra ``nset[cli]``."""
+"""The command line: ``nset``, or ``python -m nset``. Needs the extra ``nset[cli]``."""
 
 import json
 import sys
@@ -7,12 +7,16 @@ import click
 
 import nset
 from nset import dump as dumping
+from nset.mpps.cli import mpps
 
 
 @click.group()
 @click.version_option(nset.__version__, message=f"nset %(version)s ({nset.IMPLEMENTATION})")
 def main() -> None:
-    """Fast DICOM N-SET for servers: a demo, and a decoder for captures."""
+    """Fast DICOM N-SET for servers: an MPPS server, a demo, and a decoder for captures."""
+
+
+main.add_command(mpps)
 
 
 @main.command()

@@ -139,7 +139,7 @@ LAYERS = {
     "nset": [
         {"__main__"},
         {"cli"},
-        {"demo", "dump"},
+        {"demo", "dump", "mpps"},
         {"scp"},
         {"pynetdicom"},
         {""},
@@ -154,6 +154,16 @@ LAYERS = {
         {"_rules", "_dict"},
     ],
     "nset.demo": [{"show"}, {"scp", "scu", "clock"}, {""}],
+    "nset.mpps": [
+        {"cli"},
+        {"server"},
+        {"writer", "stores"},
+        {"sqlite", "postgresql"},
+        {"store"},
+        {"steps"},
+        {"rules"},
+        {""},
+    ],
     "nset.dump": [
         {"_show"},
         {""},
@@ -195,7 +205,7 @@ LAYERS = {
         {"_rules", "_services"},
     ],
 }
-MAY_IMPORT_PYNETDICOM = {"pynetdicom", "scp", "demo"}
+MAY_IMPORT_PYNETDICOM = {"pynetdicom", "scp", "demo", "mpps"}
 
 FILES = sorted(SOURCE.rglob("*.py"))
 

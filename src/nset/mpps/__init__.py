@@ -1,0 +1,14 @@
+"""``nset mpps``: an SCP for Modality Performed Procedure Step (PS3.4 Annex F) that keeps reports.
+
+=================  ===================================================================
+`rules`            what N-CREATE and N-SET must and may have: one table
+`steps`            a performed procedure step, and what a report makes of it
+`store`            where steps are kept: the interface, the schema
+`sqlite`           a store in a file of SQLite
+`postgresql`       a store in PostgreSQL
+`stores`           the store of a URL
+`writer`           many reports in one transaction
+`server`           the AE and its handlers
+`cli`              the command line
+=================  ===================================================================
+"""

@@ -1,0 +1,220 @@
+"""``nset mpps``: the command line of the MPPS server."""
+
+import json
+import logging
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import Any
+
+import click
+
+from nset.mpps.steps import Step
+from nset.mpps.store import Store, StoreError, Unavailable
+from nset.mpps.stores import open_store
+
+_LOGGER = logging.getLogger("nset.mpps")
+
+_STATES = ("IN PROGRESS", "COMPLETED", "DISCONTINUED")
+
+_store_option = click.option(
+    "--store",
+    "url",
+    default="sqlite:///mpps.sqlite",
+    envvar="NSET_MPPS_STORE",
+    show_default=True,
+    metavar="URL",
+    help="Where reports are kept: sqlite:///FILE or postgresql://... ($NSET_MPPS_STORE).",
+)
+_one_option = [
+    click.option("--patient-id", metavar="ID"),
+    click.option("--accession-number", metavar="NUMBER"),
+    click.option("--study", "study_uid", metavar="UID"),
+    click.option("--ae-title", metavar="TITLE", help="Of the station, or of the peer."),
+    click.option("--status", type=click.Choice(_STATES, case_sensitive=False)),
+    click.option("--since", metavar="DATE", help="When the N-CREATE came: 2026-11-27T08:00, UTC."),
+]
+
+
+def _searched(command: Any) -> Any:
+    """Add the options of a search."""
+    for option in reversed(_one_option):
+        command = option(command)
+    return command
+
+
+class _Group(click.Group):
+    """A group that serves, unless a command is named."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        if not arguments or arguments[0] not in (*self.commands, "--help"):
+            arguments = ["serve", *arguments]
+        return super().parse_args(context, arguments)
+
+
+@click.group(cls=_Group)
+def mpps() -> None:
+    """Run an SCP for Modality Performed Procedure Step, or look into its store.
+
+    nset mpps [ADDRESS] runs it: see nset mpps serve --help.
+    """
+
+
+@mpps.command()
+@click.argument("address", default=":11112", metavar="[[HOST]:PORT]")
+@_store_option
+@click.option("--ae-title", default="NSET_MPPS", show_default=True, help="The server's AE title.")
+@click.option("--strict", is_flag=True, help="Excuse no deviation from Table F.7.2-1 of PS3.4.")
+@click.option(
+    "--processes", type=click.IntRange(1), default=1, show_default=True, help="Server processes."
+)
+@click.option(
+    "--max-associations",
+    type=click.IntRange(1),
+    default=500,
+    show_default=True,
+    help="At a time, of all processes.",
+)
+@click.option("--tls-certificate", type=click.Path(exists=True), help="PEM file; enables TLS.")
+@click.option("--tls-key", type=click.Path(exists=True), help="PEM file, if it is another one.")
+@click.option(
+    "--tls-ca", type=click.Path(exists=True), help="PEM file; clients need a certificate of it."
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
+    default="INFO",
+    show_default=True,
+)
+def serve(
+    address: str,
+    url: str,
+    ae_title: str,
+    strict: bool,
+    processes: int,
+    max_associations: int,
+    tls_certificate: str | None,
+    tls_key: str | None,
+    tls_ca: str | None,
+    log_level: str,
+) -> None:
+    """Run the SCP at an address, by default at port 11112 of all interfaces.
+
+    It serves N-CREATE and N-SET of MPPS, N-GET of MPPS Retrieve, and C-ECHO. Each report is on the
+    disk before it is answered. SIGTERM and Ctrl-C end it in good order.
+    """
+    try:
+        from nset import scp
+        from nset.mpps.server import entity, writing
+    except ModuleNotFoundError as exc:
+        if exc.name != "pynetdicom":
+            raise
+        raise click.ClickException("it needs pynetdicom: pip install 'nset[mpps]'") from exc
+
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("pynetdicom").setLevel(logging.WARNING)  # nset's logger has each association
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        raise click.BadParameter("an address is [HOST]:PORT", param_hint="ADDRESS")
+    context = None
+    if tls_certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls_certificate, tls_key)
+        if tls_ca is not None:
+            context.load_verify_locations(tls_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    elif tls_key or tls_ca:
+        raise click.UsageError("TLS needs --tls-certificate")
+    with _opened(url, create=True) as store:
+        handlers = partial(writing, store, is_strict=strict)
+    ae, where = entity(ae_title, max_associations), (host.strip("[]"), int(port))
+    try:
+        if not hasattr(os, "fork"):
+            with handlers() as bound:
+                _LOGGER.info("Serving as %s at %s", ae_title, address)
+                scp.start_server(ae, where, ssl_context=context, evt_handlers=bound)
+            return
+        scp.run(
+            *(ae, where, processes, context, handlers),
+            maximum_associations=max_associations,
+            started=lambda started: _LOGGER.info(
+                "Serving as %s at %s:%s", ae_title, *started.server_address[:2]
+            ),
+        )
+    except (OSError, NotImplementedError) as exc:
+        raise click.ClickException(str(exc)) from exc
+
+
+@mpps.command(name="list")
+@_store_option
+@_searched
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N")
+def list_steps(url: str, limit: int, **conditions: str | None) -> None:
+    """List steps, the newest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    columns = ("status", "patient ID", "accession no.", "station", "modality", "started", "ended")
+    for column in (*columns, "SOP Instance UID"):
+        table.add_column(column, no_wrap=True)
+    with _opened(url) as store:
+        for step in _found(store, limit, conditions):
+            numbers = "\\".join(item.accession_number for item in store.scheduled(step.uid))
+            table.add_row(
+                *(step.status, step.patient_id, numbers, step.station_ae_title, step.modality),
+                *(step.started, step.ended, step.uid),
+            )
+    console = Console(highlight=False, markup=False)
+    console.width = max(console.width, 200)  # a UID is to be copied whole
+    console.print(table if table.row_count else "There are no such steps.")
+
+
+@mpps.command()
+@click.argument("uid")
+@_store_option
+def show(uid: str, url: str) -> None:
+    """Print a step: its requests, and its attributes as they are now."""
+    with _opened(url) as store:
+        step, messages = store.get(uid), store.messages(uid)
+    if step is None:
+        raise click.ClickException(f"There is no step {uid}.")
+    click.echo(f"{uid}: {step.status}")
+    for _, number, report in messages:
+        click.echo(
+            f"{number}. {report.service}, {report.received}, {report.calling} at {report.peer} to "
+            f"{report.called}, {len(report.data)} bytes in {report.transfer_syntax}"
+        )
+    click.echo(str(step.data_set()))
+
+
+@mpps.command()
+@_store_option
+@_searched
+@click.option("--json", "as_json", is_flag=True, required=True, help="One JSON object a line.")
+def export(url: str, as_json: bool, **conditions: str | None) -> None:
+    """Print all steps, or those searched for, with their attributes in DICOM's JSON model."""
+    with _opened(url) as store:
+        for step in _found(store, None, conditions):
+            columns = {k: v for k, v in vars(step).items() if not isinstance(v, bytes)}
+            columns["attributes"] = step.data_set().to_json_dict()
+            click.echo(json.dumps(columns))
+
+
+@contextmanager
+def _opened(url: str, *, create: bool = False) -> Iterator[Store]:
+    """Open a store, and close it; its errors are the command's."""
+    try:
+        with closing(open_store(url, create=create)) as store:
+            yield store
+    except (StoreError, Unavailable) as exc:
+        raise click.ClickException(str(exc)) from exc
+
+
+def _found(store: Store, limit: int | None, conditions: dict[str, str | None]) -> Iterator[Step]:
+    given = {name: value for name, value in conditions.items() if value is not None}
+    return store.find(limit, **given)

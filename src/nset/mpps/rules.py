@@ -1,0 +1,334 @@
+"""What a report must and may have: PS3.4 Table F.7.2-1 as one table, and what it says of a list.
+
+Two ways of reading it: *strict* is the standard's. By default, what modalities are known to leave
+out or add is accepted, and named in the log.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from pydicom import Dataset
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
+
+from nset import status
+
+IN_PROGRESS: Final = "IN PROGRESS"
+FINAL_STATES: Final = ("COMPLETED", "DISCONTINUED")
+
+
+class Rule(NamedTuple):
+    """A row of Table F.7.2-1: the types that bind an SCU.
+
+    Attributes
+    ----------
+    keyword : str
+        The attribute.
+    create : str
+        Its type in an N-CREATE: "1" must have a value, "2" must be there, "1C" and "3" may be. The
+        conditions of type 1C are for people, and are not checked.
+    set : str
+        Its type in an N-SET, "3/1" if it is not to be emptied; empty where it is not allowed.
+    final : str
+        Its type once the step is COMPLETED or DISCONTINUED, where that differs.
+    items : tuple of Rule
+        The rules of a sequence's items.
+    is_vital : bool
+        Whether an N-CREATE without it is refused even where the rules are not strict.
+    """
+
+    keyword: str
+    create: str
+    set: str = ""
+    final: str = ""
+    items: "tuple[Rule, ...]" = ()
+    is_vital: bool = False
+
+
+_WITH_VALUE: Final = ("1", "1C", "3/1")
+
+
+def _code(meaning: str, *, may_be_set: bool) -> tuple[Rule, ...]:
+    """Return Tables F.7.2-1a to -1f: the attributes of a code, without most of type 3."""
+    names = ("CodeValue", "LongCodeValue", "URNCodeValue", "CodingSchemeDesignator")
+    kinds = [*((name, "1C") for name in names), ("CodeMeaning", meaning)]
+    return tuple(Rule(name, kind, kind if may_be_set else "") for name, kind in kinds)
+
+
+_INSTANCE = tuple(Rule(f"ReferencedSOP{word}UID", "1") for word in ("Class", "Instance"))
+_IMAGE = tuple(rule._replace(set="1") for rule in _INSTANCE)
+_ENTITY = tuple(
+    Rule(name, "1C")
+    for name in ("LocalNamespaceEntityID", "UniversalEntityID", "UniversalEntityIDType")
+)
+_SPECIMEN = (Rule("SpecimenIdentifier", "1", "1"), Rule("SpecimenUID", "1", "1"))
+
+_SCHEDULED = (
+    Rule("StudyInstanceUID", "1", is_vital=True),
+    Rule("ReferencedStudySequence", "2", items=_INSTANCE),
+    Rule("AccessionNumber", "2"),
+    Rule("IssuerOfAccessionNumberSequence", "3", items=_ENTITY),
+    Rule("PlacerOrderNumberImagingServiceRequest", "3"),
+    Rule("OrderPlacerIdentifierSequence", "3", items=_ENTITY),
+    Rule("FillerOrderNumberImagingServiceRequest", "3"),
+    Rule("OrderFillerIdentifierSequence", "3", items=_ENTITY),
+    Rule("RequestedProcedureID", "2"),
+    Rule("RequestedProcedureCodeSequence", "3", items=_code("1", may_be_set=False)),
+    Rule("RequestedProcedureDescription", "2"),
+    Rule("ScheduledProcedureStepID", "2"),
+    Rule("ScheduledProcedureStepDescription", "2"),
+    Rule("ScheduledProtocolCodeSequence", "2", items=_code("1", may_be_set=False)),
+)
+_SERIES = (
+    Rule("PerformingPhysicianName", "2", "2", "2"),
+    Rule("ProtocolName", "1", "1", "1"),
+    Rule("OperatorsName", "2", "2", "2"),
+    Rule("SeriesInstanceUID", "1", "1", "1"),
+    Rule("SeriesDescription", "2", "2", "2"),
+    Rule("RetrieveAETitle", "2", "2", "2"),
+    Rule("ArchiveRequested", "3", "3"),
+    Rule(
+        *("ReferencedImageSequence", "2", "2"),
+        items=(
+            *_IMAGE,
+            Rule("ContainerIdentifier", "3", "3"),
+            Rule("SpecimenDescriptionSequence", "3", "3", items=_SPECIMEN),
+        ),
+    ),
+    Rule("ReferencedNonImageCompositeSOPInstanceSequence", "2", "2", items=_IMAGE),
+)
+
+TABLE: Final = (
+    Rule("SpecificCharacterSet", "1C", "1C"),
+    Rule("ScheduledStepAttributesSequence", "1", items=_SCHEDULED, is_vital=True),
+    Rule("PatientName", "2"),
+    Rule("PatientID", "2"),
+    Rule("IssuerOfPatientID", "3"),
+    Rule("IssuerOfPatientIDQualifiersSequence", "3"),
+    Rule("OtherPatientIDsSequence", "3"),
+    Rule("PatientBirthDate", "2"),
+    Rule("PatientSex", "2"),
+    Rule("ReferencedPatientSequence", "2", items=_INSTANCE),
+    Rule("AdmissionID", "3"),
+    Rule("IssuerOfAdmissionIDSequence", "3", items=_ENTITY),
+    Rule("ServiceEpisodeID", "3"),
+    Rule("IssuerOfServiceEpisodeIDSequence", "3", items=_ENTITY),
+    Rule("ServiceEpisodeDescription", "3"),
+    Rule("PerformedProcedureStepID", "1"),
+    Rule("PerformedStationAETitle", "1"),
+    Rule("PerformedStationName", "2"),
+    Rule("PerformedLocation", "2"),
+    Rule("PerformedProcedureStepStartDate", "1", is_vital=True),
+    Rule("PerformedProcedureStepStartTime", "1", is_vital=True),
+    Rule("PerformedProcedureStepStatus", "1", "3/1", is_vital=True),
+    Rule("PerformedProcedureStepDescription", "2", "3"),
+    Rule("PerformedProcedureTypeDescription", "2", "3"),
+    Rule("ProcedureCodeSequence", "2", "3", items=_code("3", may_be_set=True)),
+    Rule("ReasonForPerformedProcedureCodeSequence", "3", "3", items=_code("1", may_be_set=True)),
+    Rule("PerformedProcedureStepEndDate", "2", "3/1", "1"),
+    Rule("PerformedProcedureStepEndTime", "2", "3/1", "1"),
+    Rule("CommentsOnThePerformedProcedureStep", "3", "3"),
+    Rule(
+        "PerformedProcedureStepDiscontinuationReasonCodeSequence",
+        "3",
+        "3",
+        items=_code("1", may_be_set=True),
+    ),
+    Rule("Modality", "1", is_vital=True),
+    Rule("StudyID", "2"),
+    Rule("PerformedProtocolCodeSequence", "2", "3", items=_code("3", may_be_set=True)),
+    Rule("PerformedSeriesSequence", "2", "3/1", "1", items=_SERIES),
+)
+"""Table F.7.2-1. An attribute that is not in it is of type 3, in an N-CREATE and an N-SET."""
+
+_Tagged = tuple[tuple[int, Rule], ...]
+
+
+def _tagged(rules: tuple[Rule, ...]) -> _Tagged:
+    return tuple((tag_for_keyword(rule.keyword) or 0, rule) for rule in rules)
+
+
+_TABLE: Final = _tagged(TABLE)
+_BY_TAG: Final = dict(_TABLE)
+_FINAL: Final = tuple((tag, rule) for tag, rule in _TABLE if rule.final)
+_CHARACTER_SET, _STATUS = 0x00080005, 0x00400252
+
+
+class Answer(NamedTuple):
+    """What a request is answered with.
+
+    Attributes
+    ----------
+    status : int
+        The Status (0000,0900).
+    comment : str
+        The Error Comment, of which the peer gets 64 characters.
+    error_id : int, optional
+        The Error ID.
+    tags : tuple of int
+        The Attribute Identifier List.
+    attributes : pydicom.Dataset, optional
+        The Attribute List, of an N-GET.
+    """
+
+    status: int
+    comment: str = ""
+    error_id: int | None = None
+    tags: tuple[int, ...] = ()
+    attributes: Dataset | None = None
+
+
+DONE: Final = Answer(status.SUCCESS)
+FINAL: Final = Answer(
+    status.PROCESSING_FAILURE,
+    "Performed Procedure Step Object may no longer be updated",  # PS3.4 Table F.7.2-2
+    status.MPPS_ERROR_ID_NO_LONGER_UPDATABLE,
+)
+
+
+class Fault(NamedTuple):
+    """An attribute that is not as the table has it, and the status for that."""
+
+    status: int
+    tag: int
+    is_vital: bool
+    text: str
+
+
+def name(tag: int) -> str:
+    """Return an attribute's keyword, or its tag where it has none."""
+    return keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def is_empty(element: Any) -> bool:
+    """Return whether an element, raw or not, has no value."""
+    value = element.value
+    if isinstance(value, bytes):
+        value = value.strip(b" \0")
+    return not value and value != 0
+
+
+def _faults(listed: Dataset, rules: _Tagged, service: str, place: str = "") -> Iterator[Fault]:
+    """Yield what is missing or empty, as the types of "create", "set" or "final" have it."""
+    for tag, rule in rules:
+        kind = getattr(rule, service)
+        element: Any = listed.get_item(tag)  # None where there is none
+        if element is None:
+            if kind in ("1", "2"):
+                text = f"{rule.keyword} is missing{place}"
+                yield Fault(status.MISSING_ATTRIBUTE, tag, rule.is_vital, text)
+        elif kind in _WITH_VALUE and is_empty(element):
+            yield Fault(
+                status.MISSING_ATTRIBUTE_VALUE,
+                tag,
+                rule.is_vital,
+                f"{rule.keyword} is empty{place}",
+            )
+
+
+def _faults_of_items(listed: Dataset, rules: _Tagged, service: str) -> Iterator[Fault]:
+    for _, rule in rules:
+        if rule.items and rule.keyword in listed:
+            inner = _tagged(rule.items)
+            for item in listed[rule.keyword].value or ():
+                yield from _faults(item, inner, service, f" in {rule.keyword}")
+                yield from _faults_of_items(item, inner, service)
+
+
+def _refusal(faults: list[Fault]) -> Answer:
+    """Return the answer to faults: the first one's status, and all attributes with that status."""
+    first = faults[0]
+    tags = dict.fromkeys(fault.tag for fault in faults if fault.status == first.status)
+    return Answer(first.status, first.text, tags=tuple(tags))
+
+
+def check_create(listed: Dataset, *, is_strict: bool) -> tuple[Answer, list[str]]:
+    """Check the Attribute List of an N-CREATE (PS3.4 F.7.2.1).
+
+    Parameters
+    ----------
+    listed : pydicom.Dataset
+        The Attribute List.
+    is_strict : bool
+        Whether nothing is excused.
+
+    Returns
+    -------
+    tuple of (Answer, list of str)
+        The answer; and what was excused, for the log.
+    """
+    faults = list(_faults(listed, _TABLE, "create"))
+    if is_strict:
+        faults += _faults_of_items(listed, _TABLE, "create")
+    elif "ScheduledStepAttributesSequence" in listed:
+        (scheduled,) = (pair for pair in _TABLE if pair[1].items is _SCHEDULED)
+        faults += _faults_of_items(listed, (scheduled,), "create")
+    grave = [fault for fault in faults if is_strict or fault.is_vital]
+    if grave:
+        return _refusal(grave), []
+    if listed.PerformedProcedureStepStatus != IN_PROGRESS:
+        return _invalid_status(listed), []
+    return DONE, [fault.text for fault in faults]
+
+
+def _invalid_status(listed: Dataset) -> Answer:
+    text = f"PerformedProcedureStepStatus is {listed.PerformedProcedureStepStatus!r}"
+    return Answer(status.INVALID_ATTRIBUTE_VALUE, text, tags=(_STATUS,))
+
+
+def check_set(
+    step: Dataset, listed: Dataset, *, is_strict: bool
+) -> tuple[Answer, list[int], list[str]]:
+    """Check the Modification List of an N-SET for a step IN PROGRESS (PS3.4 F.7.2.2).
+
+    Parameters
+    ----------
+    step : pydicom.Dataset
+        The step's attributes.
+    listed : pydicom.Dataset
+        The Modification List.
+    is_strict : bool
+        Whether nothing is excused.
+
+    Returns
+    -------
+    tuple of (Answer, list of int, list of str)
+        The answer; the attributes to be set; and what was excused, for the log.
+    """
+    to_set: list[int] = []
+    refused: list[int] = []
+    faults: list[Fault] = []
+    for tag in listed.keys():  # noqa: SIM118 -- iterating a data set converts its elements
+        rule = _BY_TAG.get(tag)
+        if tag == _CHARACTER_SET:
+            to_set.append(tag)
+        elif rule is not None and not rule.set:
+            if is_strict or tag not in step or listed[tag].value != step[tag].value:
+                refused.append(tag)
+        elif tag not in step and is_strict:
+            refused.append(tag)
+        else:
+            to_set.append(tag)
+            if tag not in step:
+                faults.append(Fault(status.SUCCESS, tag, False, f"{name(tag)} was not created"))
+            if rule is not None:
+                faults += _faults(listed, ((tag, rule),), "set")
+    if is_strict:
+        faults += _faults_of_items(listed, _TABLE, "set")
+    state: Any = listed.get("PerformedProcedureStepStatus")
+    if state and state != IN_PROGRESS:
+        if state not in FINAL_STATES:
+            return _invalid_status(listed), [], []
+        for fault in _faults(listed, _FINAL, "final"):
+            if fault.tag in listed or fault.tag not in step:
+                faults.append(fault)
+            elif is_empty(step.get_item(fault.tag)):
+                text = fault.text.replace("missing", "empty")
+                faults.append(fault._replace(status=status.MISSING_ATTRIBUTE_VALUE, text=text))
+    grave = [fault for fault in faults if is_strict or fault.is_vital]
+    if grave:
+        return _refusal(grave), [], []
+    texts = list(dict.fromkeys(fault.text for fault in faults))
+    if refused:
+        comment = f"not to be set: {name(refused[0])}"
+        return Answer(status.ATTRIBUTE_LIST_ERROR, comment, tags=tuple(refused)), to_set, texts
+    return DONE, to_set, texts

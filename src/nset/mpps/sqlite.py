@@ -1,0 +1,48 @@
+"""A store in a file of SQLite: write-ahead log, on the disk before the answer."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from nset.mpps.store import SqlStore, Unavailable
+
+_LOCKED_SECONDS = 5.0  # that a transaction of another process is waited for
+
+
+class SqliteStore(SqlStore):
+    """Steps in a file; several processes of one machine may share it.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    create : bool
+        Whether it is made where it is not there.
+    """
+
+    parameter = "?"
+    bytes_type = "BLOB"
+    begin = "BEGIN IMMEDIATE"  # it waits for its turn at once, not when it has read already
+
+    def __init__(self, path: str, *, create: bool = False) -> None:
+        self._uri = f"file:{quote(str(Path(path).absolute()))}?mode={'rwc' if create else 'rw'}"
+
+    def connect(self) -> Any:
+        """Return a new connection to the file."""
+        connection = sqlite3.connect(
+            *(self._uri, _LOCKED_SECONDS),
+            isolation_level=None,
+            check_same_thread=False,
+            uri=True,
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def translated(self, exc: Exception) -> Exception:
+        """Return `Unavailable` for what may be over later: locked, full, unreadable."""
+        # sqlite3 raises DatabaseError itself for a damaged file, and subclasses for all the rest.
+        if isinstance(exc, sqlite3.OperationalError) or type(exc) is sqlite3.DatabaseError:
+            return Unavailable(str(exc))
+        return exc

@@ -1,0 +1,319 @@
+"""A performed procedure step, and what a report makes of it."""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pydicom import Dataset
+
+from nset import status
+from nset.dataset import DataSetError, decode, encode
+from nset.mpps import rules
+from nset.mpps.rules import Answer
+
+_LOGGER = logging.getLogger("nset.mpps")
+
+CREATE, SET, GET = "N-CREATE", "N-SET", "N-GET"
+
+
+class Report(NamedTuple):
+    """A request, as it has come.
+
+    Attributes
+    ----------
+    service : str
+        "N-CREATE", "N-SET" or "N-GET".
+    uid : str
+        The SOP Instance UID.
+    transfer_syntax : str
+        The UID of the data set's transfer syntax.
+    data : bytes
+        The encoded data set.
+    calling, called : str
+        The AE titles.
+    peer : str
+        The peer's address.
+    received : str
+        When it came, in UTC, as ISO 8601.
+    tags : tuple of int
+        The attributes that an N-GET asks for; all if empty.
+    """
+
+    service: str
+    uid: str
+    transfer_syntax: str
+    data: bytes
+    calling: str = ""
+    called: str = ""
+    peer: str = ""
+    received: str = ""
+    tags: tuple[int, ...] = ()
+
+    def digest(self) -> bytes:
+        """Return what tells a request that came again from another one."""
+        text = f"{self.service}\n{self.transfer_syntax}\n".encode()
+        return hashlib.blake2b(text + self.data, digest_size=16).digest()
+
+
+class Scheduled(NamedTuple):
+    """What an item of the Scheduled Step Attributes Sequence is searched by."""
+
+    study_uid: str
+    accession_number: str
+    requested_procedure_id: str
+    scheduled_step_id: str
+
+
+_SEARCHED = (
+    "StudyInstanceUID",
+    "AccessionNumber",
+    "RequestedProcedureID",
+    "ScheduledProcedureStepID",
+)
+
+
+@dataclass
+class Step:
+    """A step, with its columns in the store.
+
+    Attributes
+    ----------
+    uid : str
+        The SOP Instance UID.
+    status : str
+        The Performed Procedure Step Status.
+    patient_id, station_ae_title, modality : str
+        These attributes.
+    calling_ae_title, called_ae_title : str
+        The titles of the association of the N-CREATE.
+    started, ended : str
+        Date and time, as of VR DT.
+    created, updated : str
+        When the first and the last request came, in UTC, as ISO 8601.
+    messages : int
+        How many requests have been stored.
+    digest : bytes
+        That of the last one.
+    transfer_syntax : str
+        The UID of the attributes' transfer syntax.
+    attributes : bytes
+        The attributes as they are now, encoded.
+    """
+
+    uid: str
+    status: str
+    patient_id: str
+    station_ae_title: str
+    modality: str
+    calling_ae_title: str
+    called_ae_title: str
+    started: str
+    ended: str
+    created: str
+    updated: str
+    messages: int
+    digest: bytes
+    transfer_syntax: str
+    attributes: bytes
+
+    def data_set(self) -> Dataset:
+        """Return the attributes as they are now."""
+        return decode(self.attributes, self.transfer_syntax)
+
+
+class Message(NamedTuple):
+    """A stored request: the step's UID, its number from 1, and the request."""
+
+    uid: str
+    number: int
+    report: Report
+
+
+class Changes:
+    """What a transaction has read, and what it is to write.
+
+    Parameters
+    ----------
+    steps : dict of str to Step
+        The steps that were there, by UID.
+
+    Attributes
+    ----------
+    created, updated : dict of str to Step
+        Steps to be written.
+    scheduled : list of tuple
+        What the created ones are searched by: UID, number of the item, and a `Scheduled`'s values.
+    messages : list of Message
+        The requests to be written.
+    """
+
+    def __init__(self, steps: dict[str, Step]) -> None:
+        self.steps = steps
+        self.created: dict[str, Step] = {}
+        self.updated: dict[str, Step] = {}
+        self.scheduled: list[tuple[Any, ...]] = []
+        self.messages: list[Message] = []
+
+    def apply(self, report: Report, *, is_strict: bool, is_repeated: bool = False) -> Answer:
+        """Add what a request changes.
+
+        Parameters
+        ----------
+        report : Report
+            The request.
+        is_strict : bool
+            Whether nothing is excused.
+        is_repeated : bool
+            Whether the request may have been stored before: a commit was broken off.
+
+        Returns
+        -------
+        Answer
+            The answer, once this is stored.
+        """
+        step = self.steps.get(report.uid)
+        try:
+            if report.service == GET:
+                return _get(step, report)
+            may_repeat = is_repeated or not is_strict
+            if step is not None and may_repeat and report.digest() == step.digest:
+                answer, excused = rules.DONE, ["it has been before, and is stored once"]
+            elif report.service == CREATE:
+                answer, excused = self._create(step, report, is_strict)
+            else:
+                answer, excused = self._set(step, report, is_strict)
+        except DataSetError as exc:
+            answer, excused = Answer(status.RESOURCE_LIMITATION, str(exc)), []
+        except Exception:
+            _LOGGER.exception("%s can't be processed", _described(report))
+            return Answer(status.PROCESSING_FAILURE, "the data set can't be processed")
+        _log(report, answer, excused)
+        return answer
+
+    def _create(
+        self, step: Step | None, report: Report, is_strict: bool
+    ) -> tuple[Answer, list[str]]:
+        if not report.uid:
+            return Answer(status.INVALID_SOP_INSTANCE, "there is no Affected SOP Instance UID"), []
+        if step is not None:
+            return Answer(status.DUPLICATE_SOP_INSTANCE, "there is such an instance"), []
+        listed = decode(report.data, report.transfer_syntax)
+        answer, excused = rules.check_create(listed, is_strict=is_strict)
+        if answer.status == status.SUCCESS:
+            scheduled = [
+                (report.uid, number, *(_text(item, keyword) for keyword in _SEARCHED))
+                for number, item in enumerate(listed.ScheduledStepAttributesSequence, 1)
+            ]
+            step = Step(
+                uid=report.uid,
+                status=rules.IN_PROGRESS,
+                patient_id=_text(listed, "PatientID"),
+                station_ae_title=_text(listed, "PerformedStationAETitle"),
+                modality=_text(listed, "Modality"),
+                calling_ae_title=report.calling,
+                called_ae_title=report.called,
+                started=_time(listed, "Start"),
+                ended=_time(listed, "End"),
+                created=report.received,
+                updated=report.received,
+                messages=0,
+                digest=b"",
+                transfer_syntax=report.transfer_syntax,
+                attributes=report.data,
+            )
+            self.steps[step.uid] = self.created[step.uid] = step
+            self.scheduled += scheduled
+            self._keep(step, report)
+        return answer, excused
+
+    def _set(self, step: Step | None, report: Report, is_strict: bool) -> tuple[Answer, list[str]]:
+        if step is None:
+            return Answer(status.NO_SUCH_SOP_INSTANCE, "there is no such instance"), []
+        if step.status != rules.IN_PROGRESS:
+            return rules.FINAL, []
+        now, listed = step.data_set(), decode(report.data, report.transfer_syntax)
+        answer, to_set, excused = rules.check_set(now, listed, is_strict=is_strict)
+        if answer.status in (status.SUCCESS, status.ATTRIBUTE_LIST_ERROR):
+            merge(now, listed, to_set)
+            state, ended = now.PerformedProcedureStepStatus, _time(now, "End")
+            step.attributes = encode(now, step.transfer_syntax)
+            step.status, step.ended = state, ended
+            if step.uid not in self.created:
+                self.updated[step.uid] = step
+            self._keep(step, report)
+        return answer, excused
+
+    def _keep(self, step: Step, report: Report) -> None:
+        step.messages += 1
+        step.digest, step.updated = report.digest(), report.received
+        self.messages.append(Message(step.uid, step.messages, report))
+
+
+def merge(step: Dataset, listed: Dataset, tags: list[int]) -> None:
+    """Set attributes of a step.
+
+    The character set of the step stays, unless the new values are in another one: then it becomes
+    UTF-8 (PS3.4 F.7.2.2.3). A list that names none is read as the step's are.
+
+    Parameters
+    ----------
+    step : pydicom.Dataset
+        The step's attributes.
+    listed : pydicom.Dataset
+        The Modification List.
+    tags : list of int
+        Those of its attributes to be set.
+    """
+    theirs = listed.get("SpecificCharacterSet")
+    if theirs and theirs != step.get("SpecificCharacterSet"):
+        for data_set in (step, listed):
+            for _ in data_set.iterall():  # each value is decoded when it is read
+                pass
+        step.SpecificCharacterSet = "ISO_IR 192"
+    for tag in tags:
+        if tag != 0x00080005:
+            step[tag] = listed.get_item(tag)
+
+
+def _get(step: Step | None, report: Report) -> Answer:
+    """Return the attributes of a step (PS3.4 F.8.2.1), with the character set that they need."""
+    if step is None:
+        return Answer(status.NO_SUCH_SOP_INSTANCE)
+    now = step.data_set()
+    if not report.tags:
+        return Answer(status.SUCCESS, attributes=now)
+    unknown = tuple(tag for tag in report.tags if tag not in now)
+    chosen = Dataset()
+    for tag in (0x00080005, *report.tags):
+        if tag in now:
+            chosen[tag] = now[tag]
+    code = status.OPTIONAL_ATTRIBUTES_NOT_SUPPORTED if unknown else status.SUCCESS
+    return Answer(code, tags=unknown, attributes=chosen)
+
+
+def _text(data_set: Dataset, keyword: str) -> str:
+    """Return a value as a column has it: PostgreSQL takes no NUL."""
+    value: Any = data_set.get(keyword)
+    return "" if value is None else str(value).replace("\0", "")
+
+
+def _time(data_set: Dataset, end: str) -> str:
+    return "".join(
+        _text(data_set, f"PerformedProcedureStep{end}{part}") for part in ("Date", "Time")
+    )
+
+
+def _described(report: Report) -> str:
+    return f"{report.service} of {report.uid} by {report.calling}@{report.peer}"
+
+
+def _log(report: Report, answer: Answer, excused: list[str]) -> None:
+    if answer.status not in (status.SUCCESS, status.ATTRIBUTE_LIST_ERROR):
+        _LOGGER.warning(
+            "%s refused with %04XH: %s", _described(report), answer.status, answer.comment
+        )
+        return
+    texts = [*excused, *([answer.comment] if answer.comment else [])]
+    if texts:
+        _LOGGER.warning("%s stored, although %s", _described(report), ", ".join(texts))

@@ -1,0 +1,333 @@
+"""Where steps are kept: the interface of a store, and its schema."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from typing import Any, Final, Protocol
+
+from nset.mpps.steps import Changes, Message, Report, Scheduled, Step
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE steps (
+        uid TEXT PRIMARY KEY,
+        status TEXT NOT NULL,
+        patient_id TEXT NOT NULL,
+        station_ae_title TEXT NOT NULL,
+        modality TEXT NOT NULL,
+        calling_ae_title TEXT NOT NULL,
+        called_ae_title TEXT NOT NULL,
+        started TEXT NOT NULL,
+        ended TEXT NOT NULL,
+        created TEXT NOT NULL,
+        updated TEXT NOT NULL,
+        messages INTEGER NOT NULL,
+        digest {bytes} NOT NULL,
+        transfer_syntax TEXT NOT NULL,
+        attributes {bytes} NOT NULL
+    );
+    CREATE INDEX steps_by_patient ON steps (patient_id);
+    CREATE INDEX steps_by_time ON steps (created);
+    CREATE INDEX steps_in_progress ON steps (created) WHERE status = 'IN PROGRESS';
+    CREATE TABLE scheduled_steps (
+        uid TEXT NOT NULL REFERENCES steps,
+        number INTEGER NOT NULL,
+        study_uid TEXT NOT NULL,
+        accession_number TEXT NOT NULL,
+        requested_procedure_id TEXT NOT NULL,
+        scheduled_step_id TEXT NOT NULL,
+        PRIMARY KEY (uid, number)
+    );
+    CREATE INDEX scheduled_by_study ON scheduled_steps (study_uid);
+    CREATE INDEX scheduled_by_accession_number ON scheduled_steps (accession_number);
+    CREATE TABLE messages (
+        uid TEXT NOT NULL REFERENCES steps,
+        number INTEGER NOT NULL,
+        service TEXT NOT NULL,
+        transfer_syntax TEXT NOT NULL,
+        data {bytes} NOT NULL,
+        calling_ae_title TEXT NOT NULL,
+        called_ae_title TEXT NOT NULL,
+        peer TEXT NOT NULL,
+        received TEXT NOT NULL,
+        PRIMARY KEY (uid, number)
+    );
+    """,
+)
+"""What makes version n + 1 of the schema of version n. What has been released stays as it is."""
+
+COLUMNS: Final = tuple(field.name for field in fields(Step))
+
+# A search's name, and its condition.
+CONDITIONS: Final = {
+    "status": "status = {0}",
+    "patient_id": "patient_id = {0}",
+    "ae_title": "{0} IN (station_ae_title, calling_ae_title)",
+    "study_uid": "uid IN (SELECT uid FROM scheduled_steps WHERE study_uid = {0})",
+    "accession_number": "uid IN (SELECT uid FROM scheduled_steps WHERE accession_number = {0})",
+    "since": "created >= {0}",
+}
+
+_PAGE = 500  # steps
+
+
+class Unavailable(Exception):
+    """The store can't be used at present: it is locked, full, or can't be reached."""
+
+
+class Conflict(Exception):
+    """Another process was faster: what was read is no longer so. The same again may do."""
+
+
+class StoreError(Exception):
+    """The store can't be used: it is no such store, or of a newer nset."""
+
+
+class Store(Protocol):
+    """A store of performed procedure steps, used by one thread at a time."""
+
+    def write(self, uids: Iterable[str], apply: Callable[[Changes], Any]) -> Any:
+        """Lock steps, change them, and commit: all of it or nothing.
+
+        Parameters
+        ----------
+        uids : iterable of str
+            The SOP Instance UIDs of those that may be changed.
+        apply : callable
+            Gets the `Changes` with the steps that are there, and adds to them.
+
+        Returns
+        -------
+        object
+            What `apply` returns, when the changes are on the disk.
+
+        Raises
+        ------
+        Unavailable, Conflict
+            Nothing was changed; or, if the database was lost in the commit, all of it may be.
+        """
+        ...
+
+    def find(self, limit: int | None = None, **conditions: str) -> Iterator[Step]:
+        """Yield steps that meet all conditions, the newest first."""
+        ...
+
+    def get(self, uid: str) -> Step | None:
+        """Return a step."""
+        ...
+
+    def scheduled(self, uid: str) -> list[Scheduled]:
+        """Return what a step is searched by besides."""
+        ...
+
+    def messages(self, uid: str) -> list[Message]:
+        """Return a step's requests, in their order."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection to the database; the next call opens it again."""
+        ...
+
+
+class SqlStore:
+    """What both stores share: the statements.
+
+    Attributes
+    ----------
+    parameter : str
+        What stands for a parameter in a statement.
+    bytes_type : str
+        The database's type for bytes.
+    begin : str
+        What begins a transaction that writes.
+    lock : str
+        What a SELECT that locks its rows ends with.
+    lock_schema : str
+        A statement that keeps other processes from migrating the schema, until the commit.
+    """
+
+    parameter: str
+    bytes_type: str
+    begin = "BEGIN"
+    lock = ""
+    lock_schema = ""
+    _connection: Any = None
+
+    def connect(self) -> Any:
+        """Return a new connection to the database."""
+        raise NotImplementedError
+
+    def translated(self, exc: Exception) -> Exception:
+        """Return `Unavailable` or `Conflict` for a driver's exception, or the exception itself."""
+        raise NotImplementedError
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        """Give a cursor; translate exceptions. One of the database's ends the connection."""
+        try:
+            if self._connection is None:
+                self._connection = self.connect()
+            yield self._connection.cursor()
+        except Exception as exc:
+            translated = self.translated(exc)
+            if translated is exc:
+                raise
+            self.close()
+            raise translated from exc
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        """Give a cursor in a transaction that may write; commit at the end."""
+        with self._cursor() as cursor:
+            cursor.execute(self.begin)
+            try:
+                yield cursor
+                cursor.execute("COMMIT")
+            except BaseException:
+                with suppress(Exception):
+                    cursor.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close the connection to the database; the next call opens it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.close()
+
+    def migrate(self) -> None:
+        """Bring the schema to the version of this nset.
+
+        Raises
+        ------
+        StoreError
+            If it is newer.
+        Unavailable
+            If the database can't be used.
+        """
+        with self._transaction() as cursor:
+            if self.lock_schema:
+                cursor.execute(self.lock_schema)
+            cursor.execute("CREATE TABLE IF NOT EXISTS nset_mpps (version INTEGER NOT NULL)")
+            version = cursor.execute("SELECT max(version) FROM nset_mpps").fetchone()[0] or 0
+            if version > len(MIGRATIONS):
+                raise StoreError(
+                    f"the schema has version {version}, and this nset knows those up to "
+                    f"{len(MIGRATIONS)}: install a newer nset"
+                )
+            for text in MIGRATIONS[version:]:
+                for statement in text.format(bytes=self.bytes_type).split(";"):
+                    if statement.strip():
+                        cursor.execute(statement)
+            if version < len(MIGRATIONS):
+                cursor.execute(f"INSERT INTO nset_mpps VALUES ({len(MIGRATIONS)})")
+
+    def check(self, *, create: bool) -> None:
+        """Migrate the schema, or only see that it is of this version.
+
+        Raises
+        ------
+        StoreError, Unavailable
+            If it can't be used.
+        """
+        if create:
+            self.migrate()
+            return
+        try:
+            with self._cursor() as cursor:
+                version = cursor.execute("SELECT max(version) FROM nset_mpps").fetchone()[0]
+        except Unavailable:
+            raise
+        except Exception as exc:
+            raise StoreError(f"it is no store of nset mpps: {exc}") from exc
+        if version != len(MIGRATIONS):
+            raise StoreError(
+                f"the schema has version {version}, and this nset needs {len(MIGRATIONS)}"
+            )
+
+    # -- Writing -----------------------------------------------------------------------------------
+
+    def write(self, uids: Iterable[str], apply: Callable[[Changes], Any]) -> Any:
+        """Lock steps, change them, and commit: see `Store.write`."""
+        wanted = sorted(set(uids))  # in one order, so that no two processes wait for each other
+        with self._transaction() as cursor:
+            select = f"{_SELECT} WHERE uid IN ({self._parameters(len(wanted))}) ORDER BY uid"
+            rows = cursor.execute(select + self.lock, wanted).fetchall()
+            changes = Changes({row[0]: Step(*row) for row in rows})
+            result = apply(changes)
+            created = [changes.created[uid] for uid in wanted if uid in changes.created]
+            self._insert(cursor, "steps", [_row(step) for step in created])
+            self._insert(cursor, "scheduled_steps", changes.scheduled)
+            updated = [(*_row(step)[1:], step.uid) for step in changes.updated.values()]
+            if updated:
+                cursor.executemany(_UPDATE.replace("?", self.parameter), updated)
+            self._insert(
+                *(cursor, "messages"),
+                [
+                    (uid, number, report.service, *report[2:-1])
+                    for uid, number, report in changes.messages
+                ],
+            )
+        return result
+
+    def _insert(self, cursor: Any, table: str, rows: list[Any]) -> None:
+        if rows:
+            values = self._parameters(len(rows[0]))
+            cursor.executemany(f"INSERT INTO {table} VALUES ({values})", rows)
+
+    def _parameters(self, count: int) -> str:
+        return ", ".join([self.parameter] * count)
+
+    # -- Reading -----------------------------------------------------------------------------------
+
+    def find(self, limit: int | None = None, **conditions: str) -> Iterator[Step]:
+        """Yield steps that meet all conditions, the newest first: see `Store.find`."""
+        texts = [CONDITIONS[name].format(self.parameter) for name in conditions]
+        values = list(conditions.values())
+        left = sys.maxsize if limit is None else limit
+        after: list[str] = []
+        while left > 0:
+            page = [*texts, f"(created, uid) < ({self._parameters(2)})"] if after else texts
+            where = f" WHERE {' AND '.join(page)}" if page else ""
+            size = min(left, _PAGE)
+            statement = f"{_SELECT}{where} ORDER BY created DESC, uid DESC LIMIT {size}"
+            with self._cursor() as cursor:
+                rows = cursor.execute(statement, values + after).fetchall()
+            yield from (Step(*row) for row in rows)
+            if len(rows) < size:
+                return
+            left -= size
+            after = [rows[-1][COLUMNS.index("created")], rows[-1][0]]
+
+    def get(self, uid: str) -> Step | None:
+        """Return a step."""
+        rows = self._rows(_SELECT, uid)
+        return Step(*rows[0]) if rows else None
+
+    def scheduled(self, uid: str) -> list[Scheduled]:
+        """Return what a step is searched by besides."""
+        rows = self._rows("SELECT * FROM scheduled_steps", uid, " ORDER BY number")
+        return [Scheduled(*row[2:]) for row in rows]
+
+    def messages(self, uid: str) -> list[Message]:
+        """Return a step's requests, in their order."""
+        rows = self._rows("SELECT * FROM messages", uid, " ORDER BY number")
+        return [Message(row[0], row[1], Report(row[2], row[0], *row[3:])) for row in rows]
+
+    def _rows(self, select: str, uid: str, order: str = "") -> list[Any]:
+        with self._cursor() as cursor:
+            rows: list[Any] = cursor.execute(
+                f"{select} WHERE uid = {self.parameter}{order}", [uid]
+            ).fetchall()
+        return rows
+
+
+_SELECT: Final = f"SELECT {', '.join(COLUMNS)} FROM steps"
+_UPDATE: Final = (
+    f"UPDATE steps SET {', '.join(f'{name} = ?' for name in COLUMNS[1:])} WHERE uid = ?"
+)
+
+
+def _row(step: Step) -> tuple[Any, ...]:
+    return tuple(vars(step).values())

@@ -1,0 +1,159 @@
+"""``nset mpps``, as a program: it serves, and its store can be looked into."""
+
+import importlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+
+import pytest
+from associations import TIMEOUT
+from certificates import client_context, make_certificate
+from click.testing import CliRunner
+from mpps_peers import ROOT, Modality, Workstation
+from mpps_table import modifications, whole
+from raw_peer import Peer, associate_rq
+
+UID = f"{ROOT}.1"
+
+
+@contextmanager
+def running(*arguments, store="sqlite:///mpps.sqlite", cwd=None):
+    """Run ``nset mpps`` at a free port; give that, and the process."""
+    command = [sys.executable, "-W", "error", "-m", "nset", "mpps", "127.0.0.1:0"]
+    process = subprocess.Popen(
+        [*command, "--store", store, *arguments], stderr=subprocess.PIPE, text=True, cwd=cwd
+    )
+    try:
+        line = process.stderr.readline()
+        while "Serving" not in line:
+            assert line, "it has ended"
+            line = process.stderr.readline()
+        yield int(re.search(r"127\.0\.0\.1:(\d+)", line)[1]), process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def run(nset, url, monkeypatch):
+    """Run a command in this process; give what it prints."""
+    main = importlib.import_module("nset.cli").main
+    monkeypatch.setenv("NSET_MPPS_STORE", url)
+
+    def run(*arguments, status=0):
+        result = CliRunner().invoke(main, ["mpps", *arguments], catch_exceptions=False)
+        assert result.exit_code == status, result.output
+        return result.output
+
+    return run
+
+
+def completed():
+    step = modifications(whole())
+    step.PerformedProcedureStepStatus = "COMPLETED"
+    return step
+
+
+def test_serve_list_show_export(run, url, tmp_path):
+    with running(store=url, cwd=tmp_path) as (port, process):
+        with Modality(port) as modality, Workstation(port) as workstation:
+            assert modality.create(UID, whole()).Status == 0x0000
+            assert modality.set(UID, completed()).Status == 0x0000
+            assert modality.create(f"{ROOT}.2", whole()).Status == 0x0000
+            assert workstation.get(UID)[1].PerformedProcedureStepStatus == "COMPLETED"
+            modality.release()
+            workstation.release()
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 0, log
+        assert "N-SET 1 (1 Success)" in log
+        assert "N-CREATE 2 (2 Success)" in log
+    heading, second, first = run("list").splitlines()
+    assert " ".join(heading.split()) == (
+        "status patient ID accession no. station modality started ended SOP Instance UID"
+    )
+    assert first.split() == ["COMPLETED", *"1111", "20261127101530", "20261127101530", UID]
+    assert second.split()[:2] == ["IN", "PROGRESS"]
+    assert [line.split()[-1] for line in run("list", "--status", "completed").splitlines()[1:]] == [
+        UID
+    ]
+    assert run("list", "--patient-id", "nobody") == "There are no such steps.\n"
+    shown = run("show", UID)
+    assert shown.startswith(f"{UID}: COMPLETED\n1. N-CREATE, ")
+    assert "\n2. N-SET, " in shown
+    assert "(0010,0020) Patient ID                          LO: '1'" in shown
+    exported = [json.loads(line) for line in run("export", "--json").splitlines()]
+    assert [step["uid"] for step in exported] == [f"{ROOT}.2", UID]
+    assert exported[1]["status"] == "COMPLETED"
+    assert exported[1]["attributes"]["00100020"] == {"vr": "LO", "Value": ["1"]}
+    assert run("show", "1.2", status=1) == "Error: There is no step 1.2.\n"
+
+
+ERRORS = [
+    (["here"], 2, "an address is [HOST]:PORT"),
+    ([":0", "--tls-key", __file__], 2, "TLS needs --tls-certificate"),
+    (
+        ["list", "--store", "sqlite:///none"],
+        1,
+        "Error: sqlite:///none: unable to open database file",
+    ),
+    (["--store", "other"], 1, "Error: other: a store is sqlite:///FILE or postgresql://..."),
+]
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("arguments", "status", "words"), ERRORS)
+def test_errors(run, monkeypatch, tmp_path, arguments, status, words):
+    monkeypatch.chdir(tmp_path)
+    assert words in run(*arguments, status=status)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_an_address_in_use(run, url, tmp_path):
+    with running(cwd=tmp_path) as (port, _):
+        assert f"127.0.0.1:{port}" in run(f"127.0.0.1:{port}", status=1)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_help(run):
+    for arguments in (["--help"], ["serve", "--help"], ["list", "--help"], ["export", "--help"]):
+        assert run(*arguments).startswith("Usage: ")
+
+
+def test_tls_with_certificates_of_clients(nset, tmp_path):
+    server, client = (make_certificate(tmp_path, name) for name in ("server", "client"))
+    options = ["--tls-certificate", server.certificate, "--tls-key", server.key]
+    with running(*options, "--tls-ca", client.certificate, cwd=tmp_path) as (port, _):
+        with Peer(port, "1.2.840.10008.1.1", context=client_context(server, client)) as peer:
+            peer.release()
+        answer = b""
+        with (
+            socket.create_connection(("127.0.0.1", port), TIMEOUT) as bare,
+            client_context(server).wrap_socket(bare, server_hostname="localhost") as stranger,
+            suppress(ssl.SSLError, ConnectionError),
+        ):
+            stranger.sendall(associate_rq("1.2.840.10008.1.1"))
+            answer = stranger.recv(1)
+        assert answer == b""
+
+
+def test_strict(nset, tmp_path):
+    step = whole()
+    del step.PatientSex
+    with running("--strict", cwd=tmp_path) as (port, _), Modality(port) as modality:
+        assert modality.create(UID, step).Status == 0x0120
+
+
+def test_the_program(nset):
+    """It is installed, too."""
+    program = shutil.which("nset", path=os.path.dirname(sys.executable))
+    assert program
+    ran = subprocess.run([program, "mpps", "list", "--help"], capture_output=True, text=True)
+    assert ran.stdout.startswith("Usage: nset mpps list ")
