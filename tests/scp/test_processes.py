@@ -64,6 +64,7 @@ class Program:
             peer = self.peer()
             if peers.setdefault(self.process_of(peer), peer) is not peer:
                 peer.release()
+                peer.socket.close()
         return peers
 
     def process_of(self, peer):

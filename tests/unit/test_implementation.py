@@ -191,7 +191,7 @@ LAYERS = {
         {"_association"},
         {"_ordinary"},
         {"_on_demand"},
-        {"_threadless", "_reports", "_dimse", "_eager_tasks", "_tls", "_listening"},
+        {"_threadless", "_reports", "_dimse", "_eager_tasks", "_tls", "_listening", "_proxy"},
         {"_negotiation", "_upper_layer", "_flow_control", "_log"},
         {"_connection", "_checkpoint", "_dispatch", "_a_associate"},
         {"_handlers", "_data_sets"},

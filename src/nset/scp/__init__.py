@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
@@ -54,6 +54,7 @@ def start_server(
     reuse_port: bool = False,
     sock: socket.socket | None = None,
     metrics: bool = False,
+    proxy_protocol: bool | Iterable[str] = False,
 ) -> None: ...
 
 
@@ -73,6 +74,7 @@ def start_server(
     reuse_port: bool = False,
     sock: socket.socket | None = None,
     metrics: bool = False,
+    proxy_protocol: bool | Iterable[str] = False,
 ) -> Server: ...
 
 
@@ -92,6 +94,7 @@ def start_server(
     reuse_port: bool = False,
     sock: socket.socket | None = None,
     metrics: bool = False,
+    proxy_protocol: bool | Iterable[str] = False,
 ) -> Server | None: ...
 
 
@@ -110,6 +113,7 @@ def start_server(
     reuse_port: bool = False,
     sock: socket.socket | None = None,
     metrics: bool = False,
+    proxy_protocol: bool | Iterable[str] = False,
 ) -> Server | None:
     """Accept associations for an AE, as its own ``start_server`` does.
 
@@ -148,6 +152,11 @@ def start_server(
     metrics : bool
         Measure how long handlers and requests take, and count by SOP Class: see `Counts`, and
         `nset.scp.metrics`. Costs some microseconds a request.
+    proxy_protocol : bool or iterable of str
+        The networks or addresses of proxies, as in ``["10.0.0.0/24", "::1"]``, whose connections
+        begin with a header of the PROXY protocol, version 1 or 2: the peer's address is the one in
+        it. A connection from there without one is closed; from elsewhere a header is refused, as
+        any bytes that are no PDU. True: all connections begin with one.
 
     Returns
     -------
@@ -158,8 +167,8 @@ def start_server(
     ------
     ValueError
         If the AE supports no context, the roles of a context contradict each other, `workers` is
-        not an int above 0, not one of `address` and `sock` is given, or the system does not have
-        `reuse_port`.
+        not an int above 0, not one of `address` and `sock` is given, the system does not have
+        `reuse_port`, or `proxy_protocol` has what is not a network.
     OSError
         If the server cannot listen at the address, or an event loop cannot be created for lack of
         file descriptors.
@@ -175,6 +184,7 @@ def start_server(
         workers=workers,
         limits=limits,
         metrics=metrics,
+        proxy_protocol=proxy_protocol,
     )
     if block:
         with suppress(KeyboardInterrupt), kept_signals():
@@ -203,13 +213,14 @@ async def serve(
     reuse_port: bool = False,
     sock: socket.socket | None = None,
     metrics: bool = False,
+    proxy_protocol: bool | Iterable[str] = False,
 ) -> Server:
     """Accept associations for an AE in the running event loop.
 
     Parameters
     ----------
     ae, address, ssl_context, evt_handlers, ae_title, contexts, inline, workers, limits, \
-    reuse_port, sock, metrics
+    reuse_port, sock, proxy_protocol, metrics
         As for `start_server`.
 
     Returns
@@ -234,6 +245,7 @@ async def serve(
         workers=workers,
         limits=limits,
         metrics=metrics,
+        proxy_protocol=proxy_protocol,
     )
     loop = asyncio.get_running_loop()
     started: asyncio.Future[None] = loop.create_future()
@@ -265,6 +277,7 @@ def run(
     reuse_port: bool = False,
     sock: socket.socket | None = None,
     metrics: bool = False,
+    proxy_protocol: bool | Iterable[str] = False,
     maximum_associations: int | None = None,
     started: Callable[[Processes], None] = lambda processes: None,
     beside: Callable[[Processes], None] | None = None,
@@ -291,7 +304,8 @@ def run(
         The handlers, or a function that returns a context manager of them. That is entered in each
         process before it accepts connections, and left after its server has ended: the place for
         what cannot be forked, such as the connection to a database.
-    ssl_context, ae_title, contexts, inline, workers, limits, reuse_port, sock, metrics
+    ssl_context, ae_title, contexts, inline, workers, limits, reuse_port, sock, proxy_protocol, \
+    metrics
         As for `start_server`.
     maximum_associations : int, optional
         The most associations of all processes together; a request above it is rejected (local limit
@@ -338,6 +352,7 @@ def run(
             workers=workers,
             limits=limits,
             metrics=metrics,
+            proxy_protocol=proxy_protocol,
         )
 
     handlers = evt_handlers if callable(evt_handlers) else partial(nullcontext, evt_handlers)

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -20,7 +20,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationServer
 
-from nset.scp import _eager_tasks, _tls
+from nset.scp import _eager_tasks, _proxy, _tls
 from nset.scp._a_associate import Negotiations
 from nset.scp._association import Association
 from nset.scp._counters import Counters, Counts
@@ -105,6 +105,8 @@ class Server(AssociationServer):
         The listening socket, instead of a new one at the address.
     metrics : bool
         Whether it measures requests.
+    proxy_protocol : bool or iterable of str
+        The networks whose connections begin with a PROXY protocol header.
 
     Attributes
     ----------
@@ -137,6 +139,7 @@ class Server(AssociationServer):
         reuse_port: bool = False,
         sock: socket.socket | None = None,
         metrics: bool = False,
+        proxy_protocol: bool | Iterable[str] = False,
     ) -> None:
         if workers is not None:
             check_count("workers", workers)
@@ -145,6 +148,8 @@ class Server(AssociationServer):
         self._reuses_port = reuse_port
         self._given = sock
         self.counters = Counters(Measurements() if metrics else None)
+        self._proxies = _proxy.Trusted(proxy_protocol)
+        self.counters = Counters()
         self.memory = ServerMemory(self.limits.bytes_for_server(), self._has_room)
         self.connected: set[Association] = set()
         self.tasks: set[Any] = set()  # of handlers that wait, and of handshakes
@@ -412,7 +417,7 @@ class Server(AssociationServer):
         """Begin to accept connections, with or without TLS."""
         await self._stop_listening()
         assert self.socket is not None
-        if self.ssl_context is not None:
+        if self.ssl_context is not None or self._proxies:
             self._accepting = self.loop.create_task(self._accept())
             return
         self._listening = self.socket.dup()  # closed when TLS is set later
@@ -446,7 +451,7 @@ class Server(AssociationServer):
                 accepting.close()
 
     async def _accept(self) -> None:
-        """Accept connections with a TLS handshake, a few per loop iteration."""
+        """Accept connections with something before the PDUs, a few per loop iteration."""
         listening: Any = self.socket
         while True:
             try:
@@ -483,7 +488,7 @@ class Server(AssociationServer):
         return True
 
     def _begin_tls(self, sock: socket.socket, address: Any) -> None:
-        """Begin the TLS handshake of an accepted connection, if there is room for it."""
+        """Begin with what is before the PDUs of a connection, if there is room for it."""
         if not self._admits(address):
             sock.close()
             return
@@ -493,11 +498,20 @@ class Server(AssociationServer):
         self._wait_for_pdu(assoc)
         # The time to establish an association; asyncio requires more than 0.
         seconds = max(self.ae.acse_timeout or 60, 0.001)
-        handshake = _tls.shake_hands(assoc.connection, sock, address, self.ssl_context, seconds)
-        task = self.loop.create_task(handshake)
+        task = self.loop.create_task(self._open(assoc, sock, seconds))
         self._connecting[assoc] = task, sock
         self.tasks.add(task)
         task.add_done_callback(partial(self._has_shaken_hands, assoc, sock))
+
+    async def _open(self, assoc: Association, sock: socket.socket, seconds: float) -> None:
+        """Read the PROXY protocol header, shake hands for TLS, and open the connection."""
+        if self._proxies.has(assoc.address):
+            address = await _proxy.peer_behind(sock, assoc.address)
+            if address is None:
+                return
+            assoc.address = address
+        options = sock, assoc.address, self.ssl_context, seconds
+        await _tls.open_connection(assoc.connection, *options)
 
     def _has_shaken_hands(
         self, assoc: Association, sock: socket.socket, task: "asyncio.Task[None]"

@@ -1,4 +1,4 @@
-"""TLS: the handshake of an accepted connection."""
+"""An accepted connection is opened, with TLS after its handshake."""
 
 import asyncio
 import logging
@@ -10,30 +10,33 @@ from nset.scp._names import address_name
 _LOGGER = logging.getLogger("nset")
 
 
-async def shake_hands(
+async def open_connection(
     protocol: asyncio.Protocol, sock: socket.socket, address: Any, context: Any, seconds: float
 ) -> None:
-    """Wait for the peer's first bytes, and shake hands; log a failure.
+    """Open a connection; for TLS, wait for the first bytes and shake hands; log a failure.
 
     Parameters
     ----------
     protocol : asyncio.Protocol
-        Whose `connection_made` is called after the handshake.
+        Whose `connection_made` is called then.
     sock : socket.socket
         The accepted socket.
     address : tuple
         The peer's, for the log.
-    context : ssl.SSLContext
-        The server's.
+    context : ssl.SSLContext or None
+        The server's, for TLS.
     seconds : float
         Time for the handshake.
     """
-    name = address_name(address)
+    loop, name = asyncio.get_running_loop(), address_name(address)
+    if context is None:
+        await loop.connect_accepted_socket(lambda: protocol, sock)
+        return
     try:
         if not await _has_sent(sock):
             _LOGGER.debug("%s connected, sent nothing and disconnected", name)
             return
-        await asyncio.get_running_loop().connect_accepted_socket(
+        await loop.connect_accepted_socket(
             lambda: protocol, sock, ssl=context, ssl_handshake_timeout=seconds
         )
     except Exception as exc:
