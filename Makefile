@@ -18,7 +18,7 @@ TOOLS := $(VENV)/tools
 CORES := $(addprefix src/nset/,_core.pyx _core.pxd _dict.pxd dataset/_core.pyx scp/_core.pyx)
 EXTENSIONS := src/nset/_core.*.so src/nset/dataset/_core.*.so src/nset/scp/_core.*.so
 
-.PHONY: help demo test test-all test-peers test-free-threaded bench bench-servers bench-scp \
+.PHONY: help demo test test-all test-peers test-kill test-free-threaded bench bench-servers bench-scp \
 	bench-report bench-services bench-processes soak lint types annotate clean
 
 help: ## show this list (the default)
@@ -42,6 +42,11 @@ test-peers: $(BUILT) ## with DCMTK, dcmjs-dimse and PostgreSQL, which it install
 	.ci/install-peers
 	$(BIN)/python $(PIP_INSTALL) -e '.[mpps]'
 	$(BIN)/python -m pytest -m peers
+
+test-kill: $(BUILT) ## nset mpps killed 50 times under load, on SQLite and PostgreSQL; KILL_ROUNDS=5 for less
+	.ci/install-peers
+	$(BIN)/python $(PIP_INSTALL) -e '.[mpps]'
+	KILL_ROUNDS=$(or $(KILL_ROUNDS),50) $(BIN)/python -m pytest -m peers tests/mpps/test_kill.py
 
 bench: $(TOOLS) ## compare pynetdicom, the pure-Python fallback and the C extension
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-group-by=group \
