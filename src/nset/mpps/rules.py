@@ -4,7 +4,8 @@ Two ways of reading it: *strict* is the standard's. By default, what modalities 
 out or add is accepted, and named in the log.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from pydicom import Dataset
@@ -140,16 +141,16 @@ TABLE: Final = (
 )
 """Table F.7.2-1. An attribute that is not in it is of type 3, in an N-CREATE and an N-SET."""
 
-_Tagged = tuple[tuple[int, Rule], ...]
 
-
-def _tagged(rules: tuple[Rule, ...]) -> _Tagged:
+@cache
+def _tagged(rules: tuple[Rule, ...]) -> tuple[tuple[int, Rule], ...]:
     return tuple((tag_for_keyword(rule.keyword) or 0, rule) for rule in rules)
 
 
 _TABLE: Final = _tagged(TABLE)
 _BY_TAG: Final = dict(_TABLE)
 _FINAL: Final = tuple((tag, rule) for tag, rule in _TABLE if rule.final)
+_NOT_EMPTY: Final = {tag: rule for tag, rule in _TABLE if rule.set == "3/1"}
 _CHARACTER_SET, _STATUS = 0x00080005, 0x00400252
 
 
@@ -199,38 +200,42 @@ def name(tag: int) -> str:
     return keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
-def is_empty(element: Any) -> bool:
-    """Return whether an element, raw or not, has no value."""
+def elements(data_set: Dataset) -> dict[int, Any]:
+    """Return the elements, raw or not, by plain ints: a `BaseTag` compares slowly."""
+    return dict(zip(map(int, data_set.keys()), data_set.values(), strict=True))
+
+
+def _is_empty(element: Any) -> bool:
     value = element.value
     if isinstance(value, bytes):
         value = value.strip(b" \0")
     return not value and value != 0
 
 
-def _faults(listed: Dataset, rules: _Tagged, service: str, place: str = "") -> Iterator[Fault]:
+def _faults(
+    listed: dict[int, Any], rules: Iterable[tuple[int, Rule]], service: str, place: str = ""
+) -> Iterator[Fault]:
     """Yield what is missing or empty, as the types of "create", "set" or "final" have it."""
     for tag, rule in rules:
         kind = getattr(rule, service)
-        element: Any = listed.get_item(tag)  # None where there is none
+        element = listed.get(tag)
         if element is None:
             if kind in ("1", "2"):
                 text = f"{rule.keyword} is missing{place}"
                 yield Fault(status.MISSING_ATTRIBUTE, tag, rule.is_vital, text)
-        elif kind in _WITH_VALUE and is_empty(element):
-            yield Fault(
-                status.MISSING_ATTRIBUTE_VALUE,
-                tag,
-                rule.is_vital,
-                f"{rule.keyword} is empty{place}",
-            )
+        elif kind in _WITH_VALUE and _is_empty(element):
+            text = f"{rule.keyword} is empty{place}"
+            yield Fault(status.MISSING_ATTRIBUTE_VALUE, tag, rule.is_vital, text)
 
 
-def _faults_of_items(listed: Dataset, rules: _Tagged, service: str) -> Iterator[Fault]:
+def _faults_of_items(
+    listed: Dataset, rules: Iterable[tuple[int, Rule]], service: str
+) -> Iterator[Fault]:
     for _, rule in rules:
         if rule.items and rule.keyword in listed:
             inner = _tagged(rule.items)
             for item in listed[rule.keyword].value or ():
-                yield from _faults(item, inner, service, f" in {rule.keyword}")
+                yield from _faults(elements(item), inner, service, f" in {rule.keyword}")
                 yield from _faults_of_items(item, inner, service)
 
 
@@ -256,12 +261,13 @@ def check_create(listed: Dataset, *, is_strict: bool) -> tuple[Answer, list[str]
     tuple of (Answer, list of str)
         The answer; and what was excused, for the log.
     """
-    faults = list(_faults(listed, _TABLE, "create"))
+    faults = list(_faults(elements(listed), _TABLE, "create"))
     if is_strict:
         faults += _faults_of_items(listed, _TABLE, "create")
-    elif "ScheduledStepAttributesSequence" in listed:
-        (scheduled,) = (pair for pair in _TABLE if pair[1].items is _SCHEDULED)
-        faults += _faults_of_items(listed, (scheduled,), "create")
+    else:
+        for item in listed.get("ScheduledStepAttributesSequence") or ():
+            place = " in ScheduledStepAttributesSequence"
+            faults += _faults(elements(item), _tagged(_SCHEDULED), "create", place)
     grave = [fault for fault in faults if is_strict or fault.is_vital]
     if grave:
         return _refusal(grave), []
@@ -277,8 +283,10 @@ def _invalid_status(listed: Dataset) -> Answer:
 
 def check_set(
     step: Dataset, listed: Dataset, *, is_strict: bool
-) -> tuple[Answer, list[int], list[str]]:
+) -> tuple[Answer, dict[int, Any], list[str]]:
     """Check the Modification List of an N-SET for a step IN PROGRESS (PS3.4 F.7.2.2).
+
+    Both are in one character set; that of the step stays.
 
     Parameters
     ----------
@@ -291,44 +299,43 @@ def check_set(
 
     Returns
     -------
-    tuple of (Answer, list of int, list of str)
-        The answer; the attributes to be set; and what was excused, for the log.
+    tuple of (Answer, dict of int to element, list of str)
+        The answer; the step's elements then, raw or not; and what was excused, for the log.
     """
-    to_set: list[int] = []
+    created, given = elements(step), elements(listed)
+    to_set: dict[int, Any] = {}
     refused: list[int] = []
     faults: list[Fault] = []
-    for tag in listed.keys():  # noqa: SIM118 -- iterating a data set converts its elements
+    for tag, element in given.items():
         rule = _BY_TAG.get(tag)
-        if tag == _CHARACTER_SET:
-            to_set.append(tag)
-        elif rule is not None and not rule.set:
-            if is_strict or tag not in step or listed[tag].value != step[tag].value:
+        if rule is not None and not rule.set:
+            if is_strict or tag not in created or listed[tag].value != step[tag].value:
                 refused.append(tag)
-        elif tag not in step and is_strict:
+        elif tag in created:
+            to_set[tag] = element
+        elif is_strict:
             refused.append(tag)
         else:
-            to_set.append(tag)
-            if tag not in step:
-                faults.append(Fault(status.SUCCESS, tag, False, f"{name(tag)} was not created"))
-            if rule is not None:
-                faults += _faults(listed, ((tag, rule),), "set")
+            to_set[tag] = element
+            faults.append(Fault(status.SUCCESS, tag, False, f"{name(tag)} was not created"))
+    to_set.pop(_CHARACTER_SET, None)
+    faults += _faults(
+        to_set, ((tag, _NOT_EMPTY[tag]) for tag in to_set if tag in _NOT_EMPTY), "set"
+    )
     if is_strict:
         faults += _faults_of_items(listed, _TABLE, "set")
-    state: Any = listed.get("PerformedProcedureStepStatus")
-    if state and state != IN_PROGRESS:
-        if state not in FINAL_STATES:
-            return _invalid_status(listed), [], []
-        for fault in _faults(listed, _FINAL, "final"):
-            if fault.tag in listed or fault.tag not in step:
-                faults.append(fault)
-            elif is_empty(step.get_item(fault.tag)):
-                text = fault.text.replace("missing", "empty")
-                faults.append(fault._replace(status=status.MISSING_ATTRIBUTE_VALUE, text=text))
+    now = created | to_set
+    if _STATUS in given:
+        state = listed.PerformedProcedureStepStatus
+        if state in FINAL_STATES:
+            faults += _faults(now, _FINAL, "final")
+        elif state and state != IN_PROGRESS:
+            return _invalid_status(listed), {}, []
     grave = [fault for fault in faults if is_strict or fault.is_vital]
     if grave:
-        return _refusal(grave), [], []
+        return _refusal(grave), {}, []
     texts = list(dict.fromkeys(fault.text for fault in faults))
     if refused:
         comment = f"not to be set: {name(refused[0])}"
-        return Answer(status.ATTRIBUTE_LIST_ERROR, comment, tags=tuple(refused)), to_set, texts
-    return DONE, to_set, texts
+        return Answer(status.ATTRIBUTE_LIST_ERROR, comment, tags=tuple(refused)), now, texts
+    return DONE, now, texts

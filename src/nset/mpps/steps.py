@@ -176,13 +176,14 @@ class Changes:
         try:
             if report.service == GET:
                 return _get(step, report)
+            digest = report.digest()
             may_repeat = is_repeated or not is_strict
-            if step is not None and may_repeat and report.digest() == step.digest:
+            if step is not None and may_repeat and digest == step.digest:
                 answer, excused = rules.DONE, ["it has been before, and is stored once"]
             elif report.service == CREATE:
-                answer, excused = self._create(step, report, is_strict)
+                answer, excused = self._create(step, report, digest, is_strict)
             else:
-                answer, excused = self._set(step, report, is_strict)
+                answer, excused = self._set(step, report, digest, is_strict)
         except DataSetError as exc:
             answer, excused = Answer(status.RESOURCE_LIMITATION, str(exc)), []
         except Exception:
@@ -192,7 +193,7 @@ class Changes:
         return answer
 
     def _create(
-        self, step: Step | None, report: Report, is_strict: bool
+        self, step: Step | None, report: Report, digest: bytes, is_strict: bool
     ) -> tuple[Answer, list[str]]:
         if not report.uid:
             return Answer(status.INVALID_SOP_INSTANCE, "there is no Affected SOP Instance UID"), []
@@ -213,8 +214,8 @@ class Changes:
                 modality=_text(listed, "Modality"),
                 calling_ae_title=report.calling,
                 called_ae_title=report.called,
-                started=_time(listed, "Start"),
-                ended=_time(listed, "End"),
+                started=_time("Start", listed),
+                ended=_time("End", listed),
                 created=report.received,
                 updated=report.received,
                 messages=0,
@@ -224,37 +225,43 @@ class Changes:
             )
             self.steps[step.uid] = self.created[step.uid] = step
             self.scheduled += scheduled
-            self._keep(step, report)
+            self._keep(step, report, digest)
         return answer, excused
 
-    def _set(self, step: Step | None, report: Report, is_strict: bool) -> tuple[Answer, list[str]]:
+    def _set(
+        self, step: Step | None, report: Report, digest: bytes, is_strict: bool
+    ) -> tuple[Answer, list[str]]:
         if step is None:
             return Answer(status.NO_SUCH_SOP_INSTANCE, "there is no such instance"), []
         if step.status != rules.IN_PROGRESS:
             return rules.FINAL, []
-        now, listed = step.data_set(), decode(report.data, report.transfer_syntax)
-        answer, to_set, excused = rules.check_set(now, listed, is_strict=is_strict)
+        before, listed = step.data_set(), decode(report.data, report.transfer_syntax)
+        unify(before, listed)
+        answer, now, excused = rules.check_set(before, listed, is_strict=is_strict)
         if answer.status in (status.SUCCESS, status.ATTRIBUTE_LIST_ERROR):
-            merge(now, listed, to_set)
-            state, ended = now.PerformedProcedureStepStatus, _time(now, "End")
-            step.attributes = encode(now, step.transfer_syntax)
-            step.status, step.ended = state, ended
+            after = Dataset({element.tag: element for element in now.values()})
+            implicit, little = before.original_encoding
+            after.set_original_encoding(implicit, little, before.original_character_set)
+            attributes = encode(after, step.transfer_syntax)
+            state = _text(listed, "PerformedProcedureStepStatus") or step.status
+            ended = _time("End", listed, before)
+            step.attributes, step.status, step.ended = attributes, state, ended
             if step.uid not in self.created:
                 self.updated[step.uid] = step
-            self._keep(step, report)
+            self._keep(step, report, digest)
         return answer, excused
 
-    def _keep(self, step: Step, report: Report) -> None:
+    def _keep(self, step: Step, report: Report, digest: bytes) -> None:
         step.messages += 1
-        step.digest, step.updated = report.digest(), report.received
+        step.digest, step.updated = digest, report.received
         self.messages.append(Message(step.uid, step.messages, report))
 
 
-def merge(step: Dataset, listed: Dataset, tags: list[int]) -> None:
-    """Set attributes of a step.
+def unify(step: Dataset, listed: Dataset) -> None:
+    """Put a step and a Modification List for it in one character set, that of the step.
 
-    The character set of the step stays, unless the new values are in another one: then it becomes
-    UTF-8 (PS3.4 F.7.2.2.3). A list that names none is read as the step's are.
+    If that of the list is another one, it is UTF-8 then (PS3.4 F.7.2.2.3). A list that names none
+    is read as the step's are.
 
     Parameters
     ----------
@@ -262,8 +269,6 @@ def merge(step: Dataset, listed: Dataset, tags: list[int]) -> None:
         The step's attributes.
     listed : pydicom.Dataset
         The Modification List.
-    tags : list of int
-        Those of its attributes to be set.
     """
     theirs = listed.get("SpecificCharacterSet")
     if theirs and theirs != step.get("SpecificCharacterSet"):
@@ -271,9 +276,6 @@ def merge(step: Dataset, listed: Dataset, tags: list[int]) -> None:
             for _ in data_set.iterall():  # each value is decoded when it is read
                 pass
         step.SpecificCharacterSet = "ISO_IR 192"
-    for tag in tags:
-        if tag != 0x00080005:
-            step[tag] = listed.get_item(tag)
 
 
 def _get(step: Step | None, report: Report) -> Answer:
@@ -298,9 +300,12 @@ def _text(data_set: Dataset, keyword: str) -> str:
     return "" if value is None else str(value).replace("\0", "")
 
 
-def _time(data_set: Dataset, end: str) -> str:
+def _time(end: str, *data_sets: Dataset) -> str:
+    """Return the date and time of the "Start" or "End", each from the first that has it."""
+    keywords = (f"PerformedProcedureStep{end}{part}" for part in ("Date", "Time"))
     return "".join(
-        _text(data_set, f"PerformedProcedureStep{end}{part}") for part in ("Date", "Time")
+        next((_text(data_set, keyword) for data_set in data_sets if keyword in data_set), "")
+        for keyword in keywords
     )
 
 
