@@ -149,7 +149,6 @@ class Server(AssociationServer):
         self._given = sock
         self.counters = Counters(Measurements() if metrics else None)
         self._proxies = _proxy.Trusted(proxy_protocol)
-        self.counters = Counters()
         self.memory = ServerMemory(self.limits.bytes_for_server(), self._has_room)
         self.connected: set[Association] = set()
         self.tasks: set[Any] = set()  # of handlers that wait, and of handshakes
