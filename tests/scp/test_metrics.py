@@ -330,8 +330,8 @@ def test_a_program_that_is_not_ready(nset, metrics):
         assert get(endpoint, "/readyz")[0] == 200
 
 
-def test_the_dashboard_has_no_other_metrics(nset, metrics):
-    """Of nset; each query is about one that there is, and its labels."""
+def test_the_page_and_the_dashboard_have_these_metrics(nset, metrics):
+    """Each query of the dashboard is about one that there is, and its labels."""
     known = {}
     with (
         accepting(nset, [(evt.EVT_N_SET, handled)], metrics=True) as server,
@@ -344,6 +344,10 @@ def test_the_dashboard_has_no_other_metrics(nset, metrics):
                 known.setdefault(sample.name, set()).update(sample.labels)
         peer.release()
     known["nset_aborted_associations_total"] = {"reason"}  # it had none
+    page = (REPOSITORY / "docs/metrics.md").read_text("utf-8")
+    for metric in metrics.Collector(server).collect():
+        total = "_total" if metric.type == "counter" else ""
+        assert f"`{metric.name}{total}`" in page
     dashboard = json.loads((REPOSITORY / "deploy/grafana/nset.json").read_text("utf-8"))
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
     queries = [target["expr"] for panel in panels for target in panel["targets"]]
