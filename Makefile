@@ -38,7 +38,7 @@ test-all: $(BUILT) ## the same with pynetdicom's own tests on nset, then half a 
 	$(BIN)/python -m pytest $(TOGETHER) -m 'not soak and not peers'
 	$(BIN)/python -m pytest -m soak
 
-test-peers: $(BUILT) ## with DCMTK, dcmjs-dimse and PostgreSQL, which it installs: needs root and npm
+test-peers: $(BUILT) ## with DCMTK, dcmjs-dimse, PostgreSQL and HAProxy, which it installs: needs root and npm
 	.ci/install-peers
 	$(BIN)/python $(PIP_INSTALL) -e '.[mpps]'
 	$(BIN)/python -m pytest -m peers
@@ -70,10 +70,11 @@ bench-processes: $(TOOLS) ## whole reports to several processes of nset.scp, bes
 soak: $(TOOLS) ## ten minutes of good associations beside bad ones; SECONDS=60 for less
 	$(BIN)/python benchmarks/soak.py --seconds $(or $(SECONDS),600)
 
-lint: $(TOOLS) ## ruff and cython-lint
+lint: $(TOOLS) ## ruff, cython-lint and, where it is to be had, hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH=$(BIN):$$PATH cython-lint src
+	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint deploy/docker/Dockerfile; fi
 
 types: $(TOOLS) ## mypy --strict and pyright, and stubtest on both implementations
 	$(BIN)/python -m mypy --strict

@@ -268,6 +268,7 @@ class TestArguments:
             ({"processes": 0}, ValueError, "processes must be an int above 0, not 0"),
             ({"maximum_associations": 0}, ValueError, "maximum_associations must be an int above"),
             ({"address": None}, ValueError, "either address or sock"),
+            ({"proxy_protocol": ["pacs"]}, ValueError, "'pacs' does not appear to be an IPv4"),
         ],
     )
     def test_what_it_refuses(self, scp, options, error, match):

@@ -195,7 +195,7 @@ LAYERS = {
         {"_negotiation", "_upper_layer", "_flow_control", "_log"},
         {"_connection", "_checkpoint", "_dispatch", "_a_associate"},
         {"_handlers", "_data_sets"},
-        {"_threads", "_shared", "metrics"},
+        {"_threads", "_shared", "metrics", "systemd"},
         {"_queues", "_counters", "_limits", "_memory", "_names"},
         {"_measurements"},
         {"_implementation"},

@@ -83,6 +83,13 @@ def mpps() -> None:
     "--tls-ca", type=click.Path(exists=True), help="PEM file; clients need a certificate of it."
 )
 @click.option(
+    "--proxy-protocol",
+    "proxies",
+    multiple=True,
+    metavar="NETWORK",
+    help="A load balancer that sends the PROXY protocol: its address or network. Repeatable.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
     default="INFO",
@@ -98,9 +105,12 @@ def serve(
     tls_certificate: str | None,
     tls_key: str | None,
     tls_ca: str | None,
+    proxies: tuple[str, ...],
     log_level: str,
 ) -> None:
     """Run the SCP at an address, by default at port 11112 of all interfaces.
+
+    Where systemd has passed on a socket, at that one.
 
     It serves N-CREATE and N-SET of MPPS, N-GET of MPPS Retrieve, and C-ECHO. Each report is on the
     disk before it is answered. SIGTERM and Ctrl-C end it in good order.
@@ -108,6 +118,7 @@ def serve(
     try:
         from nset import scp
         from nset.mpps.server import entity, writing
+        from nset.scp import systemd
     except ModuleNotFoundError as exc:
         if exc.name != "pynetdicom":
             raise
@@ -132,20 +143,31 @@ def serve(
     with _opened(url, create=True) as store:
         handlers = partial(writing, store, is_strict=strict)
     ae, where = entity(ae_title, max_associations), (host.strip("[]"), int(port))
+
+    def started(processes: Any) -> None:
+        _LOGGER.info("Serving as %s at %s:%s", ae_title, *processes.server_address[:2])
+        systemd.notify()
+
     try:
+        sock = systemd.listening_socket()
         if not hasattr(os, "fork"):
             with handlers() as bound:
                 _LOGGER.info("Serving as %s at %s", ae_title, address)
-                scp.start_server(ae, where, ssl_context=context, evt_handlers=bound)
+                scp.start_server(
+                    *(ae, where),
+                    ssl_context=context,
+                    evt_handlers=bound,
+                    proxy_protocol=proxies,
+                )
             return
         scp.run(
-            *(ae, where, processes, context, handlers),
+            *(ae, where if sock is None else None, processes, context, handlers),
+            sock=sock,
+            proxy_protocol=proxies,
             maximum_associations=max_associations,
-            started=lambda started: _LOGGER.info(
-                "Serving as %s at %s:%s", ae_title, *started.server_address[:2]
-            ),
+            started=started,
         )
-    except (OSError, NotImplementedError) as exc:
+    except (OSError, ValueError) as exc:
         raise click.ClickException(str(exc)) from exc
 
 

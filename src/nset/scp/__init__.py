@@ -22,6 +22,7 @@ from nset.scp._counters import Counts
 from nset.scp._limits import Limits, check_count
 from nset.scp._listening import address_of, bound
 from nset.scp._processes import Parent, Processes, usable_cpus
+from nset.scp._proxy import Trusted
 from nset.scp._run import kept_signals, run_in_thread, run_server, stop_on_signals
 from nset.scp._server import QUIET, SHUTDOWN_TIMEOUT, Server
 
@@ -339,6 +340,7 @@ def run(
     if maximum_associations is not None:
         check_count("maximum_associations", maximum_associations)
     address_of(address, sock, reuse_port=reuse_port)
+    Trusted(proxy_protocol)  # an error here rather than in each process
     listening = sock or bound(address, reuse_port=reuse_port)
 
     def make(handlers: list[Any] | None) -> Server:
