@@ -15,8 +15,10 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 IMPLEMENTATION := $(patsubst auto,compiled,$(or $(NSET_IMPLEMENTATION),compiled))
 BUILT := $(VENV)/built-$(IMPLEMENTATION)
 TOOLS := $(VENV)/tools
-CORES := $(addprefix src/nset/,_core.pyx _core.pxd _dict.pxd dataset/_core.pyx scp/_core.pyx)
-EXTENSIONS := src/nset/_core.*.so src/nset/dataset/_core.*.so src/nset/scp/_core.*.so
+CORES := $(addprefix src/nset/,_core.pyx _core.pxd _dict.pxd dataset/_core.pyx scp/_core.pyx scp/_core.pxd \
+	scp/_protocol.pyx)
+EXTENSIONS := src/nset/_core.*.so src/nset/dataset/_core.*.so src/nset/scp/_core.*.so \
+	src/nset/scp/_protocol.*.so
 
 .PHONY: help demo test test-all test-peers test-kill test-free-threaded bench bench-servers bench-scp \
 	bench-report bench-services bench-processes soak lint types annotate clean

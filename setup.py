@@ -57,11 +57,11 @@ cores = [
     Extension(
         name,
         sources=[f"src/{name.replace('.', '/')}.pyx"],
-        depends=["src/nset/_core.pxd", "src/nset/_dict.pxd"],
+        depends=["src/nset/_core.pxd", "src/nset/_dict.pxd", "src/nset/scp/_core.pxd"],
         extra_compile_args=COMPILE_ARGS,
         extra_link_args=LINK_ARGS,
     )
-    for name in ("nset._core", "nset.dataset._core", "nset.scp._core")
+    for name in ("nset._core", "nset.dataset._core", "nset.scp._core", "nset.scp._protocol")
 ]
 for core in cores:
     core.cython_c_in_temp = True  # the generated C goes to the build directory

@@ -11,7 +11,7 @@ import load
 from pynetdicom import evt
 
 from nset import scp
-from nset.scp._association import Association
+from nset.scp._dispatch import Dispatcher
 
 TURNS = 2000
 TURN = 60
@@ -87,12 +87,12 @@ def _into(future: Any, function: Callable[[], Any]) -> None:
 
 def _take_turns(servers: dict[str, scp.Server]) -> dict[str, list[float]]:
     request, answer = load.exchange()
-    associations = {way: _associated(server, request, answer) for way, server in servers.items()}
-    taken: dict[str, list[float]] = {way: [] for way in associations}
+    paths = {way: _associated(server, request, answer) for way, server in servers.items()}
+    taken: dict[str, list[float]] = {way: [] for way in paths}
     for _ in range(TURNS):
-        for way, assoc in associations.items():
-            receive = assoc.connection.data_received
-            assoc.path.read()  # as in another turn of the loop, in each of which it may do so much
+        for way, path in paths.items():
+            receive = path.data_received
+            path.read()  # as in another turn of the loop, in each of which it may do so much
             start = time.perf_counter()
             for _ in range(TURN):
                 receive(request)
@@ -100,15 +100,15 @@ def _take_turns(servers: dict[str, scp.Server]) -> dict[str, list[float]]:
     return taken
 
 
-def _associated(server: scp.Server, request: bytes, answer: bytes) -> Association:
-    assoc = Association(server)
+def _associated(server: scp.Server, request: bytes, answer: bytes) -> Dispatcher:
+    path = Dispatcher(server)
     transport = Transport()
-    assoc.connection.connection_made(transport)
-    assoc.connection.data_received(load.ASSOCIATE_RQ)
-    assoc.connection.data_received(request)
+    path.connection_made(transport)
+    path.data_received(load.ASSOCIATE_RQ)
+    path.data_received(request)
     if transport.sent != answer:
         raise ValueError(f"the answer should be {answer!r}, and is {transport.sent!r}")
-    return assoc
+    return path
 
 
 if __name__ == "__main__":

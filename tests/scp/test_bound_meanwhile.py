@@ -11,24 +11,18 @@ from raw_peer import Peer
 
 
 def test_bound_to_the_server_while_an_association_is_made(nset, monkeypatch):
-    module = importlib.import_module("nset.scp._server")
-    stock = module.Association
+    path = importlib.import_module("nset.scp._server").Dispatcher
+    bound = path.bindings
     with accepting(nset, [(evt.EVT_N_SET, lambda event: (0x0110, None))]) as server:
         thread = threading.Thread(target=server.bind, args=(evt.EVT_N_SET, succeed), daemon=True)
 
-        class Association(stock):
-            @property
-            def bindings(self):
-                return super().bindings
+        def set_bindings(path, bindings):
+            if path in server._associations and thread.ident is None:
+                thread.start()
+                thread.join(0.3)  # time enough for what is bound then to be lost
+            bound.fset(path, bindings)
 
-            @bindings.setter
-            def bindings(self, bindings):
-                if self in server._associations and thread.ident is None:
-                    thread.start()
-                    thread.join(0.3)  # time enough for what is bound then to be lost
-                stock.bindings.fset(self, bindings)
-
-        monkeypatch.setattr(module, "Association", Association)
+        monkeypatch.setattr(path, "bindings", property(bound.fget, set_bindings))
         with Peer(port(server), MPPS) as peer:
             thread.join(TIMEOUT)
             peer.send(n_set_pdus(nset))

@@ -77,7 +77,7 @@ def test_requests_that_wait_are_bounded_by_their_bytes(nset):
     ):
         requests = b"".join(n_set(nset, number, MIB, 16384) for number in range(30))
         sent = pour(peer, requests)
-        (assoc,) = server.connected
+        (assoc,) = [path.assoc for path in server.connected]
         # One is served, one may have begun, and what the system holds is none of the server's.
         assert server.memory.waiting <= 6 * MIB
         assert server.counts.bytes_received <= 7 * MIB
@@ -225,7 +225,7 @@ def test_answers_that_the_peer_does_not_take_count(nset):
         Peer(port(server), MPPS) as peer,
     ):
         requests = n_set_pdus(nset) * 60_000
-        (assoc,) = server.connected
+        (assoc,) = [path.assoc for path in server.connected]
         sent = pour(peer, requests)
         while not assoc.memory.unsent:  # a busy machine has only paused
             assert sent < len(requests)
@@ -360,7 +360,7 @@ def test_memory_is_free_without_the_garbage_collector(nset, kind, observed, way)
         if way == "rejected":
             with socket.create_connection(("127.0.0.1", port(server)), TIMEOUT) as peer:
                 until(lambda: server._associations)
-                ended.append(weakref.ref(next(iter(server._associations))))
+                ended.append(weakref.ref(next(iter(server._associations)).assoc))
                 peer.sendall(associate_rq(MPPS).replace(b"ANY-SCP".ljust(16), b"OTHER".ljust(16)))
                 assert peer.recv(1) == b"\x03"
         else:

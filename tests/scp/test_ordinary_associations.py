@@ -49,10 +49,10 @@ SYNTAXES = (
 @contextmanager
 def ordinary(is_on: bool) -> Iterator[None]:
     """Associations that are made by pynetdicom's objects alone, if `is_on` is False."""
-    association = importlib.import_module("nset.scp._association").Association
+    negotiations = importlib.import_module("nset.scp._a_associate").Negotiations
     with pytest.MonkeyPatch.context() as patch:
         if not is_on:
-            patch.setattr(association, "_process_ordinary", lambda self, pdu: False)
+            patch.setattr(negotiations, "accept", lambda self, request: None)
         yield
 
 

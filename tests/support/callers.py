@@ -134,7 +134,7 @@ def over(server: Any, *peers: Peer) -> Any:
 
 
 def state_of(server: Any) -> str:
-    states = [assoc.dul.state_machine.current_state for assoc in list(server._associations)]
+    states = [one.assoc.dul.state_machine.current_state for one in list(server._associations)]
     return "".join(states)  # of one association, once it has connected
 
 

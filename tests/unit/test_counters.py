@@ -3,7 +3,6 @@
 import importlib
 import sys
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, N_SET
@@ -15,15 +14,15 @@ def module(nset):
     return importlib.import_module("nset.scp._counters")
 
 
-class Association:
-    """What an association counts itself."""
+class Path:
+    """What the path of an association counts itself."""
 
     def __init__(self, requests=0, received=0, sent=0, **statuses):
-        self.path = SimpleNamespace(requests_read={"N-SET": requests}, bytes_received=received)
-        self.path.response_counts = {
+        self.requests_read = {"N-SET": requests}
+        self.bytes_received, self.all_bytes_sent = received, sent
+        self.response_counts = {
             ("N-SET", int(code[1:], 16)): number for code, number in statuses.items()
         }
-        self.bytes_sent = sent
 
 
 def message(cls, status=None):
@@ -85,7 +84,7 @@ def test_a_response_without_a_status_does_not_count(counters, tally, response):
 
 
 def test_an_association_counts_while_its_connection_is_open_and_afterwards(counters):
-    one, other = Association(2, 300, 40, s0000=1, s0107=1), Association(1, 100, 10, s0000=1)
+    one, other = Path(2, 300, 40, s0000=1, s0107=1), Path(1, 100, 10, s0000=1)
     counters.open(one)
     counters.open(other)
 
@@ -96,8 +95,8 @@ def test_an_association_counts_while_its_connection_is_open_and_afterwards(count
 
     assert counted() == (3, 3, 400, 50, {"Success": 2, "Warning": 1})
     assert counted() == (3, 3, 400, 50, {"Success": 2, "Warning": 1})
-    one.path.requests_read = {"N-SET": 2, "C-ECHO": 1}
-    one.path.bytes_received, one.path.response_counts["C-ECHO", 0x0000] = 400, 1
+    one.requests_read = {"N-SET": 2, "C-ECHO": 1}
+    one.bytes_received, one.response_counts["C-ECHO", 0x0000] = 400, 1
     assert counted() == (4, 3, 500, 50, {"Success": 3, "Warning": 1})
     counters.close(one)
     assert counted() == (4, 3, 500, 50, {"Success": 3, "Warning": 1})
@@ -107,7 +106,7 @@ def test_an_association_counts_while_its_connection_is_open_and_afterwards(count
 
 def test_a_forked_process_has_no_associations_and_a_free_lock(counters):
     counters.count("associations")
-    counters.open(Association(5, 5, 5, s0000=5))
+    counters.open(Path(5, 5, 5, s0000=5))
     counters._lock.acquire()  # by a thread that the fork has not taken along
     counters.renew()
     counts = counters.counts(0, 0)

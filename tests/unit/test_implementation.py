@@ -189,7 +189,7 @@ LAYERS = {
         {"_run"},
         {"_server"},
         {"_association"},
-        {"_ordinary"},
+        {"_timers"},
         {"_on_demand"},
         {"_threadless", "_reports", "_dimse", "_eager_tasks", "_tls", "_listening", "_proxy"},
         {"_negotiation", "_upper_layer", "_flow_control", "_log"},
@@ -199,6 +199,7 @@ LAYERS = {
         {"_queues", "_counters", "_limits", "_memory", "_names"},
         {"_measurements"},
         {"_implementation"},
+        {"_protocol", "_pure_protocol"},
         {"_core", "_pure"},
         {"_pure_reader"},
         {"_pure_requests"},
@@ -287,6 +288,7 @@ def test_imports_point_down(path):
         ("nset._core", {"nset._rules", "nset._uid", "nset.config"}),
         ("nset.dataset._core", {"nset.dataset._bounds"}),
         ("nset.scp._core", {"nset._core", "nset._pdu", "nset.scp._rules"}),
+        ("nset.scp._protocol", {"nset.scp._core", "nset._pdu", "nset.scp._rules"}),
     ],
 )
 def test_imports_of_the_cores_point_down(core, needs):

@@ -27,9 +27,10 @@ from nset.scp import _log
 from nset.scp._a_associate import MAX_REQUEST_BYTES
 from nset.scp._data_sets import Served
 from nset.scp._dispatch import log_error, primitive_in
+from nset.scp._handlers import messages_are_logged
 from nset.scp._memory import ALLOWANCE_BYTES
-from nset.scp._ordinary import OrdinaryAssociation
 from nset.scp._services import NONE
+from nset.scp._timers import TimedAssociation
 from nset.scp._upper_layer import CLOSED
 
 _LOGGER = logging.getLogger("pynetdicom.association")
@@ -44,14 +45,14 @@ _RELEASE_CROSSING_SECONDS = 0.5
 _WAITER_SECONDS = 1.0
 
 
-class Association(OrdinaryAssociation):
+class Association(TimedAssociation):
     """An association of an event-driven server; to programs, pynetdicom's `Association`.
 
-    It owns its connection, its fast path, and all below them, which call it as their ``...User``
-    protocols say.
+    Its protocol, `path`, makes it when something needs it, and calls it from then on. It owns its
+    connection's output and all below, which call it as their ``...User`` protocols say.
 
     =====================  ==========================================================
-    the loop's thread      what the connection, the fast path and the server call,
+    the loop's thread      what the protocol, the connection and the server call,
                            `has_run`, `advance`, `end`, `break_cycles`; ``path.is_busy``,
                            ``path.upper_layer_is_busy``, ``path.is_mid_message``, ``_is_...ing``
     a job's: the loop's    what `_next_job` returns, one at a time; what pynetdicom's
@@ -64,18 +65,18 @@ class Association(OrdinaryAssociation):
     ----------
     server : Server
         The server.
+    path : Dispatcher
+        The protocol.
     """
 
     _is_advancing = False
     _is_sending = False  # the job is done, and what it sends is with the upper layer
-    _was_heard = False
     _has_long_request = False
     _was_counted = False
     _is_finishing = False  # the job is neither negotiating nor serving
     _last_checked = 0.0  # at shutdown, `last_received` at the previous check
     _left: TimerHandle | None = None  # while a handler runs without a peer
     _release_collision = False
-    _is_refused = False
     _idle = False
 
     def __repr__(self) -> str:
@@ -94,6 +95,10 @@ class Association(OrdinaryAssociation):
             return peer.ae_title, self.acceptor.ae_title
         return peer.ae_title or primitive.calling_ae_title, primitive.called_ae_title
 
+    def is_observed(self) -> bool:
+        """Return whether a program, or the log at DEBUG, observes PDUs or messages."""
+        return self.path.observes_messages or messages_are_logged(logging.DEBUG)
+
     def peer_name(self) -> str:
         """Return the peer's AE title, if it is known, and address."""
         return _log.peer_name(self)
@@ -109,22 +114,15 @@ class Association(OrdinaryAssociation):
         if not (self._threads.is_loop_thread() and self._is_advancing):
             self._threads.call(self.advance)
 
-    # -- What the connection calls -----------------------------------------------------------------
+    # -- What the protocol calls -------------------------------------------------------------------
 
     def connection_made(self) -> None:
-        """Begin, if the server has room for one more."""
-        self.address = self.address or self.connection.peer_address()
-        self.path.write = self.connection.write
-        if not self._server.opened(self):
-            self._is_over = self._is_refused = True
-            self.connection.abort()
-            return
-        if self.bindings.has_callbacks:
-            self.path.is_busy = True
-            self.flow.pause_from_start()  # EVT_CONN_OPEN is the first event
-            self.dul.resume("Sta1")
-            self.dul.event_queue.put("Evt5")
-            self.do_in_worker(self._open)
+        """Begin with EVT_CONN_OPEN, before anything is read."""
+        self.path.is_busy = True
+        self.flow.pause_from_start()
+        self.dul.resume("Sta1")
+        self.dul.event_queue.put("Evt5")
+        self.do_in_worker(self._open)
 
     def _open(self) -> None:
         evt.trigger(self, evt.EVT_CONN_OPEN, {"address": self.address})
@@ -132,12 +130,10 @@ class Association(OrdinaryAssociation):
 
     def connection_lost(self) -> None:
         """End the association; if a handler still runs, it does not count any more."""
-        if self._is_refused:
-            self.break_cycles()
-            return
+        self.connection.connection_lost()
         _log.lost(self)
         self.path.in_data_transfer = False  # before the upper layer has processed it
-        self._server.closed(self)
+        self._server.closed(self.path)
         self.cancel_timer()
         with self._making:
             if not self.has_providers and (self.is_released or not self._was_requested):
@@ -167,22 +163,10 @@ class Association(OrdinaryAssociation):
         """Resume reading."""
         self.flow.writing_resumed()
 
-    @property
-    def bytes_sent(self) -> int:
-        """How many bytes were given to the transport."""
-        return self.path.bytes_sent + self.connection.bytes_sent
-
-    # -- What the fast path calls ------------------------------------------------------------------
-
     def pdu_received(self, pdu: bytes) -> None:
         """Process a PDU in the upper layer."""
         if time.monotonic() > self._server.deadline:  # the loop has not acted on it yet
             self.read_no_more()
-            return
-        if not self._was_heard:
-            self._was_heard = True
-            self._server.heard(self)
-        if not self.has_providers and self._process_ordinary(pdu):
             return
         if len(pdu) > MAX_REQUEST_BYTES and pdu[0] == _pdu.ASSOCIATE_RQ:
             self._has_long_request = not self._was_requested
@@ -553,7 +537,7 @@ class Association(OrdinaryAssociation):
             self.path.is_ending = True
             self.advance()
         else:
-            self.connection.abort()
+            self.path.abort()
 
     def _ask_for_release(self) -> None:
         _LOGGER.info("Releasing Association")
@@ -571,7 +555,7 @@ class Association(OrdinaryAssociation):
             self.dul.note_abort("idle")
             _LOGGER.error("Network timeout reached")
             _log.closing_unread(self)
-            self.connection.abort()
+            self.path.abort()
         elif self._has_made("memory") and self.memory.is_over_limit and not self.is_working():
             self.dul.note_abort("memory")
             _log.aborting_over_memory(self, self._server.memory)
@@ -658,7 +642,7 @@ class Association(OrdinaryAssociation):
         if self.is_released:
             self._server.counters.count("released")
         if self._was_requested:
-            _log.ended(self, time.monotonic() - self._since)
+            _log.ended(self, time.monotonic() - self.path.since)
         self._primitives.put(None)  # wakes a thread that waits
         for _, message, _ in self.path.pending:
             remove_file(message)
@@ -668,14 +652,7 @@ class Association(OrdinaryAssociation):
         self.path.pending.clear()
         if self._has_made("memory"):
             self.memory.close()
-        self._server.forget(self)
+        self._server.forget(self.path)
         self._tell_end()
         if self.has_providers:  # which may be at work
             self._threads.call(self.break_cycles)
-
-    def discard(self) -> None:
-        """End an association whose connection was not made."""
-        self.connection.is_connected = False
-        self.cancel_timer()
-        self._is_over = True
-        self.break_cycles()

@@ -63,7 +63,6 @@ cdef enum:
     MAX_COMMAND_SET_LENGTH = 0x10000
     IS_RESPONSE = 0x8000
     MAX_US = 0xFFFF
-    NUMBER_OF_SERVICES = 7
     C_ECHO = 0
     N_CREATE = 5
     # Whether a request has a data set.
@@ -135,23 +134,22 @@ cdef int _find_service(const unsigned char* data, size_t length, Command* comman
 cdef class ServiceEventBase:
     """See ``_pure.ServiceEventBase``."""
 
-    cdef public object assoc
-    cdef public object _context
-    cdef public object _seconds
-    cdef readonly object _service
-    cdef readonly int _context_id
-    cdef readonly bytes _command_set
-    cdef readonly bint _lacks_data_set
-    cdef readonly uint16_t _message_id
-    cdef uint16_t _type_id
-    cdef int _index
-    cdef const unsigned char* _sop_class  # in _command_set, as is _instance
-    cdef uint32_t _sop_class_length
-    cdef Py_ssize_t _known_sop_class  # index into _SOP_CLASSES, or -1
-    cdef const unsigned char* _instance  # or NULL
-    cdef uint32_t _instance_length
-    cdef object _data_set  # None, bytes, or a BytesIO
-    cdef object _request
+    @property
+    def assoc(self):
+        """The association."""
+        cdef object assoc, path
+        with cython.critical_section(self):
+            assoc, path = self._assoc, self._path
+        if assoc is None and path is not None:
+            assoc = path.assoc
+            with cython.critical_section(self):
+                self._assoc = assoc
+        return assoc
+
+    @assoc.setter
+    def assoc(self, value):
+        with cython.critical_section(self):
+            self._assoc = value
 
     @property
     def request(self):
@@ -357,29 +355,6 @@ cdef void _put_data_set(
             _fill_ul(at + PDU_HEADER, <uint32_t>(left + 3))
 
 
-cdef extern from *:
-    """
-    /* What one thread writes and others read: whole, and with no more order than that. */
-    #if defined(__GNUC__) || defined(__clang__)
-    #define NSET_LOAD(at) __atomic_load_n(at, __ATOMIC_RELAXED)
-    #define NSET_STORE(at, value) __atomic_store_n(at, value, __ATOMIC_RELAXED)
-    #else
-    #define NSET_LOAD(at) (*(at))
-    #define NSET_STORE(at, value) (*(at) = (value))
-    #endif
-    static inline int nset_flag(const volatile int *at) { return NSET_LOAD(at); }
-    static inline void nset_set_flag(volatile int *at, int value) { NSET_STORE(at, value); }
-    static inline uint64_t nset_count(const volatile uint64_t *at) { return NSET_LOAD(at); }
-    static inline void nset_add(volatile uint64_t *at, uint64_t more) {
-        NSET_STORE(at, NSET_LOAD(at) + more);  /* one thread alone adds */
-    }
-    """
-    int _flag "nset_flag"(const int* at) noexcept nogil
-    void _set_flag "nset_set_flag"(int* at, int value) noexcept nogil
-    uint64_t _count "nset_count"(const uint64_t* at) noexcept nogil
-    void _add "nset_add"(uint64_t* at, uint64_t more) noexcept nogil
-
-
 # Where the reader is among the PDVs of messages.
 cdef enum:
     BETWEEN_MESSAGES = 0  # or in the data set of a message for the slow path
@@ -438,49 +413,6 @@ cdef extern from "Python.h":
 cdef class PduReader:
     """See ``_pure.PduReader``."""
 
-    cdef public bint decodes_requests
-    cdef uint64_t _bytes_received
-    cdef uint64_t[NUMBER_OF_SERVICES] _requests_read
-    cdef object _event_class
-    cdef uint32_t _max_pdu_length
-    cdef uint32_t _max_other_length
-    cdef size_t _max_data_set_length
-
-    # Received input, to be processed from _offset on, and what has come behind it. _data is never
-    # changed, so that pointers into it are valid as long as a reference is held.
-    cdef bytes _data
-    cdef size_t _offset
-    cdef bytes _later
-    cdef size_t _later_offset
-    cdef bytearray _incomplete  # a partial PDU, of at least _needed bytes
-    cdef size_t _needed
-
-    # A P-DATA-TF PDU whose PDVs are processed one by one: its start, next PDV and end in _pdu.
-    cdef bytes _pdu
-    cdef size_t _pdu_start
-    cdef size_t _pdv_start
-    cdef size_t _pdu_end
-
-    cdef bint _has_given_up
-    cdef int _stage
-    cdef bint _skips_data  # in the rest of this PDU
-    cdef ServiceEventBase _request
-    cdef readonly int context_id
-    cdef public dict contexts
-    cdef int _other_context  # of other fragments of its data set, or -1
-    cdef PyObject* _data_set  # bytes of which _data_set_length have come; nobody else has them
-    cdef size_t _data_set_length
-    cdef int _empty_fragments
-    cdef readonly size_t request_length
-    cdef public int pdvs_left
-
-    # A long PDU, processed in pieces: the remaining bytes of it, and of a PDV.
-    cdef size_t _long_left
-    cdef bint _is_in_pdv
-    cdef size_t _pdv_left
-    cdef unsigned char _pdv_context
-    cdef unsigned char _pdv_header
-
     def __init__(
         self,
         uint32_t max_pdu_length,
@@ -519,7 +451,7 @@ cdef class PduReader:
         with cython.critical_section(self):
             return self._bytes_waiting()
 
-    cdef inline size_t _bytes_waiting(self):
+    cdef size_t _bytes_waiting(self):
         cdef size_t waiting = self._data_set_length if self._stage == IN_DATA_SET else 0
         if self._incomplete is not None:
             waiting += <size_t>len(self._incomplete)
@@ -933,35 +865,21 @@ def step(coroutine):
 cdef class FastPath(PduReader):
     """See ``_pure.FastPath``."""
 
-    cdef public object assoc
-    cdef tuple _handlers
-    cdef public tuple service_classes
-    cdef public list pending
-    cdef tuple _response_counts  # by service, dicts by status
-    cdef public object start_task
-    cdef public list outbox
-    cdef public object write
-    cdef public object send_message
-    cdef uint64_t _bytes_sent
-    cdef public uint32_t peer_length
-    cdef public double last_received
-    cdef int _in_data_transfer
-    cdef int _observes_messages
-    cdef public bint is_busy
-    cdef public bint is_mid_message
-    cdef public bint is_reading_paused
-    cdef int _is_ending
-    cdef public bint upper_layer_is_busy
-    cdef public object is_logged
-    cdef public list user_queue
-    cdef public object measure
-    cdef bint _is_logged
-    cdef int _budget  # of MAX_COST_PER_TURN, in this turn of the loop
-    cdef size_t _noted
-
     def __cinit__(self, *args):
         self._budget = MAX_COST_PER_TURN
-        self._response_counts = tuple([{} for _ in _SERVICES])
+
+    @property
+    def assoc(self):
+        return self._association()
+
+    @assoc.setter
+    def assoc(self, value):
+        with cython.critical_section(self):
+            self._assoc = value
+
+    cdef object _association(self):
+        with cython.critical_section(self):
+            return self._assoc
 
     @property
     def handlers(self):
@@ -978,10 +896,12 @@ cdef class FastPath(PduReader):
 
     @property
     def response_counts(self):
-        cdef object name, counts
+        cdef object name, counts, all_counts
+        with cython.critical_section(self):
+            all_counts = self._response_counts
         return {
             (name, code): number
-            for name, counts in zip(_NAMES, self._response_counts)
+            for name, counts in zip(_NAMES, all_counts or ())
             for code, number in (<dict>counts).copy().items()
         }
 
@@ -1015,6 +935,9 @@ cdef class FastPath(PduReader):
 
     def data_received(self, bytes data not None):
         """See ``_pure.FastPath.data_received``."""
+        self._receive(data)
+
+    cdef object _receive(self, bytes data):
         self.last_received = _monotonic()
         self._is_logged = self.is_logged(10)
         self.decodes_requests = (
@@ -1024,6 +947,10 @@ cdef class FastPath(PduReader):
         )
         self.feed(data)
         self._read()
+
+    def pdu_received(self, bytes pdu not None):
+        """See ``_pure.FastPath.pdu_received``."""
+        self._association().pdu_received(pdu)
 
     def read(self):
         """Process received input in another loop iteration."""
@@ -1036,19 +963,19 @@ cdef class FastPath(PduReader):
         try:
             self._read_items()
         except (CommandSetError, _pdu.PduError) as fault:
-            self.assoc.fault_received(fault)
+            self._association().fault_received(fault)
         waiting = self._bytes_waiting()
         if waiting != self._noted:
             self._noted = waiting
-            self.assoc.flow.note_incomplete(waiting)
+            self._association().flow.note_incomplete(waiting)
 
     cdef object _read_items(self):
         cdef object item
         while not self.is_reading_paused:
             if self.upper_layer_is_busy or self._budget <= 0:
-                self.assoc.flow.pause()
+                self._association().flow.pause()
                 if self._budget <= 0:
-                    self.assoc.flow.resume()
+                    self._association().flow.resume()
                 return
             self.pdvs_left = MAX_PDVS_PER_CALL
             item = self.next()
@@ -1058,7 +985,7 @@ cdef class FastPath(PduReader):
                 self._budget -= PDU_COST
             elif type(item) is bytes:
                 self._budget -= PDU_COST
-                self.assoc.pdu_received(item)
+                self.pdu_received(item)
             else:
                 self._budget -= 1
                 if (<ServiceEventBase>item)._index == C_ECHO:
@@ -1071,7 +998,7 @@ cdef class FastPath(PduReader):
                     )
                     or not self._serve(item)
                 ):
-                    self.assoc.request_received(item)
+                    self._association().request_received(item)
 
     def serve(self, ServiceEventBase event not None):
         """See ``_pure.FastPath.serve``."""
@@ -1092,7 +1019,7 @@ cdef class FastPath(PduReader):
         else:
             self.is_busy = True
         function, args = handler[0], handler[1]
-        event.assoc, event._context = self.assoc, context
+        event._assoc, event._path, event._context = self._assoc, self, context
         event._seconds = _time()
         if event._lacks_data_set:
             self.refuse(event)
@@ -1148,7 +1075,7 @@ cdef class FastPath(PduReader):
         """See ``_pure.FastPath.may_respond``."""
         return self._may_respond()
 
-    cdef inline bint _may_respond(self) noexcept:
+    cdef bint _may_respond(self) noexcept:
         return (
             _flag(&self._in_data_transfer) != 0
             and not _flag(&self._observes_messages)
@@ -1160,7 +1087,11 @@ cdef class FastPath(PduReader):
         self._send(event, code, pdus)
 
     cdef int _send(self, ServiceEventBase event, object code, bytes pdus) except -1:
-        cdef dict counts = self._response_counts[event._index]
+        cdef dict counts
+        if self._response_counts is None:
+            with cython.critical_section(self):
+                self._response_counts = tuple([{} for _ in _SERVICES])
+        counts = self._response_counts[event._index]
         # Before it is sent: a peer that has the answer finds it counted.
         counts[code] = counts.get(code, 0) + 1
         if self.measure is not None:
@@ -1175,5 +1106,5 @@ cdef class FastPath(PduReader):
             return 0
         self.is_busy = False
         if self.pending or self.user_queue or _flag(&self._is_ending):
-            self.assoc.responded()
+            self._association().responded()
         return 0

@@ -94,12 +94,12 @@ class Counters:
         self._events: Counter[str] = Counter()
         self._aborted: Counter[str] = Counter()
         self._statuses: Counter[int] = Counter()
-        self._associations: set[Any] = set()  # those whose connection is open
+        self._paths: set[Any] = set()  # of associations whose connection is open
 
     def renew(self) -> None:
-        """Drop the associations, and the lock, which a lost thread may hold; after a fork."""
+        """Drop the open associations, and the lock, which a lost thread may hold; after a fork."""
         self._lock = threading.Lock()
-        self._associations = set()
+        self._paths = set()
         if self.measurements is not None:
             self.measurements.renew()
 
@@ -126,24 +126,23 @@ class Counters:
             tally.responses[service, code] += 1
             self._statuses[code] += 1
 
-    def open(self, assoc: Any) -> None:
-        """Add an association, whose connection is open now."""
+    def open(self, path: Any) -> None:
+        """Add the protocol of an association, whose connection is open now."""
         with self._lock:
-            self._associations.add(assoc)
+            self._paths.add(path)
 
-    def close(self, assoc: Any) -> None:
+    def close(self, path: Any) -> None:
         """Keep the counts of an association whose connection is closed."""
         with self._lock:
-            self._associations.discard(assoc)
-            self._add(assoc, self._events, self._statuses)
+            self._paths.discard(path)
+            self._add(path, self._events, self._statuses)
 
-    def _add(self, assoc: Any, events: Counter[str], statuses: Counter[int]) -> None:
-        path = assoc.path
+    def _add(self, path: Any, events: Counter[str], statuses: Counter[int]) -> None:
         if requests := path.requests_read:
             events["requests"] += sum(requests.values())
             events["n_set_requests"] += requests.get("N-SET", 0)
         events["bytes_received"] += path.bytes_received
-        events["bytes_sent"] += assoc.bytes_sent
+        events["bytes_sent"] += path.all_bytes_sent
         for (_, code), number in path.response_counts.items():
             statuses[code] += number
 
@@ -163,8 +162,8 @@ class Counters:
         with self._lock:
             events, aborted = self._events.copy(), self._aborted.copy()
             statuses = self._statuses.copy()
-            for assoc in self._associations:
-                self._add(assoc, events, statuses)
+            for path in self._paths:
+                self._add(path, events, statuses)
         return Counts(
             connections=events["connections"],
             refused_connections=events["refused_connections"],

@@ -1,6 +1,7 @@
 """How a request gets to its handler off the fast path's core, its event, and the response to it."""
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -24,11 +25,9 @@ from nset.pynetdicom._messages import no_data_set
 from nset.pynetdicom._provider import sendable_status
 from nset.scp import _services
 from nset.scp._data_sets import DataSetEvent, Served
-from nset.scp._handlers import messages_are_logged
-from nset.scp._implementation import FastPath, ServiceEventBase, encode_response
-from nset.scp._limits import Limits
+from nset.scp._handlers import Bindings
+from nset.scp._implementation import AssociationProtocol, ServiceEventBase, encode_response
 from nset.scp._memory import ALLOWANCE_BYTES
-from nset.scp._threads import Threads
 
 _LOGGER = logging.getLogger("pynetdicom.service_class")
 _MESSAGE_LOGGER = logging.getLogger("pynetdicom._handlers")
@@ -75,7 +74,7 @@ class ServiceEvent(ServiceEventBase, DataSetEvent):
         if self._has_request or attr != self._service.request_keyword:
             return super()._get_dataset(attr, exc_msg)
         try:
-            return cached(self, self._stream, self.assoc.limits.data_set_bytes)
+            return cached(self, self._stream, self._path.server.limits.data_set_bytes)
         except AttributeError:
             raise AttributeError(exc_msg) from None
 
@@ -202,34 +201,22 @@ def _attach(response: N_SET, data_set: Any, context: PresentationContext) -> Non
         response.AttributeList = BytesIO(attribute_list)
 
 
-class Dispatcher(FastPath):
-    """The fast path of one association, and how requests are served that it does not serve alone.
+class Dispatcher(AssociationProtocol):
+    """The protocol of one association, and how requests are served that it does not serve alone.
 
     =====================  ==========================================================
     the loop's thread      all but what follows
     any thread             `handlers`, `in_data_transfer`, `observes_messages`, `is_ending`,
                            `contexts`, `service_classes` (set while nothing is served),
-                           `logs_messages`; reading `last_received` and all counts
+                           `logs_messages`, `bindings` (set with the server's lock), `is_active`;
+                           the state; reading `last_received` and all counts
     a worker's             ``_call``, ``_respond_as_pynetdicom``
     =====================  ==========================================================
 
-    Parameters
-    ----------
-    assoc : Association
-        The association.
-    limits : Limits
-        The server's.
-    max_pdu_size : int
-        The AE's ``maximum_pdu_size``.
-    threads : Threads
-        The server's.
-    tasks : set of asyncio.Task
-        Where handlers are while they wait, to be cancelled when the server ends.
-    start_task : callable
-        Starts a coroutine as a task.
-
     Attributes
     ----------
+    own_handlers : dict or None
+        The association's handlers, where they are not the server's.
     logs_messages : bool
         Whether pynetdicom's log handler is bound to EVT_DIMSE_RECV.
     job_began : float
@@ -238,39 +225,47 @@ class Dispatcher(FastPath):
         Bytes in memory of the request that is served next, if it has waited.
     """
 
+    event_class = ServiceEvent
+    own_handlers: dict[Any, Any] | None = None
     logs_messages = True
     job_began = 0.0
     queued_size = 0
     _is_long = False  # the request that is served
 
-    def __init__(
-        self,
-        assoc: Any,
-        limits: Limits,
-        max_pdu_size: int,
-        threads: Threads,
-        tasks: set[Any],
-        start_task: Callable[[Any], tuple[bool, Any]],
-    ) -> None:
-        super().__init__(
-            limits.pdu_length_for(max_pdu_size),
-            limits.negotiation_length,
-            limits.data_set_bytes,
-            ServiceEvent,
-        )
-        self.assoc = assoc
-        self._threads = threads
-        self._tasks = tasks
-        self.start_task = start_task
-        self.pending, self.contexts = [], {}
-        self.service_classes = _services.KNOWN
-        self.is_logged = messages_are_logged
+    @property
+    def bindings(self) -> Bindings:
+        """The bound handlers, examined."""
+        return self._bindings
 
-    def break_cycles(self, assoc: Any) -> None:
-        """Keep only a weak reference to an association that is over."""
-        self.discard_input()
-        self.write = None
-        self.assoc = assoc
+    @bindings.setter
+    def bindings(self, bindings: Bindings) -> None:
+        self._bindings = bindings
+        self.handlers = bindings.services
+        self.logs_messages = bindings.logs_messages
+        self.observes_messages = bindings.observes_messages
+        self.has_callbacks = bindings.has_callbacks
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this counts as an association."""
+        assoc = self.made
+        return self.was_requested and (assoc is None or assoc.is_active)
+
+    def close_in_child(self, null: int) -> None:
+        """Close a forked process's copy of the socket.
+
+        Its descriptor stays open as a copy of `null`: the transport may yet close its number.
+        """
+        self.is_closed = True
+        sock = self.transport and self.transport.get_extra_info("socket")
+        if sock is not None and sock.fileno() >= 0:
+            os.dup2(null, sock.fileno(), inheritable=False)
+
+    @property
+    def all_bytes_sent(self) -> int:
+        """How many bytes were given to the transport, those of the slow path included."""
+        assoc = self.made
+        return self.bytes_sent + (0 if assoc is None else assoc.connection.bytes_sent)
 
     def serve_queued(self, request: Any, size: int) -> bool:
         """Serve a queued request, even of an SOP Class that a program has registered.
@@ -315,16 +310,16 @@ class Dispatcher(FastPath):
         self._note_serving(event)
         # What is served beside other requests does not wait for their workers.
         workers = (
-            self._threads.service_workers
+            self.server.threads.service_workers
             if event._service.is_concurrent
-            else self._threads.handler_workers
+            else self.server.threads.handler_workers
         )
         workers.submit(partial(self._call, event, service))
 
     def respond_later(self, task: Any, event: Any, service: Any) -> None:
         """Send the response when the task of a handler has ended."""
         self._note_serving(event)
-        self._tasks.add(task)
+        self.server.tasks.add(task)
         task.add_done_callback(partial(self._task_done, event, service))
 
     def encoded(self, event: Any, service: Any, code: int, data_set: Any) -> bytes | None:
@@ -352,7 +347,7 @@ class Dispatcher(FastPath):
                 self.send(event, code, pdus)
                 return
         if is_awaitable(answer):
-            self.respond_later(self._threads.loop.create_task(_await(answer)), event, service)
+            self.respond_later(self.server.threads.loop.create_task(_await(answer)), event, service)
             return
         if self.measure is not None:
             self.assoc.tally.note(event.message_id, event._seconds)
@@ -418,7 +413,7 @@ class Dispatcher(FastPath):
             answer = self._with_data_set_encoded(event, service, function(event, *args))
         except BaseException as exc:
             answer = self.failed(event, exc)
-        self._threads.call(self._handled, event, service, answer)
+        self.server.threads.call(self._handled, event, service, answer)
 
     def _with_data_set_encoded(self, event: Any, service: Any, answer: Any) -> Any:
         """Encode the data set of an answer, if that is all there is to it; in any thread."""
@@ -438,7 +433,7 @@ class Dispatcher(FastPath):
         return answer if encoded is None else _Encoded(answer, code, encoded)
 
     def _task_done(self, event: Any, service: Any, task: Any) -> None:
-        self._tasks.discard(task)
+        self.server.tasks.discard(task)
         try:
             answer = task.result()
         except BaseException as exc:  # or CancelledError

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from nset._implementation import IMPLEMENTATION
 
 if TYPE_CHECKING or IMPLEMENTATION == "python":
-    from nset.scp._pure import FastPath, ServiceEventBase, encode_response, step
+    from nset.scp._pure import ServiceEventBase, encode_response, step
+    from nset.scp._pure_protocol import AssociationProtocol
 else:
-    from nset.scp._core import FastPath, ServiceEventBase, encode_response, step
+    from nset.scp._core import ServiceEventBase, encode_response, step
+    from nset.scp._protocol import AssociationProtocol
 
-__all__ = ["FastPath", "ServiceEventBase", "encode_response", "step"]
+__all__ = ["AssociationProtocol", "ServiceEventBase", "encode_response", "step"]

@@ -153,6 +153,6 @@ def ended(assoc: Any, seconds: float) -> None:
         seconds,
         assoc.tally.summary(path.requests_read, path.response_counts),
         path.bytes_received,
-        assoc.bytes_sent,
+        path.all_bytes_sent,
         end or f"aborted ({assoc.dul.abort_reason})",
     )

@@ -1,7 +1,5 @@
 """The objects of an association, which are made when something reads them for the first time."""
 
-import threading
-import time
 import weakref
 from collections.abc import Callable
 from copy import copy
@@ -10,7 +8,7 @@ from typing import Any
 from pynetdicom._globals import MODE_ACCEPTOR, MODE_REQUESTOR
 from pynetdicom.transport import AddressInformation
 
-from nset.scp._a_associate import Accepted, Settings
+from nset.scp._a_associate import Settings
 from nset.scp._checkpoint import Checkpoint
 from nset.scp._connection import Connection
 from nset.scp._counters import Tally
@@ -26,7 +24,7 @@ from nset.scp._upper_layer import DULServiceProvider
 
 
 class OnDemandAssociation(ThreadlessAssociation):
-    """An association that has its connection and its fast path, and all else on demand.
+    """An association that has its connection, and all else on demand.
 
     pynetdicom's objects are ``requestor``, ``acceptor``, ``acse``, ``dul``, ``dimse``,
     ``_accepted_cx`` and ``_rejected_cx``. Whenever they are made, they are then what they would
@@ -36,18 +34,15 @@ class OnDemandAssociation(ThreadlessAssociation):
     ----------
     server : Server
         The server.
+    path : Dispatcher
+        The protocol.
 
     Attributes
     ----------
     connection : Connection
         The connection.
-    path : Dispatcher
-        The fast path.
-    accepted : Accepted or None
-        The negotiation, where pynetdicom has no part in it.
     """
 
-    accepted: Accepted | None = None
     _made: frozenset[str] = frozenset()
 
     dul: DULServiceProvider
@@ -60,21 +55,14 @@ class OnDemandAssociation(ThreadlessAssociation):
 
     idle_too_long: Callable[[], None]
 
-    def __init__(self, server: Any) -> None:
-        super().__init__(server)
-        threads = self._threads = server.threads
-        limits = self.limits = server.limits
-        path = self.path = Dispatcher(
-            self, limits, server.ae.maximum_pdu_size, threads, server.tasks, server.start_task
-        )
-        connection = self.connection = Connection(self, threads, path.data_received)
+    def __init__(self, server: Any, path: Dispatcher) -> None:
+        super().__init__(server, path)
+        self._threads = server.threads
+        self.limits = server.limits
+        self._making = path.making
+        self.connection = Connection(self, path, server.threads)
         self._primitives = Mailbox()  # from the upper layer
-        path.outbox = connection.outbox
-        path.send_message = connection.send_message
         path.user_queue = self._primitives.queue
-        self._since = time.monotonic()
-
-        self._making = threading.RLock()  # guards what is made on demand
 
     def __getattr__(self, name: str) -> Any:
         group = _GROUPS.get(name)
@@ -95,7 +83,7 @@ class OnDemandAssociation(ThreadlessAssociation):
     @property
     def has_providers(self) -> bool:
         """Whether pynetdicom's providers have been made."""
-        return "providers" in self._made
+        return self.path.has_providers
 
     def _make_users(self) -> None:
         accepted = self.accepted
@@ -133,10 +121,11 @@ class OnDemandAssociation(ThreadlessAssociation):
         )
         if self.accepted is not None and not self._is_over:
             dul.resume("Sta6" if self.is_established else "Sta13")
-        elif self.connection.is_connected and self.connection.has_begun:
+        elif path.is_connected and path.transport is not None:
             dul.resume("Sta2")
-            dul.artim_timer.start_at(self._since)
+            dul.artim_timer.start_at(path.since)
         vars(self).update(acse=AcceptorACSE(self), dul=dul, dimse=dimse)
+        path.has_providers = True
         if self._is_over:
             dul.kill_dul()
         else:
@@ -165,10 +154,10 @@ class OnDemandAssociation(ThreadlessAssociation):
 
         Who keeps the association finds all of it still.
         """
-        if not self._is_over or self.connection.is_connected:
+        if not self._is_over or self.path.is_connected:
             return
         weak: Any = weakref.proxy(self)
-        parts: list[Any] = [self.path, self.connection]
+        parts: list[Any] = [self.connection]
         if self._has_made("users"):
             self.requestor.assoc = self.acceptor.assoc = weak
         if self._has_made("checkpoint"):
@@ -182,6 +171,8 @@ class OnDemandAssociation(ThreadlessAssociation):
             part.break_cycles(weak)
         if self._has_made("flow"):
             self.flow.break_cycles()
+        self.path.discard_input()
+        self.path.forget_association()
 
 
 def _copy(context: Any) -> Any:

@@ -42,7 +42,7 @@ class FastPath(PduReader):
     Attributes
     ----------
     assoc : Association
-        Goes into events. Has `pdu_received`, `request_received` and `fault_received` for what the
+        What events have as theirs. Has `pdu_received`, `request_received` and `fault_received` for what the
         fast path leaves, and `responded`, called after a response if other work waits; and `flow`,
         with `pause` and `resume` for reading and `note_incomplete` for bytes of partial messages.
     handlers : tuple of tuple of (callable, tuple, int)
@@ -91,7 +91,7 @@ class FastPath(PduReader):
         Whether the association is to be released or is over; any thread.
     """
 
-    assoc: Any = None
+    _assoc: Any = None
     handlers: Any = None
     service_classes: ServiceClasses = ()
     pending: Any = None
@@ -121,6 +121,15 @@ class FastPath(PduReader):
         self._response_counts: dict[tuple[str, int], int] = {}
 
     @property
+    def assoc(self) -> Any:
+        """The association."""
+        return self._assoc
+
+    @assoc.setter
+    def assoc(self, value: Any) -> None:
+        self._assoc = value
+
+    @property
     def response_counts(self) -> dict[tuple[str, int], int]:
         """How many responses the fast path has sent, by service and status."""
         return self._response_counts.copy()
@@ -145,6 +154,10 @@ class FastPath(PduReader):
         )
         self.feed(data)
         self._read()
+
+    def pdu_received(self, pdu: bytes) -> None:
+        """Leave a PDU to the association."""
+        self.assoc.pdu_received(pdu)
 
     def read(self) -> None:
         """Process received input in another loop iteration."""
@@ -177,7 +190,7 @@ class FastPath(PduReader):
                 self._budget -= _rules.PDU_COST
             elif type(item) is bytes:
                 self._budget -= _rules.PDU_COST
-                self.assoc.pdu_received(item)
+                self.pdu_received(item)
             else:
                 self._budget -= 1
                 if item._service is C_ECHO:
@@ -214,7 +227,7 @@ class FastPath(PduReader):
         elif not self.begin_concurrent():
             return False
         function, args, mode = self.handlers[index]
-        event.assoc, event._context = self.assoc, context
+        event._assoc, event._path, event._context = self._assoc, self, context
         event._seconds = time()
         if event._lacks_data_set:
             self.refuse(event)

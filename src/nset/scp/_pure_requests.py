@@ -106,7 +106,7 @@ class ServiceEventBase:
     Attributes
     ----------
     assoc : Association
-        The association in which the request came.
+        The association in which the request came; made when it is first read.
     request : pynetdicom or nset primitive
         The request; made by the subclass's ``_make_request`` when it is first read.
     _service : Service
@@ -131,7 +131,8 @@ class ServiceEventBase:
         The data set, empty if there is none.
     """
 
-    assoc: Any = None
+    _assoc: Any = None
+    _path: Any = None
     _service: Any = None
     _context: Any = None
     _context_id = 0
@@ -144,6 +145,17 @@ class ServiceEventBase:
     _elements: _Elements
 
     _make_request: Any  # of the subclass
+
+    @property
+    def assoc(self) -> Any:
+        """The association."""
+        if self._assoc is None and self._path is not None:
+            self._assoc = self._path.assoc
+        return self._assoc
+
+    @assoc.setter
+    def assoc(self, value: Any) -> None:
+        self._assoc = value
 
     @property
     def request(self) -> Any:

@@ -1,7 +1,10 @@
 """Limits and error texts of the PDU reader and the fast path, once for both implementations."""
 
+import logging
+from functools import partial
+
 from nset._errors import CommandSetError
-from nset._pdu import INVALID_PDU_PARAMETER, P_DATA_TF, UNRECOGNIZED_PDU, PduError
+from nset._pdu import INVALID_PDU_PARAMETER, P_DATA_TF, RELEASE_RP, UNRECOGNIZED_PDU, PduError
 
 # How a handler is called.
 IN_WORKER = 0
@@ -31,6 +34,17 @@ PIECE = 0x10000
 
 MAX_EMPTY_FRAGMENTS = 8
 """The most empty fragments of a command set, or of a data set, before its last one."""
+
+CLOSE_SECONDS = 2.0
+"""Time for a peer to close the connection once the association is over: the ARTIM timer, unless the
+ACSE timeout is less."""
+
+MAX_DRAINED_BYTES = 0x100000
+"""What a peer may send meanwhile; it is discarded."""
+
+A_RELEASE_RP = bytes((RELEASE_RP, 0, 0, 0, 0, 4, 0, 0, 0, 0))
+
+log_release = partial(logging.getLogger("pynetdicom.association").info, "Association Released")
 
 BEGINNING = 16
 """Bytes by which other protocols are recognized; at least 6."""

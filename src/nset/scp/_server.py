@@ -20,11 +20,12 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationServer
 
-from nset.scp import _eager_tasks, _proxy, _tls
-from nset.scp._a_associate import Negotiations
+from nset.scp import _eager_tasks, _log, _proxy, _tls
+from nset.scp._a_associate import Accepted, Negotiations
 from nset.scp._association import Association
 from nset.scp._counters import Counters, Counts
-from nset.scp._handlers import Bindings, CoroutineHandlers, rebound
+from nset.scp._dispatch import Dispatcher
+from nset.scp._handlers import Bindings, CoroutineHandlers, messages_are_logged, rebound
 from nset.scp._limits import Limits, check_count
 from nset.scp._listening import bind
 from nset.scp._measurements import Measurements
@@ -36,6 +37,7 @@ from nset.scp._shared import Share
 from nset.scp._threads import Threads
 
 _LOGGER = logging.getLogger("nset")
+_ACSE_LOGGER = logging.getLogger("pynetdicom.acse")
 
 SHUTDOWN_TIMEOUT = 10.0
 """Seconds at shutdown after which associations are aborted, by default."""
@@ -110,7 +112,7 @@ class Server(AssociationServer):
 
     Attributes
     ----------
-    connected : set of Association
+    connected : set of Dispatcher
         The associations whose connection is open.
     counters : Counters
         The server's counters.
@@ -123,6 +125,7 @@ class Server(AssociationServer):
     request_queue_size = 1024
     loop: Any = None  # there once it runs
     share: Share | None = None
+    is_logged = staticmethod(messages_are_logged)
 
     def __init__(
         self,
@@ -150,17 +153,17 @@ class Server(AssociationServer):
         self.counters = Counters(Measurements() if metrics else None)
         self._proxies = _proxy.Trusted(proxy_protocol)
         self.memory = ServerMemory(self.limits.bytes_for_server(), self._has_room)
-        self.connected: set[Association] = set()
+        self.connected: set[Dispatcher] = set()
         self.tasks: set[Any] = set()  # of handlers that wait, and of handshakes
         self.aborting: set[Association] = set()  # by workers
         self.is_releasing = False
-        self._associations: dict[Association, None] = {}  # those not over, the oldest first
+        self._associations: dict[Dispatcher, None] = {}  # those not over, the oldest first
         self.handlers_lock = threading.Lock()  # guards the change of handlers and bindings
         self.bindings: Bindings
         self._is_full = False
         # With a TLS handshake to come.
-        self._connecting: dict[Association, tuple[asyncio.Task[None], socket.socket]] = {}
-        self._silent: dict[Association, None] = {}  # have sent no PDU, the oldest first
+        self._connecting: dict[Dispatcher, tuple[asyncio.Task[None], socket.socket]] = {}
+        self._silent: dict[Dispatcher, None] = {}  # have sent no PDU, the oldest first
         self._listening: socket.socket | None = None  # a copy of the socket, of the loop's
         self._accepting: asyncio.AbstractServer | asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
@@ -225,9 +228,9 @@ class Server(AssociationServer):
             More arguments for it.
         """
         self._rebind(event, handler, args)
-        for assoc in list(self._associations):
-            if assoc.has_own_handlers:
-                assoc.bind(event, handler, args)
+        for path in list(self._associations):
+            if path.own_handlers is not None:
+                path.assoc.bind(event, handler, args)
 
     def unbind(self, event: Any, handler: Callable[..., Any]) -> None:
         """Unbind a handler from an event, for present and future associations.
@@ -240,9 +243,9 @@ class Server(AssociationServer):
             The handler.
         """
         self._rebind(event, handler, unbind=True)
-        for assoc in list(self._associations):
-            if assoc.has_own_handlers:
-                assoc.unbind(event, handler)
+        for path in list(self._associations):
+            if path.own_handlers is not None:
+                path.assoc.unbind(event, handler)
 
     def _rebind(
         self, event: Any, handler: Any, args: list[Any] | None = None, *, unbind: bool = False
@@ -252,9 +255,9 @@ class Server(AssociationServer):
             self._handlers = handlers
             if hasattr(self, "bindings"):  # else more defaults are to be bound
                 self.bindings = self.bindings_of(handlers)
-                for assoc in list(self._associations):
-                    if not assoc.has_own_handlers:
-                        assoc.bindings = self.bindings
+                for path in list(self._associations):
+                    if path.own_handlers is None:
+                        path.bindings = self.bindings
 
     # -- Associations ------------------------------------------------------------------------------
 
@@ -265,12 +268,13 @@ class Server(AssociationServer):
         An association is one from its A-ASSOCIATE-RQ until its connection is closed, or until what
         tells of that is done.
         """
-        return [assoc for assoc in list(self._associations) if assoc.is_active]
+        return [path.assoc for path in list(self._associations) if path.is_active]
 
     @property
     def counts(self) -> Counts:
         """The counts since the server was started, for a monitoring system."""
-        established = sum(assoc.is_established for assoc in self.active_associations)
+        active = [path for path in list(self._associations) if path.is_active]
+        established = sum(path.is_established for path in active)
         counts = self.counters.counts(len(self.connected), established)
         if self.loop is None:  # there are no threads yet
             return counts
@@ -291,7 +295,11 @@ class Server(AssociationServer):
         """Whether it runs, and is not being shut down."""
         return self.loop is not None and not self._is_to_stop and not self._ended.is_set()
 
-    def opened(self, assoc: Association) -> bool:
+    def make_association(self, path: Dispatcher) -> Association:
+        """Make the association of a protocol."""
+        return Association(self, path)
+
+    def opened(self, path: Dispatcher) -> bool:
         """Add an association whose connection is open, after its TLS handshake.
 
         Returns
@@ -299,18 +307,49 @@ class Server(AssociationServer):
         bool
             False, with nothing done, if there are too many connections.
         """
-        if self._connecting.pop(assoc, None) is None:
-            if not self._admits(assoc.address):
+        if self._connecting.pop(path, None) is None:
+            if not self._admits(path.address):
                 return False
-            self._wait_for_pdu(assoc)
-        self.connected.add(assoc)
-        self.counters.open(assoc)
+            self._wait_for_pdu(path)
+        self.connected.add(path)
+        self.counters.open(path)
         with self.handlers_lock:
-            self._associations[assoc] = None
-            assoc.bindings = self.bindings
+            self._associations[path] = None
+            path.bindings = self.bindings
         if self.counters.measurements is not None:
-            assoc.path.measure = self.counters.measurements.fast_response
+            path.measure = self.counters.measurements.fast_response
         return True
+
+    def negotiated(self, request: bytes) -> Accepted | None:
+        """Return the answer to an A-ASSOCIATE-RQ; None where pynetdicom has to negotiate."""
+        accepted = self.negotiations.accept(request) if self.accepts_more() else None
+        if accepted is not None:
+            _ACSE_LOGGER.info("Accepting Association")
+        return accepted
+
+    def established(self, path: Dispatcher) -> None:
+        """Count an association that was accepted without pynetdicom."""
+        self.counters.count("associations")
+        if self.logs_associations():
+            _log.accepted(path.assoc)
+        network_timeout = path.timeouts[-1]
+        if network_timeout is not None and network_timeout < self.limits.first_pdu_timeout:
+            path.assoc.check_idle()  # else when the time for the first PDU would have been over
+
+    def ended(self, path: Dispatcher) -> None:
+        """Remove an association that has ended with its connection, in good order."""
+        self.closed(path)
+        if path.is_released:
+            self.counters.count("released")
+        self.forget(path)
+
+    def logs_associations(self) -> bool:
+        """Return whether the establishment and the end of associations is logged."""
+        return _LOGGER.isEnabledFor(logging.INFO)
+
+    def logs_connections(self) -> bool:
+        """Return whether the end of connections without an association is logged."""
+        return _LOGGER.isEnabledFor(logging.DEBUG)
 
     def leave(self, number: int) -> None:
         """Count a handler that still runs after its peer has disconnected: 1, or -1 at its end.
@@ -321,23 +360,23 @@ class Server(AssociationServer):
         if self._may_add_workers:
             self.threads.handler_workers.limit = min(self._max_workers + self._left, _MAX_THREADS)
 
-    def forget(self, assoc: Association) -> None:
+    def forget(self, path: Dispatcher) -> None:
         """Remove an association that is over."""
-        self._associations.pop(assoc, None)
+        self._associations.pop(path, None)
         self.keeps_share()
         if self.is_releasing and not self._associations:
             self.threads.call(self._stopped.set)
 
-    def heard(self, assoc: Association) -> None:
+    def heard(self, path: Dispatcher) -> None:
         """Note that an association has sent a PDU."""
-        self._silent.pop(assoc, None)
+        self._silent.pop(path, None)
 
-    def closed(self, assoc: Association) -> None:
+    def closed(self, path: Dispatcher) -> None:
         """Remove an association whose connection is closed."""
-        self.heard(assoc)
-        self._first_pdus.discard(assoc)
-        self.connected.discard(assoc)
-        self.counters.close(assoc)
+        self.heard(path)
+        self._first_pdus.discard(path)
+        self.connected.discard(path)
+        self.counters.close(path)
 
     def accepts_more(self) -> bool:
         """Return whether there are fewer associations than the AE's limit, whatever their state."""
@@ -358,9 +397,9 @@ class Server(AssociationServer):
 
     def _read_on(self) -> None:
         """Resume reading for associations that were paused by the memory limit."""
-        for assoc in list(self.connected):
-            if assoc.path.is_reading_paused:
-                assoc.flow.resume()
+        for path in list(self.connected):
+            if path.is_reading_paused:
+                path.assoc.flow.resume()
 
     # -- Running -----------------------------------------------------------------------------------
 
@@ -421,7 +460,7 @@ class Server(AssociationServer):
             return
         self._listening = self.socket.dup()  # closed when TLS is set later
         listening = await self.loop.create_server(
-            lambda: Association(self).connection,
+            partial(Dispatcher, self),
             sock=self._listening,
             backlog=_MAX_ACCEPTS_PER_TURN,  # asyncio accepts as many in a turn
             start_serving=False,  # else a cancelled program would be left with its socket
@@ -492,117 +531,119 @@ class Server(AssociationServer):
             sock.close()
             return
         sock.setblocking(False)
-        assoc = Association(self)
-        assoc.address = address
-        self._wait_for_pdu(assoc)
+        path = Dispatcher(self)
+        path.address = address
+        self._wait_for_pdu(path)
         # The time to establish an association; asyncio requires more than 0.
         seconds = max(self.ae.acse_timeout or 60, 0.001)
-        task = self.loop.create_task(self._open(assoc, sock, seconds))
-        self._connecting[assoc] = task, sock
+        task = self.loop.create_task(self._open(path, sock, seconds))
+        self._connecting[path] = task, sock
         self.tasks.add(task)
-        task.add_done_callback(partial(self._has_shaken_hands, assoc, sock))
+        task.add_done_callback(partial(self._has_shaken_hands, path, sock))
 
-    async def _open(self, assoc: Association, sock: socket.socket, seconds: float) -> None:
+    async def _open(self, path: Dispatcher, sock: socket.socket, seconds: float) -> None:
         """Read the PROXY protocol header, shake hands for TLS, and open the connection."""
-        if self._proxies.has(assoc.address):
-            address = await _proxy.peer_behind(sock, assoc.address)
+        if self._proxies.has(path.address):
+            address = await _proxy.peer_behind(sock, path.address)
             if address is None:
                 return
-            assoc.address = address
-        options = sock, assoc.address, self.ssl_context, seconds
-        await _tls.open_connection(assoc.connection, *options)
+            path.address = address
+        await _tls.open_connection(path, sock, path.address, self.ssl_context, seconds)
 
     def _has_shaken_hands(
-        self, assoc: Association, sock: socket.socket, task: "asyncio.Task[None]"
+        self, path: Dispatcher, sock: socket.socket, task: "asyncio.Task[None]"
     ) -> None:
         self.tasks.discard(task)
-        if not assoc.connection.has_begun:  # and the task may not have
-            self._connecting.pop(assoc, None)
-            self._first_pdus.discard(assoc)
+        if path.transport is None:  # and the task may not have begun
+            self._connecting.pop(path, None)
+            self._first_pdus.discard(path)
             sock.close()
-            self.heard(assoc)
-            assoc.discard()
+            self.heard(path)
+            path.is_connected, path.is_over = False, True
+            if path.made is not None:
+                path.assoc.cancel_timer()
+                path.assoc.break_cycles()
 
-    def _wait_for_pdu(self, assoc: Association) -> None:
+    def _wait_for_pdu(self, path: Dispatcher) -> None:
         seconds = self.limits.first_pdu_timeout
         if self.ae.acse_timeout is not None:
             seconds = min(seconds, self.ae.acse_timeout)
-        self._silent[assoc] = None
-        self._first_pdus.add(assoc, max(seconds, 0))
+        self._silent[path] = None
+        self._first_pdus.add(path, max(seconds, 0))
 
-    def _first_pdu_is_due(self, assoc: Association) -> None:
-        if assoc in self._silent:
-            self._silent_too_long(assoc)
+    def _first_pdu_is_due(self, path: Dispatcher) -> None:
+        if path in self._silent:
+            self._silent_too_long(path)
         else:
-            assoc.check_idle()
+            path.assoc.check_idle()
 
-    def _silent_too_long(self, assoc: Association) -> None:
-        if assoc.path.is_reading_paused:  # it is the server that does not read
-            self._wait_for_pdu(assoc)
+    def _silent_too_long(self, path: Dispatcher) -> None:
+        if path.is_reading_paused:  # it is the server that does not read
+            self._wait_for_pdu(path)
             return
         acse_timeout = self.ae.acse_timeout
         if acse_timeout is not None and acse_timeout <= self.limits.first_pdu_timeout:
-            assoc.artim_expired()
+            path.assoc.artim_expired()
         # First process what has arrived while the loop stood still.
-        assoc.call_later(_RETRY_SECONDS, self._end_silence)
+        path.assoc.call_later(_RETRY_SECONDS, self._end_silence)
 
     def _end_silence(self, assoc: Association) -> None:
-        if assoc not in self._silent:
+        if assoc.path not in self._silent:
             return
         _LOGGER.info(
             "Closing the connection with %s, which has sent no PDU in %s s",
             *(address_name(assoc.address), self.limits.first_pdu_timeout),
         )
-        self._close_silent(assoc)
+        self._close_silent(assoc.path)
 
-    def _close_silent(self, assoc: Association) -> None:
+    def _close_silent(self, path: Dispatcher) -> None:
         """Close a connection whose peer has sent no PDU."""
-        self.heard(assoc)
-        self.connected.discard(assoc)  # it counts no more
-        connecting = self._connecting.pop(assoc, None)
+        self.heard(path)
+        self.connected.discard(path)  # it counts no more
+        connecting = self._connecting.pop(path, None)
         if connecting is None:
-            assoc.connection.abort()
+            path.abort()
         else:
             connecting[0].cancel()
 
     async def _end_associations(self) -> None:
         """Wait for the associations to end; abort the remaining ones at the deadline."""
         self.is_releasing = True
-        quiet_looks: dict[Association, int] = {}
+        quiet_looks: dict[Dispatcher, int] = {}
         # Short waits, as a second call of `stop` may bring the deadline forward.
         while self._associations and (left := self.deadline - time.monotonic()) > 0:
             self._stopped.clear()
             seconds = max(min(self._quiet / _LOOKS_PER_QUIET, left, 0.1), 0.01)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), seconds)
-            for assoc in list(self._associations):
+            for path in list(self._associations):
                 # Counted, not measured: while the loop stands still, no request can be seen.
-                looks = quiet_looks[assoc] = (
-                    quiet_looks.get(assoc, 0) + 1 if assoc.is_quiet() else 0
+                looks = quiet_looks[path] = (
+                    quiet_looks.get(path, 0) + 1 if path.assoc.is_quiet() else 0
                 )
-                if looks and looks * seconds >= self._quiet and not assoc.path.is_ending:
-                    assoc.end_soon()
+                if looks and looks * seconds >= self._quiet and not path.is_ending:
+                    path.assoc.end_soon()
         if active := self.active_associations:
             _LOGGER.warning(
                 "Aborting %d associations at shutdown, which cuts off %d requests",
                 *(len(active), sum(assoc.unanswered() for assoc in active)),
             )
-        for assoc in list(self.connected):
-            assoc.read_no_more()
-        for assoc in list(self._associations):
-            assoc.request_abort("shutdown")
+        for path in list(self.connected):
+            path.assoc.read_no_more()
+        for path in list(self._associations):
+            path.assoc.request_abort("shutdown")
         end = time.monotonic() + self._closing_timeout
         while (self.connected or self.aborting) and time.monotonic() < end:
             await asyncio.sleep(0.001)
-        for assoc in list(self.connected):
-            assoc.connection.abort()
+        for path in list(self.connected):
+            path.abort()
         for task in list(self.tasks):
             task.cancel()
         if self.tasks:
             await asyncio.wait(list(self.tasks), timeout=self._closing_timeout)
         await asyncio.sleep(0)
-        for assoc in list(self._associations):
-            assoc.end()  # its handler has not returned
+        for path in list(self._associations):
+            path.assoc.end()  # its handler has not returned
 
     def _close(self) -> None:
         self.threads.close()
@@ -628,8 +669,8 @@ class Server(AssociationServer):
         self.handlers_lock, self._ended = threading.Lock(), threading.Event()
         self.counters.renew()
         null = os.open(os.devnull, os.O_RDWR)
-        for assoc in self.connected:
-            assoc.connection.close_in_child(null)
+        for path in self.connected:
+            path.close_in_child(null)
         os.close(null)
         handshakes = [sock for _, sock in self._connecting.values()]
         for sock in (self.socket, self._listening, *handshakes):

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from operator import attrgetter
 from typing import Any
 
 from pynetdicom import _config
@@ -15,6 +16,11 @@ from nset.scp._handlers import OF_NEGOTIATION, Bindings, rebound
 _ended_lock = threading.Lock()  # guards that all who join an association wait for the same event
 
 
+def _of_path(name: str) -> Any:
+    """Return a property that is the path's attribute of this name."""
+    return property(attrgetter(f"path.{name}"), lambda self, value: setattr(self.path, name, value))
+
+
 class ThreadlessAssociation(_StockAssociation):
     """An acceptor's association with the interface of a thread.
 
@@ -25,13 +31,8 @@ class ThreadlessAssociation(_StockAssociation):
     ----------
     server : Server
         The server.
-
-    Attributes
-    ----------
-    address : tuple
-        The peer's, once it has connected.
     path : Dispatcher
-        The association's fast path, which gets the bound handlers.
+        The association's protocol, with its state.
     """
 
     # Read of all associations for each new one.
@@ -49,26 +50,38 @@ class ThreadlessAssociation(_StockAssociation):
     lock: Any = nullcontext()
 
     mode = MODE_ACCEPTOR
-    is_established = is_rejected = is_aborted = is_released = False
-    _sent_abort = _sent_release = _kill = _is_over = False
+    is_rejected = is_aborted = _sent_abort = False
     network_timeout_response = "A-ABORT"
-    _own_handlers: dict[Any, Any] | None = None
     _ended: threading.Event | None = None  # made when it is waited for
     _has_told_end = False
 
-    address: Any = None
     path: Dispatcher
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, path: Dispatcher) -> None:
         # As pynetdicom's __init__, without threads.
-        ae = server.ae
-        self._ae = ae
+        self._ae = server.ae
         self._server: Any = server
+        self.path = path
         self._timer_resolution = _config.WINDOWS_TIMER_RESOLUTION
-        self._acse_timeout = ae.acse_timeout
-        self.connection_timeout = ae.connection_timeout
-        self._dimse_timeout = ae.dimse_timeout
-        self._network_timeout = ae.network_timeout
+        (
+            self._acse_timeout,
+            self.connection_timeout,
+            self._dimse_timeout,
+            self._network_timeout,
+        ) = path.timeouts
+
+    # -- What the protocol knows without it --------------------------------------------------------
+
+    address = _of_path("address")
+    accepted = _of_path("accepted")
+    is_established = _of_path("is_established")
+    is_released = _of_path("is_released")
+    _is_over = _of_path("is_over")
+    _kill = _of_path("is_killed")
+    _sent_release = _of_path("sent_release")
+    _was_requested = _of_path("was_requested")
+    _own_handlers = _of_path("own_handlers")
+    bindings = _of_path("bindings")
 
     # -- What pynetdicom's association is as a thread ----------------------------------------------
 
@@ -109,23 +122,6 @@ class ThreadlessAssociation(_StockAssociation):
     def _handlers(self) -> dict[Any, Any]:  # type: ignore[override]
         own = self._own_handlers
         return self._server._handlers if own is None else own
-
-    @property
-    def bindings(self) -> Bindings:
-        """The bound handlers, examined."""
-        return self._bindings
-
-    @bindings.setter
-    def bindings(self, bindings: Bindings) -> None:
-        self._bindings = bindings
-        self.path.handlers = bindings.services
-        self.path.logs_messages = bindings.logs_messages
-        self.path.observes_messages = bindings.observes_messages
-
-    @property
-    def has_own_handlers(self) -> bool:
-        """Whether handlers were bound to or unbound from this association alone."""
-        return self._own_handlers is not None
 
     def bind(self, event: Any, handler: Callable[..., Any], args: list[Any] | None = None) -> None:
         """Bind a handler to an event of this association."""

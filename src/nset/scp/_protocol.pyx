@@ -1,0 +1,355 @@
+# cython: language_level=3, freethreading_compatible=True, embedsignature=False
+# cython: binding=True, auto_pickle=False, autotestdict=False
+# cython: warn.unused=True, warn.maybe_uninitialized=True
+"""The C extension of `nset.scp`: the asyncio protocol of an association.
+
+As ``_pure_protocol.py``, which the pure-Python fallback uses.
+"""
+
+from contextlib import suppress
+from threading import RLock
+from time import monotonic
+from weakref import ref
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from nset.scp._core cimport FastPath, _add, _flag, _set_flag
+
+from nset import _pdu
+from nset.scp import _rules, _services
+
+cdef object _monotonic = monotonic
+cdef object _RLock = RLock
+cdef object _ref = ref
+cdef object _KNOWN = _services.KNOWN
+cdef bytes _RELEASE_RP = _rules.A_RELEASE_RP
+
+cdef enum:
+    ASSOCIATE_RQ = 0x01
+    RELEASE_RQ = 0x05
+    MAX_DRAINED_BYTES = 0x100000
+
+assert (ASSOCIATE_RQ, RELEASE_RQ) == (_pdu.ASSOCIATE_RQ, _pdu.RELEASE_RQ)
+assert MAX_DRAINED_BYTES == _rules.MAX_DRAINED_BYTES
+
+
+cdef class AssociationProtocol(FastPath):
+    """See ``_pure_protocol.AssociationProtocol``."""
+
+    cdef readonly object server
+    cdef readonly object making
+    cdef readonly tuple timeouts
+    cdef readonly double since
+    cdef public object transport
+    cdef public object address
+    cdef public object accepted
+    cdef public bint has_callbacks
+    cdef public bint has_providers
+    cdef public bint is_closing
+    cdef bint _is_refused
+    cdef bint _was_heard
+    cdef bint _is_to_finish
+    cdef bint _is_draining
+    cdef size_t _drained
+    cdef int _is_connected
+    cdef int _is_closed
+    cdef int _was_requested
+    cdef int _is_established
+    cdef int _is_released
+    cdef int _is_over
+    cdef int _sent_release
+    cdef int _is_killed
+
+    def __init__(self, server):
+        cdef object ae = server.ae, limits = server.limits
+        FastPath.__init__(
+            self,
+            limits.pdu_length_for(ae.maximum_pdu_size), limits.negotiation_length,
+            limits.data_set_bytes, self.event_class,
+        )
+        self.server = server
+        self.making = _RLock()
+        self.timeouts = (
+            ae.acse_timeout, ae.connection_timeout, ae.dimse_timeout, ae.network_timeout
+        )
+        self.since = _monotonic()
+        self._is_connected = True
+        self.pending = []
+        self.service_classes = _KNOWN
+        self.start_task = server.start_task
+        self.is_logged = server.is_logged
+
+    # Read and set in any thread.
+
+    @property
+    def is_connected(self):
+        return _flag(&self._is_connected) != 0
+
+    @is_connected.setter
+    def is_connected(self, bint value):
+        _set_flag(&self._is_connected, value)
+
+    @property
+    def is_closed(self):
+        return _flag(&self._is_closed) != 0
+
+    @is_closed.setter
+    def is_closed(self, bint value):
+        _set_flag(&self._is_closed, value)
+
+    @property
+    def was_requested(self):
+        return _flag(&self._was_requested) != 0
+
+    @was_requested.setter
+    def was_requested(self, bint value):
+        _set_flag(&self._was_requested, value)
+
+    @property
+    def is_established(self):
+        return _flag(&self._is_established) != 0
+
+    @is_established.setter
+    def is_established(self, bint value):
+        _set_flag(&self._is_established, value)
+
+    @property
+    def is_released(self):
+        return _flag(&self._is_released) != 0
+
+    @is_released.setter
+    def is_released(self, bint value):
+        _set_flag(&self._is_released, value)
+
+    @property
+    def is_over(self):
+        return _flag(&self._is_over) != 0
+
+    @is_over.setter
+    def is_over(self, bint value):
+        _set_flag(&self._is_over, value)
+
+    @property
+    def sent_release(self):
+        return _flag(&self._sent_release) != 0
+
+    @sent_release.setter
+    def sent_release(self, bint value):
+        _set_flag(&self._sent_release, value)
+
+    @property
+    def is_killed(self):
+        return _flag(&self._is_killed) != 0
+
+    @is_killed.setter
+    def is_killed(self, bint value):
+        _set_flag(&self._is_killed, value)
+
+    # -- The association ---------------------------------------------------------------------------
+
+    @property
+    def made(self):
+        """See ``_pure_protocol.AssociationProtocol.made``."""
+        cdef object assoc
+        with cython.critical_section(self):
+            assoc = self._assoc
+        return assoc() if type(assoc) is _ref else assoc
+
+    cdef object _association(self):
+        cdef object assoc
+        with cython.critical_section(self):
+            assoc = self._assoc
+        if assoc is not None and type(assoc) is not _ref:
+            return assoc
+        with self.making:
+            assoc = self.made
+            if assoc is None:
+                assoc = self.server.make_association(self)
+                with cython.critical_section(self):
+                    self._assoc = assoc
+                if _flag(&self._is_over):
+                    self.forget_association()
+            return assoc
+
+    def forget_association(self):
+        """See ``_pure_protocol.AssociationProtocol.forget_association``."""
+        cdef object assoc = self.made
+        self.write = None
+        with cython.critical_section(self):
+            self._assoc = None if assoc is None else _ref(assoc)
+
+    # -- What asyncio calls ------------------------------------------------------------------------
+
+    def connection_made(self, transport):
+        """See ``_pure_protocol.AssociationProtocol.connection_made``."""
+        self.transport, self.write = transport, transport.write
+        if self.address is None:
+            self.address = transport.get_extra_info("peername") or ("?", 0)
+        if not self.server.opened(self):
+            self.is_over = self._is_refused = True
+            transport.abort()
+        elif self.has_callbacks:
+            self._association().connection_made()
+
+    def data_received(self, bytes data not None):
+        """See ``_pure_protocol.AssociationProtocol.data_received``."""
+        if self._is_draining:
+            self._drained += <size_t>len(data)
+            if self._drained > MAX_DRAINED_BYTES:
+                self.transport.abort()
+        else:
+            self._receive(data)
+
+    def eof_received(self):
+        """Return False, to close the connection: DICOM has no use for a half-closed one."""
+        return False
+
+    def pause_writing(self):
+        """See ``_pure_protocol.AssociationProtocol.pause_writing``."""
+        if not self._is_draining:
+            self._association().connection.pause_writing()
+
+    def resume_writing(self):
+        """Resume reading, as there is room again."""
+        if not self._is_draining:
+            self._association().connection.resume_writing()
+
+    def connection_lost(self, exc):
+        """See ``_pure_protocol.AssociationProtocol.connection_lost``."""
+        cdef bint ends_alone
+        self.is_connected, self.is_closed = False, True
+        if self.is_closing:
+            self.server.threads.closing.discard(self)
+        if self._is_refused:
+            self.transport = self.write = None
+            return
+        with self.making:
+            ends_alone = self.made is None and self._may_end_alone()
+            if ends_alone:
+                self.is_over = True
+        if ends_alone:
+            self.server.ended(self)
+            self.discard_input()
+            self.transport = self.write = None
+        else:
+            self._association().connection_lost()
+
+    cdef bint _may_end_alone(self) except -1:
+        """Return whether the association ends with the connection, and its end is not logged."""
+        if _flag(&self._is_released):
+            return not self.server.logs_associations()
+        return not _flag(&self._was_requested) and not self.server.logs_connections()
+
+    # -- An ordinary association -------------------------------------------------------------------
+
+    def pdu_received(self, bytes pdu not None):
+        """See ``_pure_protocol.AssociationProtocol.pdu_received``."""
+        if _monotonic() <= <double>self.server.deadline:
+            if not self._was_heard:
+                self._was_heard = True
+                self.server.heard(self)
+            if self._process_ordinary(pdu):
+                return
+        self._association().pdu_received(pdu)
+
+    cdef bint _process_ordinary(self, bytes pdu) except -1:
+        """Accept or release an ordinary association; return False, with nothing done, if it isn't."""
+        cdef unsigned char kind = pdu[0]
+        if (
+            kind != ASSOCIATE_RQ and kind != RELEASE_RQ
+            or self._is_logged or self.has_callbacks or _flag(&self._observes_messages)
+        ):
+            return False
+        with self.making:
+            if self.has_providers:
+                return False
+            return self._accept(pdu) if kind == ASSOCIATE_RQ else self._release()
+
+    cdef bint _accept(self, bytes request) except -1:
+        cdef object accepted
+        if _flag(&self._was_requested):
+            return False
+        accepted = self.server.negotiated(request)
+        if accepted is None:
+            return False
+        self.accepted = accepted
+        self.contexts, self.peer_length = accepted.contexts, accepted.peer_length
+        _set_flag(&self._was_requested, True)
+        _set_flag(&self._is_established, True)
+        _set_flag(&self._in_data_transfer, True)
+        self.decodes_requests = True
+        self._put(accepted.answer)
+        self.server.established(self)
+        return True
+
+    cdef bint _release(self) except -1:
+        cdef object assoc = self.made
+        if (
+            not _flag(&self._is_established) or _flag(&self._is_ending)
+            or self.is_busy or self.pending or self.progress() is not None
+            or (assoc is not None and assoc.is_working())
+        ):
+            return False
+        _set_flag(&self._in_data_transfer, False)
+        self.decodes_requests = False
+        _set_flag(&self._is_established, False)
+        _set_flag(&self._is_released, True)
+        _set_flag(&self._sent_release, True)
+        _set_flag(&self._is_killed, True)
+        _set_flag(&self._is_ending, True)
+        if assoc is not None:
+            assoc.connection.stop_messages(aborts=False)
+        self._put(_RELEASE_RP)
+        _rules.log_release()
+        self._is_to_finish = True
+        return True
+
+    cdef object _put(self, bytes pdu):
+        """Send a PDU, behind what is to be sent before it."""
+        if self.outbox:
+            self._association().connection.send(pdu)
+        else:
+            _add(&self._bytes_sent, <uint64_t>len(pdu))
+            self.write(pdu)
+
+    cdef object _read(self):
+        FastPath._read(self)
+        if self._is_to_finish:  # input that has arrived is processed first
+            self._is_to_finish = False
+            if self.made is None and self._bytes_waiting() == 0:
+                self._finish()
+            else:
+                self._association().connection.finish()
+
+    cdef object _finish(self):
+        cdef object transport = self.transport
+        if transport.is_closing():
+            return
+        if transport.can_write_eof():
+            self.half_close(self.timeouts[0])
+        else:  # TLS has no half-closed connections
+            self._association().connection.finish()
+
+    # -- Its end -----------------------------------------------------------------------------------
+
+    def half_close(self, timeout):
+        """See ``_pure_protocol.AssociationProtocol.half_close``."""
+        with suppress(OSError):  # the peer may have disconnected
+            self.transport.write_eof()
+        self.limit_close(timeout)
+        self._is_draining = True
+        self.transport.resume_reading()  # to see the end of the input
+
+    def limit_close(self, timeout):
+        """See ``_pure_protocol.AssociationProtocol.limit_close``."""
+        cdef double seconds = _rules.CLOSE_SECONDS
+        if timeout is not None and timeout < seconds:
+            seconds = timeout
+        self.is_closing = True
+        self.server.threads.closing.add(self, seconds)
+
+    def abort(self):
+        """Close the connection, and discard unsent output."""
+        if _flag(&self._is_connected):
+            self.transport.abort()

@@ -1,0 +1,308 @@
+"""The pure-Python fallback for the asyncio protocol of an association: as ``_protocol.pyx``."""
+
+from contextlib import suppress
+from threading import RLock
+from time import monotonic
+from typing import Any
+from weakref import ref
+
+from nset import _pdu
+from nset.scp import _rules, _services
+from nset.scp._pure import FastPath
+
+__all__ = ["AssociationProtocol"]
+
+
+class AssociationProtocol(FastPath):
+    """The asyncio protocol of an association, which it establishes and releases if it is ordinary.
+
+    Such an association needs no other object, and none of pynetdicom's. The `Association` is made
+    when something reads `assoc`; with ``made`` None there is none. In the loop's thread, but for
+    attributes that say otherwise.
+
+    Parameters
+    ----------
+    server : Server
+        The server. Has `opened`, `heard`, `negotiated`, `established`, `ended` for what happens to
+        an association, `make_association`, and what the fast path needs of it.
+
+    Attributes
+    ----------
+    making : threading.RLock
+        Guards what is made of an association on demand, and that nothing is while the protocol
+        establishes or ends it.
+    timeouts : tuple of (float or None)
+        The AE's when the peer connected, in seconds: ACSE, connection, DIMSE, network timeout.
+    since : float
+        When the peer connected, by the monotonic clock.
+    transport : asyncio.Transport or None
+        The connection's, once it is made.
+    address : tuple
+        The peer's.
+    accepted : Accepted or None
+        The negotiation, where pynetdicom has no part in it.
+    has_callbacks : bool
+        Whether a program's code runs when an association is negotiated, sends, receives or ends.
+    has_providers : bool
+        Whether pynetdicom's providers have been made, which then do the rest.
+    is_closing : bool
+        Whether the server waits for the peer to close the connection.
+    is_connected : bool
+        Whether asyncio has not said that the connection is closed; any thread.
+    is_closed : bool
+        Whether nothing is sent any more; any thread.
+    was_requested, is_established, is_released, is_over, sent_release, is_killed : bool
+        The state of the association; any thread.
+    """
+
+    event_class: Any
+    transport: Any = None
+    address: Any = None
+    accepted: Any = None
+    has_callbacks = False
+    has_providers = False
+    is_closing = False
+    is_connected = True
+    is_closed = False
+    was_requested = is_established = is_released = is_over = False
+    sent_release = is_killed = False
+    _is_refused = False
+    _was_heard = False
+    _is_to_finish = False
+    _is_draining = False
+    _drained = 0
+
+    def __init__(self, server: Any) -> None:
+        ae, limits = server.ae, server.limits
+        super().__init__(
+            limits.pdu_length_for(ae.maximum_pdu_size),
+            limits.negotiation_length,
+            limits.data_set_bytes,
+            self.event_class,
+        )
+        self.server = server
+        self.making = RLock()
+        self.timeouts = (
+            ae.acse_timeout,
+            ae.connection_timeout,
+            ae.dimse_timeout,
+            ae.network_timeout,
+        )
+        self.since = monotonic()
+        self.pending = []
+        self.service_classes = _services.KNOWN
+        self.start_task = server.start_task
+        self.is_logged = server.is_logged
+
+    # -- The association ---------------------------------------------------------------------------
+
+    @property
+    def made(self) -> Any:
+        """The association, or None if it has not been made; any thread."""
+        assoc = self._assoc
+        return assoc() if type(assoc) is ref else assoc
+
+    @property
+    def assoc(self) -> Any:
+        """The association, which is made if it was not; any thread."""
+        assoc = self._assoc
+        if assoc is not None and type(assoc) is not ref:
+            return assoc
+        with self.making:
+            assoc = self.made
+            if assoc is None:
+                assoc = self._assoc = self.server.make_association(self)
+                if self.is_over:
+                    self.forget_association()
+            return assoc
+
+    def forget_association(self) -> None:
+        """Keep only a weak reference to the association, which is over."""
+        assoc = self.made
+        self.write = None
+        self._assoc = None if assoc is None else ref(assoc)
+
+    # -- What asyncio calls ------------------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin, if the server has room for one more."""
+        self.transport, self.write = transport, transport.write
+        if self.address is None:
+            self.address = transport.get_extra_info("peername") or ("?", 0)
+        if not self.server.opened(self):
+            self.is_over = self._is_refused = True
+            transport.abort()
+        elif self.has_callbacks:
+            self.assoc.connection_made()
+
+    def data_received(self, data: bytes) -> None:
+        """Process received bytes, any part of the stream; none after the association's end."""
+        if self._is_draining:
+            self._drained += len(data)
+            if self._drained > _rules.MAX_DRAINED_BYTES:
+                self.transport.abort()
+        else:
+            super().data_received(data)
+
+    def eof_received(self) -> bool:
+        """Return False, to close the connection: DICOM has no use for a half-closed one."""
+        return False
+
+    def pause_writing(self) -> None:
+        """Pause reading, as the transport's buffer is full."""
+        if not self._is_draining:
+            self.assoc.connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Resume reading, as there is room again."""
+        if not self._is_draining:
+            self.assoc.connection.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End, alone if that is ordinary."""
+        self.is_connected, self.is_closed = False, True
+        if self.is_closing:
+            self.server.threads.closing.discard(self)
+        if self._is_refused:
+            self.transport = self.write = None
+            return
+        with self.making:
+            ends_alone = self.made is None and self._may_end_alone()
+            if ends_alone:
+                self.is_over = True
+        if ends_alone:
+            self.server.ended(self)
+            self.discard_input()
+            self.transport = self.write = None
+        else:
+            self.assoc.connection_lost()
+
+    def _may_end_alone(self) -> bool:
+        """Return whether the association ends with the connection, and its end is not logged."""
+        if self.is_released:
+            return not self.server.logs_associations()
+        return not self.was_requested and not self.server.logs_connections()
+
+    # -- An ordinary association -------------------------------------------------------------------
+
+    def pdu_received(self, pdu: bytes) -> None:
+        """Establish or release an ordinary association; leave all else to it."""
+        if monotonic() <= self.server.deadline:
+            if not self._was_heard:
+                self._was_heard = True
+                self.server.heard(self)
+            if self._process_ordinary(pdu):
+                return
+        self.assoc.pdu_received(pdu)
+
+    def _process_ordinary(self, pdu: bytes) -> bool:
+        """Return False, with nothing done, if pynetdicom has to do it, or something observes it."""
+        if (
+            pdu[0] not in (_pdu.ASSOCIATE_RQ, _pdu.RELEASE_RQ)
+            or self._is_logged
+            or self.has_callbacks
+            or self.observes_messages
+        ):
+            return False
+        with self.making:
+            if self.has_providers:
+                return False
+            return self._accept(pdu) if pdu[0] == _pdu.ASSOCIATE_RQ else self._release()
+
+    def _accept(self, request: bytes) -> bool:
+        if self.was_requested:
+            return False
+        accepted = self.server.negotiated(request)
+        if accepted is None:
+            return False
+        self.accepted = accepted
+        self.contexts, self.peer_length = accepted.contexts, accepted.peer_length
+        self.was_requested = self.is_established = True
+        self.in_data_transfer = self.decodes_requests = True
+        self._put(accepted.answer)
+        self.server.established(self)
+        return True
+
+    def _release(self) -> bool:
+        assoc = self.made
+        if (
+            not self.is_established
+            or self.is_ending
+            or self.is_busy
+            or self.pending
+            or self.progress() is not None
+            or (assoc is not None and assoc.is_working())
+        ):
+            return False
+        self.in_data_transfer = self.decodes_requests = self.is_established = False
+        self.is_released = self.sent_release = self.is_killed = self.is_ending = True
+        if assoc is not None:
+            assoc.connection.stop_messages(aborts=False)
+        self._put(_rules.A_RELEASE_RP)
+        _rules.log_release()
+        self._is_to_finish = True
+        return True
+
+    def _put(self, pdu: bytes) -> None:
+        """Send a PDU, behind what is to be sent before it."""
+        if self.outbox:
+            self.assoc.connection.send(pdu)
+        else:
+            self.bytes_sent += len(pdu)
+            self.write(pdu)
+
+    def _read(self) -> None:
+        super()._read()
+        if self._is_to_finish:  # input that has arrived is processed first
+            self._is_to_finish = False
+            if self.made is None and self.bytes_waiting == 0:
+                self._finish()
+            else:
+                self.assoc.connection.finish()
+
+    def _finish(self) -> None:
+        transport = self.transport
+        if transport.is_closing():
+            return
+        if transport.can_write_eof():
+            self.half_close(self.timeouts[0])
+        else:  # TLS has no half-closed connections
+            self.assoc.connection.finish()
+
+    # -- Its end -----------------------------------------------------------------------------------
+
+    def half_close(self, timeout: float | None) -> None:
+        """Close the sending side; discard what comes until the peer closes the connection.
+
+        The sending side first: a peer that has sent more than was read would else lose what was
+        sent last, which may be the A-ABORT that says why.
+
+        Parameters
+        ----------
+        timeout : float or None
+            As for `limit_close`.
+        """
+        with suppress(OSError):  # the peer may have disconnected
+            self.transport.write_eof()
+        self.limit_close(timeout)
+        self._is_draining = True
+        self.transport.resume_reading()  # to see the end of the input
+
+    def limit_close(self, timeout: float | None) -> None:
+        """Wait a limited time for the peer to close the connection.
+
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds, the ACSE timeout; two at most.
+        """
+        seconds = _rules.CLOSE_SECONDS
+        if timeout is not None and timeout < seconds:
+            seconds = timeout
+        self.is_closing = True
+        self.server.threads.closing.add(self, seconds)
+
+    def abort(self) -> None:
+        """Close the connection, and discard unsent output."""
+        if self.is_connected:
+            self.transport.abort()
