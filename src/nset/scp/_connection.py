@@ -55,7 +55,9 @@ class Connection:
         How many were given to the transport, those of the protocol aside.
     """
 
-    def __init__(self, user: ConnectionUser, protocol: AssociationProtocol, threads: Threads) -> None:
+    def __init__(
+        self, user: ConnectionUser, protocol: AssociationProtocol, threads: Threads
+    ) -> None:
         self._user = user
         self._protocol = protocol
         self._threads = threads

@@ -119,7 +119,8 @@ cdef class PduReader:
     ) except -1
     cdef object _request_without_data_set(self)
     cdef object _next_of_data_set(
-        self, bytes data, size_t begin, size_t length, unsigned char context_id, unsigned char header
+        self, bytes data, size_t begin, size_t length,
+        unsigned char context_id, unsigned char header,
     )
     cdef int _append(self, const unsigned char* fragment, size_t length) except -1
     cdef int _resize(self, size_t size) except -1

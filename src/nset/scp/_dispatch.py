@@ -3,7 +3,6 @@
 import logging
 import os
 import time
-from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property, partial
 from io import BytesIO

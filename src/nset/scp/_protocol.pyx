@@ -254,7 +254,7 @@ cdef class AssociationProtocol(FastPath):
         self._association().pdu_received(pdu)
 
     cdef bint _process_ordinary(self, bytes pdu) except -1:
-        """Accept or release an ordinary association; return False, with nothing done, if it isn't."""
+        """Return False, with nothing done, if pynetdicom has to do it, or something observes it."""
         cdef unsigned char kind = pdu[0]
         if (
             kind != ASSOCIATE_RQ and kind != RELEASE_RQ

@@ -42,9 +42,10 @@ class FastPath(PduReader):
     Attributes
     ----------
     assoc : Association
-        What events have as theirs. Has `pdu_received`, `request_received` and `fault_received` for what the
-        fast path leaves, and `responded`, called after a response if other work waits; and `flow`,
-        with `pause` and `resume` for reading and `note_incomplete` for bytes of partial messages.
+        The one of its events. Has `pdu_received`, `request_received` and `fault_received` for what
+        the fast path leaves, and `responded`, called after a response if other work waits; and
+        `flow`, with `pause` and `resume` for reading and `note_incomplete` for bytes of partial
+        messages.
     handlers : tuple of tuple of (callable, tuple, int)
         What is bound to the events of the services, by their numbers: the function, more arguments,
         and how it is called; any thread.

@@ -102,7 +102,7 @@ class AssociationProtocol(FastPath):
         assoc = self._assoc
         return assoc() if type(assoc) is ref else assoc
 
-    @property
+    @property  # type: ignore[misc]
     def assoc(self) -> Any:
         """The association, which is made if it was not; any thread."""
         assoc = self._assoc

@@ -125,7 +125,6 @@ class Server(AssociationServer):
     request_queue_size = 1024
     loop: Any = None  # there once it runs
     share: Share | None = None
-    is_logged = staticmethod(messages_are_logged)
 
     def __init__(
         self,
@@ -148,6 +147,7 @@ class Server(AssociationServer):
             check_count("workers", workers)
         self.limits = limits or Limits()
         self.is_inline = inline
+        self.is_logged = messages_are_logged
         self._reuses_port = reuse_port
         self._given = sock
         self.counters = Counters(Measurements() if metrics else None)

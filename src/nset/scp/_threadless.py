@@ -11,7 +11,7 @@ from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association as _StockAssociation
 
 from nset.scp._dispatch import Dispatcher
-from nset.scp._handlers import OF_NEGOTIATION, Bindings, rebound
+from nset.scp._handlers import OF_NEGOTIATION, rebound
 
 _ended_lock = threading.Lock()  # guards that all who join an association wait for the same event
 
@@ -80,7 +80,7 @@ class ThreadlessAssociation(_StockAssociation):
     _kill = _of_path("is_killed")
     _sent_release = _of_path("sent_release")
     _was_requested = _of_path("was_requested")
-    _own_handlers = _of_path("own_handlers")
+    _own_handlers: Any = _of_path("own_handlers")
     bindings = _of_path("bindings")
 
     # -- What pynetdicom's association is as a thread ----------------------------------------------
@@ -120,7 +120,7 @@ class ThreadlessAssociation(_StockAssociation):
 
     @property
     def _handlers(self) -> dict[Any, Any]:  # type: ignore[override]
-        own = self._own_handlers
+        own: dict[Any, Any] | None = self._own_handlers
         return self._server._handlers if own is None else own
 
     def bind(self, event: Any, handler: Callable[..., Any], args: list[Any] | None = None) -> None:

@@ -11,13 +11,13 @@ _LOGGER = logging.getLogger("nset")
 
 
 async def open_connection(
-    protocol: asyncio.Protocol, sock: socket.socket, address: Any, context: Any, seconds: float
+    protocol: Any, sock: socket.socket, address: Any, context: Any, seconds: float
 ) -> None:
     """Open a connection; for TLS, wait for the first bytes and shake hands; log a failure.
 
     Parameters
     ----------
-    protocol : asyncio.Protocol
+    protocol : AssociationProtocol
         Whose `connection_made` is called then.
     sock : socket.socket
         The accepted socket.
