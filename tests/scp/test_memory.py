@@ -162,7 +162,8 @@ def test_a_message_that_can_not_go_on_is_aborted(nset, caplog):
     ae.network_timeout = 1
     with accepting(nset, None, ae, limits=limits(nset, server_bytes=MIB)) as server:
         with Peer(port(server), MPPS) as slow, Peer(port(server), MPPS) as peer:
-            for assoc in server.connected:
+            for path in server.connected:
+                assoc = path.assoc
                 if assoc.requestor.port == slow.socket.getsockname()[1]:
                     assoc.network_timeout = None  # it pauses until the other peer can send no more
             slow.send(n_set(nset, 1, 2 * MIB, 16384)[:-200])
