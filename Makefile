@@ -21,7 +21,7 @@ EXTENSIONS := src/nset/_core.*.so src/nset/dataset/_core.*.so src/nset/scp/_core
 	src/nset/scp/_protocol.*.so
 
 .PHONY: help demo test test-all test-peers test-kill test-free-threaded bench bench-servers bench-scp \
-	bench-report bench-services bench-processes soak lint types annotate clean
+	bench-report bench-services bench-processes bench-mpps soak lint types annotate clean
 
 help: ## show this list (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,9 @@ bench-report: $(TOOLS) ## whole reports: pynetdicom, install(), nset.scp, DCMTK,
 
 bench-services: $(TOOLS) ## each service of nset.scp on open associations, beside N-SET and pynetdicom
 	$(BIN)/python benchmarks/services.py
+
+bench-mpps: $(TOOLS) ## nset mpps beside one commit for each report, and DCMTK with SQLite
+	$(BIN)/python benchmarks/mpps.py
 
 bench-processes: $(TOOLS) ## whole reports to several processes of nset.scp, beside one
 	$(BIN)/python benchmarks/processes.py

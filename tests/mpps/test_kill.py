@@ -84,14 +84,12 @@ class Server:
         assert self.process.wait(3 * TIMEOUT) == 0
 
     def connect(self):
-        """Associate with whatever serves now; None when all is over."""
+        """Associate with whatever serves now."""
         end = time.monotonic() + 6 * TIMEOUT
         while time.monotonic() < end:
             with self._changed:
-                self._changed.wait_for(lambda: self.port is not None or self.is_over, TIMEOUT)
+                self._changed.wait_for(lambda: self.port is not None, TIMEOUT)
                 port = self.port
-            if self.is_over:
-                return None
             try:
                 return Modality(port)
             except (OSError, AssertionError, TypeError):  # it has been killed just now
@@ -120,8 +118,6 @@ class Reporter(threading.Thread):
                     except (OSError, AssertionError):
                         peer.socket.close()
                         peer = self._server.connect()
-                        if peer is None:
-                            return
                 (self.refused if answer.Status else self.acknowledged).append((uid, data))
             if self._server.is_over:
                 peer.release()

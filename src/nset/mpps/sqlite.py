@@ -9,6 +9,10 @@ from nset.mpps.store import SqlStore, Unavailable
 
 _LOCKED_SECONDS = 5.0  # that a transaction of another process is waited for
 
+# Of the write-ahead log, until it is copied into the file: a page that many reports have changed is
+# copied once.
+_LOG_PAGES = 4000
+
 
 class SqliteStore(SqlStore):
     """Steps in a file; several processes of one machine may share it.
@@ -38,6 +42,7 @@ class SqliteStore(SqlStore):
         )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         return connection
 
     def translated(self, exc: Exception) -> Exception:

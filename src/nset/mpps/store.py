@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any, Final, Protocol
 
 from nset.mpps.steps import Changes, Message, Report, Scheduled, Step
@@ -259,7 +260,7 @@ class SqlStore:
             created = [changes.created[uid] for uid in wanted if uid in changes.created]
             self._insert(cursor, "steps", [_row(step) for step in created])
             self._insert(cursor, "scheduled_steps", changes.scheduled)
-            updated = [(*_row(step)[1:], step.uid) for step in changes.updated.values()]
+            updated = [_changing(step) for step in changes.updated.values()]
             if updated:
                 cursor.executemany(_UPDATE.replace("?", self.parameter), updated)
             self._insert(
@@ -324,9 +325,10 @@ class SqlStore:
 
 
 _SELECT: Final = f"SELECT {', '.join(COLUMNS)} FROM steps"
-_UPDATE: Final = (
-    f"UPDATE steps SET {', '.join(f'{name} = ?' for name in COLUMNS[1:])} WHERE uid = ?"
-)
+# Not all of them: a database writes each index of a column that is set, changed or not.
+_CHANGING: Final = ("status", "ended", "updated", "messages", "digest", "attributes", "uid")
+_UPDATE: Final = f"UPDATE steps SET {' = ?, '.join(_CHANGING[:-1])} = ? WHERE uid = ?"
+_changing = attrgetter(*_CHANGING)
 
 
 def _row(step: Step) -> tuple[Any, ...]:

@@ -1,0 +1,199 @@
+"""Measures `nset mpps`: what a stored report takes, and what commits that reports share bring.
+
+Usage: python benchmarks/mpps.py [--rounds N] [--reports N] [--without-dcmtk] [docs/mpps.md]
+       python benchmarks/mpps.py serve DATABASE REPORTS_PER_COMMIT
+
+A report is an association with one N-SET of 2 series x 5 images, which completes a step; the server
+answers it when it is on the disk. The second form is the server that is measured: `nset mpps` in
+one process, which prints its port and ends with its standard input.
+"""
+
+import selectors
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import acceptors
+import dcmtk
+import lists
+import load
+import tables
+
+from nset import scp
+from nset.mpps import server, writer
+from nset.mpps.steps import CREATE, Report
+from nset.mpps.stores import open_store
+
+ROOT = "1.2.826.0.1.3680043.8.498.7"
+IMPLICIT = "1.2.840.10008.1.2"
+AT_A_TIME = (1, 32)
+WARM_UP = 100  # reports
+SUCCESS = b"\0\0\0\x09\2\0\0\0\0\0"  # Status (0000,0900)
+
+NSET = "nset mpps"
+ALONE = "nset mpps, a commit for each"
+DCMTK = "DCMTK and an INSERT for each"
+NORMAL = "the same, not on the disk"
+
+
+class Taken(NamedTuple):
+    """Microseconds of the server's CPU for a report, and reports a second."""
+
+    cpu: float
+    rate: float
+
+
+def prepare(database: Path, number: int) -> None:
+    """Create the steps that are to be completed."""
+    step = lists.attribute_list()
+    changes = lists.modification_list(2, 5)
+    step.SpecificCharacterSet = changes.SpecificCharacterSet
+    for element in changes:  # what is set must have been created
+        if element.keyword not in step:
+            setattr(step, element.keyword, None)
+    data = lists.encoded(step)
+    store = open_store(f"sqlite:///{database}", create=True)
+    creating = writer.Writer(store)
+    reports = [Report(CREATE, f"{ROOT}.{one}", IMPLICIT, data) for one in range(number)]
+    for at in range(0, number, 1000):
+        assert not any(answer.status for answer in creating.store(reports[at : at + 1000]))
+    creating.close()
+
+
+def serve(database: str, at_most: int) -> None:
+    """Run the server."""
+    writer._MAX_REPORTS = at_most
+    storing = writer.Writer(open_store(f"sqlite:///{database}"))
+    ae = server.entity("NSET_MPPS", 500)
+    handlers = server.handlers(storing)
+    running = scp.start_server(ae, ("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    acceptors.announce(running.server_address[1])
+    threading.Event().wait()
+
+
+def report(port: int, request: bytes) -> Iterator[socket.socket]:
+    """Make a report; yield whenever an answer is due."""
+    with socket.create_connection(("127.0.0.1", port), load.TIMEOUT) as modality:
+        modality.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        modality.sendall(load.ASSOCIATE_RQ)
+        yield modality
+        assert receive(modality)[0] == load.ASSOCIATE_AC
+        modality.sendall(request)
+        yield modality
+        answer = receive(modality)
+        assert SUCCESS in answer, answer
+        modality.sendall(load.RELEASE_RQ)
+        yield modality
+        assert receive(modality) == load.RELEASE_RP
+
+
+def receive(modality: socket.socket) -> bytes:
+    """Receive a PDU; more than one is never due."""
+    data = modality.recv(4096)
+    while len(data) < 6 or len(data) < 6 + int.from_bytes(data[2:6], "big"):
+        data += modality.recv(4096)
+    return data
+
+
+def run(port: int, requests: list[bytes], at_a_time: int) -> None:
+    """Make all reports, so many at a time."""
+    left = iter(requests)
+    with selectors.DefaultSelector() as selector:
+
+        def begin() -> None:
+            request = next(left, None)
+            if request is not None:
+                making = report(port, request)
+                selector.register(next(making), selectors.EVENT_READ, making)
+
+        for _ in range(at_a_time):
+            begin()
+        while selector.get_map():
+            for key, _ in selector.select(load.TIMEOUT):
+                selector.unregister(key.fileobj)
+                modality = next(key.data, None)
+                if modality is None:
+                    begin()
+                else:
+                    selector.register(modality, selectors.EVENT_READ, key.data)
+
+
+def measure(command: list[str], requests: list[bytes], at_a_time: int) -> Taken:
+    """Run a server, and report to it."""
+    with load.running(command, is_apart=True) as running:
+        run(running.port, requests[:WARM_UP], at_a_time)
+        before, begin = load.cpu_seconds(running.pid), time.monotonic()
+        run(running.port, requests[WARM_UP:], at_a_time)
+        cpu, seconds = load.cpu_seconds(running.pid) - before, time.monotonic() - begin
+    number = len(requests) - WARM_UP
+    return Taken(cpu / number * 1e6, number / seconds)
+
+
+def command(kind: str, database: Path) -> list[str]:
+    """What runs the server."""
+    if kind in (DCMTK, NORMAL):
+        return dcmtk.command("store", str(database), "FULL" if kind == DCMTK else "NORMAL")
+    at_most = writer._MAX_REPORTS if kind == NSET else 1
+    return [sys.executable, __file__, "serve", str(database), str(at_most)]
+
+
+def main() -> None:
+    """Take the rounds, print the table."""
+    parser = tables.arguments(__doc__, "mpps")
+    parser.add_argument("--reports", type=int, default=2000, help="in a round")
+    parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
+    options = parser.parse_args()
+    kinds = [NSET, ALONE, *([] if options.without_dcmtk else [DCMTK, NORMAL])]
+    data = lists.encoded(lists.modification_list(2, 5))
+    requests = [
+        load.exchange(data_set=data, instance=f"{ROOT}.{number}")[0]
+        for number in range(options.reports + WARM_UP)
+    ]
+    turns = [(kind, number) for number in AT_A_TIME for kind in kinds] * options.rounds
+    taken: dict[tuple[str, int], list[Taken]] = {turn: [] for turn in turns}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, number in tables.progress(turns, "measuring"):
+            database = Path(folder) / f"{time.monotonic_ns()}.sqlite"
+            if kind in (NSET, ALONE):
+                prepare(database, len(requests))
+            taken[kind, number].append(measure(command(kind, database), requests, number))
+    lines = []
+    for kind in kinds:
+        line = [f"`{kind}`" if kind == NSET else kind]
+        for number in AT_A_TIME:
+            line.append(tables.spread([one.cpu for one in taken[kind, number]]))
+            line.append(tables.spread([one.rate for one in taken[kind, number]]))
+        lines.append(line)
+    columns = [f"{what}, {n} at a time" for n in AT_A_TIME for what in ("µs of CPU", "reports/s")]
+    texts = [tables.markdown(["a stored report", *columns], lines)]
+    pairs = zip(taken[NSET, 32], taken[ALONE, 32], strict=True)
+    ratio = median(shared.rate / alone.rate for shared, alone in pairs)
+    texts.append(f"Of 32 modalities {ratio:.1f} times as many reports as with a commit for each")
+    for number in [] if options.without_dcmtk else AT_A_TIME:
+        pairs = zip(taken[NSET, number], taken[DCMTK, number], strict=True)
+        ratio = median(ours.cpu / theirs.cpu for ours, theirs in pairs)
+        texts[-1] += f"; {number} at a time {ratio:.2f} times DCMTK's CPU time"
+    others = [f"uvloop {version('uvloop')}"]
+    others += [] if options.without_dcmtk else [dcmtk.version()]
+    texts[-1] += "."
+    texts.append(
+        f"Medians [and extremes] of {options.rounds} rounds in turns, each with a new server and "
+        f"database; the ratios are of\nthe same round. {tables.machine(others)}"
+    )
+    text = "\n\n".join(texts)
+    print(text)
+    tables.write(text, options.file, "mpps")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["serve"]:
+        serve(sys.argv[2], int(sys.argv[3]))
+    else:
+        main()
