@@ -121,6 +121,7 @@ class Reporter(threading.Thread):
                 (self.refused if answer.Status else self.acknowledged).append((uid, data))
             if self._server.is_over:
                 peer.release()
+                peer.socket.close()
                 return
 
 

@@ -31,7 +31,12 @@ class Modality(Peer):
     """Reports; an answer is the command set of the response."""
 
     def __init__(self, port: int, transfer_syntax: Any = ImplicitVRLittleEndian) -> None:
-        super().__init__(port, (MPPS, transfer_syntax))
+        try:
+            super().__init__(port, (MPPS, transfer_syntax))
+        except Exception:
+            if hasattr(self, "socket"):
+                self.socket.close()
+            raise
         self.transfer_syntax = transfer_syntax
 
     def create(self, uid: str, listed: Dataset | bytes) -> Dataset:
