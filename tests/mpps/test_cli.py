@@ -10,9 +10,12 @@ import socket
 import ssl
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from contextlib import contextmanager, suppress
 
 import pytest
+from acceptors import until
 from associations import TIMEOUT
 from certificates import client_context, make_certificate
 from click.testing import CliRunner
@@ -157,3 +160,40 @@ def test_the_program(nset):
     assert program
     ran = subprocess.run([program, "mpps", "list", "--help"], capture_output=True, text=True)
     assert ran.stdout.startswith("Usage: nset mpps list ")
+
+
+def fetched(port, path):
+    """The status and the text that an HTTP server answers with."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, ""
+    except OSError:  # it has not begun to listen
+        return 0, ""
+
+
+def test_metrics_health_checks_and_json_logs(nset, tmp_path):
+    with socket.socket() as held:  # so that no other program takes the port meanwhile
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        number = held.getsockname()[1]
+        options = ["--metrics", str(number), "--log-format", "json", "--processes", "2"]
+        with running(*options, cwd=tmp_path) as (port, process):
+            with Modality(port) as modality:
+                assert modality.create(UID, whole()).Status == 0x0000
+                modality.release()
+            until(lambda: fetched(number, "/readyz")[0] == 200)
+            assert fetched(number, "/healthz")[0] == 200
+            until(lambda: re.search(r'service="N-CREATE".*Success', fetched(number, "/metrics")[1]))
+            (tmp_path / "mpps.sqlite").rename(tmp_path / "moved")
+            until(lambda: fetched(number, "/readyz")[0] == 503)
+            (tmp_path / "moved").rename(tmp_path / "mpps.sqlite")
+            until(lambda: fetched(number, "/readyz")[0] == 200)
+            process.terminate()
+            records = [
+                json.loads(line)
+                for line in process.communicate(timeout=6 * TIMEOUT)[1].splitlines()
+            ]
+    assert {record["calling_ae_title"] for record in records if "peer" in record} == {"RAW"}

@@ -6,11 +6,13 @@ import os
 import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from copy import copy
 from functools import partial
 from typing import Any
 
 import click
 
+from nset.logs import JsonFormatter
 from nset.mpps.steps import Step
 from nset.mpps.store import Store, StoreError, Unavailable
 from nset.mpps.stores import open_store
@@ -90,6 +92,15 @@ def mpps() -> None:
     help="A load balancer that sends the PROXY protocol: its address or network. Repeatable.",
 )
 @click.option(
+    "--metrics",
+    "metrics_at",
+    metavar="[HOST:]PORT",
+    help="Where /metrics, /healthz and /readyz are, by default at 127.0.0.1. Needs nset[metrics].",
+)
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.option(
     "--log-level",
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
     default="INFO",
@@ -106,6 +117,8 @@ def serve(
     tls_key: str | None,
     tls_ca: str | None,
     proxies: tuple[str, ...],
+    metrics_at: str | None,
+    log_format: str,
     log_level: str,
 ) -> None:
     """Run the SCP at an address, by default at port 11112 of all interfaces.
@@ -119,18 +132,22 @@ def serve(
         from nset import scp
         from nset.mpps.server import entity, writing
         from nset.scp import systemd
+
+        if metrics_at is not None:
+            from nset.scp import metrics
     except ModuleNotFoundError as exc:
-        if exc.name != "pynetdicom":
+        extra = {"pynetdicom": "mpps", "prometheus_client": "metrics"}.get(exc.name or "")
+        if extra is None:
             raise
-        raise click.ClickException("it needs pynetdicom: pip install 'nset[mpps]'") from exc
+        raise click.ClickException(f"it needs {exc.name}: pip install 'nset[{extra}]'") from exc
 
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    if log_format == "json":
+        logging.getLogger().handlers[0].setFormatter(JsonFormatter())
     logging.getLogger("pynetdicom").setLevel(logging.WARNING)  # nset's logger has each association
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():
-        raise click.BadParameter("an address is [HOST]:PORT", param_hint="ADDRESS")
+    where = _address(address, "", "ADDRESS")
     context = None
     if tls_certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -142,7 +159,10 @@ def serve(
         raise click.UsageError("TLS needs --tls-certificate")
     with _opened(url, create=True) as store:
         handlers = partial(writing, store, is_strict=strict)
-    ae, where = entity(ae_title, max_associations), (host.strip("[]"), int(port))
+    ae, beside = entity(ae_title, max_associations), None
+    if metrics_at is not None:
+        at = _address(metrics_at, "127.0.0.1", "--metrics")
+        beside = partial(metrics.serve_http, at, is_ready=partial(_is_available, store))
 
     def started(processes: Any) -> None:
         _LOGGER.info("Serving as %s at %s:%s", ae_title, *processes.server_address[:2])
@@ -165,10 +185,29 @@ def serve(
             sock=sock,
             proxy_protocol=proxies,
             maximum_associations=max_associations,
+            metrics=beside is not None,
             started=started,
+            beside=beside,
         )
     except (OSError, ValueError) as exc:
         raise click.ClickException(str(exc)) from exc
+
+
+def _address(text: str, default: str, name: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not port.isdigit():
+        raise click.BadParameter("an address is [HOST]:PORT", param_hint=name)
+    return host.strip("[]") or default, int(port)
+
+
+def _is_available(store: Store) -> bool:
+    """Return whether the store can be used; it may be that of another thread."""
+    try:
+        with closing(copy(store)) as own:
+            own.check(create=False)
+    except (StoreError, Unavailable):
+        return False
+    return True
 
 
 @mpps.command(name="list")

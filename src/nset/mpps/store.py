@@ -126,6 +126,10 @@ class Store(Protocol):
         """Return a step's requests, in their order."""
         ...
 
+    def check(self, *, create: bool) -> None:
+        """Migrate the schema, or only see that it is of this version."""
+        ...
+
     def close(self) -> None:
         """Close the connection to the database; the next call opens it again."""
         ...
