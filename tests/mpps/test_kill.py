@@ -5,7 +5,6 @@ with all its processes, or one of those alone, and started again. ``make test-ki
 times; KILL_ROUNDS says how often.
 """
 
-import importlib
 import os
 import random
 import re
@@ -19,24 +18,13 @@ from pathlib import Path
 import psutil
 import pytest
 from associations import TIMEOUT
-from mpps_peers import ROOT, Modality, encoded
-from mpps_table import modifications, whole
+from mpps_peers import Modality
+from reporters import Reporter, ended, reported, stored_once
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "5"))
 MODALITIES = 8
 
 pytestmark = pytest.mark.peers
-
-WHOLE = encoded(whole())
-
-
-def lists(number):
-    """What is reported of a step, one after the other."""
-    going, done = modifications(whole()), modifications(whole())
-    going.CommentsOnThePerformedProcedureStep = f"{number}"
-    done.CommentsOnThePerformedProcedureStep = f"{number}."
-    done.PerformedProcedureStepStatus = "COMPLETED"
-    return [("create", WHOLE), ("set", encoded(going)), ("set", encoded(done))]
 
 
 class Server:
@@ -83,7 +71,7 @@ class Server:
         self.process.terminate()
         assert self.process.wait(3 * TIMEOUT) == 0
 
-    def connect(self):
+    def connect(self, number):
         """Associate with whatever serves now."""
         end = time.monotonic() + 6 * TIMEOUT
         while time.monotonic() < end:
@@ -97,63 +85,18 @@ class Server:
         raise TimeoutError("nobody serves")
 
 
-class Reporter(threading.Thread):
-    """A modality: it reports, and sends a report again until it has an answer."""
-
-    def __init__(self, server, number):
-        super().__init__(daemon=True)
-        self._server, self._number = server, number
-        self.acknowledged = []  # UID and data
-        self.refused = []
-
-    def run(self):
-        peer = self._server.connect()
-        for count in range(1_000_000):
-            uid = f"{ROOT}.{self._number}.{count}"
-            for service, data in lists(count):
-                while True:
-                    try:
-                        answer = getattr(peer, service)(uid, data)
-                        break
-                    except (OSError, AssertionError):
-                        peer.socket.close()
-                        peer = self._server.connect()
-                (self.refused if answer.Status else self.acknowledged).append((uid, data))
-            if self._server.is_over:
-                peer.release()
-                peer.socket.close()
-                return
-
-
 @pytest.mark.parametrize("processes", [1, 4])
 def test_acknowledged_reports_are_there_once(nset, url, processes, tmp_path):
-    stores = importlib.import_module("nset.mpps.stores")
     server = Server(url, processes, Path(tmp_path / "log"))
     server.start()
     reporters = [Reporter(server, number) for number in range(MODALITIES)]
     for reporter in reporters:
         reporter.start()
     for number in range(ROUNDS):
-        before = [len(reporter.acknowledged) for reporter in reporters]
-        until = time.monotonic() + 6 * TIMEOUT
-        while sum(len(reporter.acknowledged) for reporter in reporters) < sum(before) + 20:
-            assert time.monotonic() < until, server.log.read_text()[-5000:]
-            time.sleep(0.005)
+        reported(reporters, 20, 6 * TIMEOUT, lambda: server.log.read_text()[-5000:])
         time.sleep(random.uniform(0, 0.1))  # anywhere in a transaction
         server.kill(alone=processes > 1 and number % 2 == 1)
     server.is_over = True
-    for reporter in reporters:
-        reporter.join(6 * TIMEOUT)
-        assert not reporter.is_alive()
+    ended(reporters)
     server.end()
-
-    assert [reporter.refused for reporter in reporters] == [[]] * MODALITIES
-    store = stores.open_store(url)
-    stored = {step.uid: store.messages(step.uid) for step in store.find()}
-    store.close()
-    for reporter in reporters:
-        for uid in {uid for uid, _ in reporter.acknowledged}:
-            known = [data for of, data in reporter.acknowledged if of == uid]
-            kept = [message.report.data for message in stored.pop(uid)]
-            assert kept == known
-    assert stored == {}
+    stored_once(url, reporters)

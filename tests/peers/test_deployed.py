@@ -54,7 +54,7 @@ def balancing(folder, servers, version="send-proxy-v2"):
     """Run HAProxy in front of two servers; give where it listens."""
     assert shutil.which("haproxy"), "haproxy is missing: run .ci/install-peers"
     text = CONFIGURATION.read_text()
-    assert "inter 2s fall 2 rise 1 send-proxy-v2\n" in text
+    assert "inter 2s fall 2 rise 1 tcp-ut 10s send-proxy-v2\n" in text
     text = text.replace("inter 2s", "inter 100ms").replace("send-proxy-v2\n", f"{version}\n")
     configuration = folder / "haproxy.cfg"
     configuration.write_text(text)
