@@ -476,6 +476,16 @@ def _has_data_set(primitive: Any, is_response: bool) -> bool:
     return len(stream.getvalue()) > 0
 
 
+def encode_details(details: dict[str, Any]) -> dict[int, bytes]:
+    """Encode optional elements of a response, by keyword: return their values by tag."""
+    encoders = {"LO": _encode_comment, "US": _encode_number, "AT": _encode_tags}
+    tags = {keyword: _TAGS[keyword] for keyword in details}
+    return {
+        tag: encoders[COMMAND_ELEMENTS[tag].vr](details[keyword], keyword)
+        for keyword, tag in tags.items()
+    }
+
+
 def _encode_field(primitive: Any, known: CommandElement) -> bytes | None:
     """Return the encoded value, padded; None if the element is not sent."""
     keyword = known.keyword

@@ -7,6 +7,7 @@ from acceptors import accepting, entity, n_set_pdus, port
 from associations import INSTANCE, MPPS, completed, encoded
 from pydicom.tag import Tag
 from pynetdicom import evt, sop_class
+from pynetdicom.dsutils import encode
 from raw_peer import Peer
 from service_requests import SERVICES, sent
 from services import CT, FIND, GET, KINDS, MOVE, ONCE, associated, image, patient, query
@@ -68,7 +69,8 @@ def check_answers(server, name, service, caplog):
             peer.send(sent(service.requests["usual"], syntax, number, context_id=1))
             command_set, data_set = peer.receive_message()
             got = {element.keyword: element.value for element in command_set}
-            del got["CommandGroupLength"], got["CommandField"]
+            del got["CommandField"], command_set.CommandGroupLength
+            assert got.pop("CommandGroupLength") == len(encode(command_set, True, True))
             assert got.pop("AffectedSOPClassUID") == syntax
             assert got.pop("AffectedSOPInstanceUID", None) == (
                 None if name == "C-ECHO" else INSTANCE
@@ -90,6 +92,20 @@ def check_answers(server, name, service, caplog):
         f"Answering {name} request 1 from RAW@{peer.address}: "
         f"status 0x{service.failure:04X} (Failure), Error ID 0xA710: The step is final",
     ]
+
+
+def test_a_peer_of_short_pdus(nset):
+    async def handle(event):
+        raise nset.StatusError(0x0110, **DETAILS)
+
+    with (
+        accepting(nset, [(evt.EVT_N_SET, handle)]) as server,
+        Peer(port(server), MPPS, max_length=100) as peer,
+    ):
+        peer.send(n_set_pdus(nset))
+        command_set, _ = peer.receive_message()
+        assert (command_set.Status, command_set.ErrorID) == (0x0110, 0xA710)
+        peer.release()
 
 
 @ONCE

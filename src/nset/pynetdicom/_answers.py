@@ -43,15 +43,24 @@ def status_of(error: StatusError) -> Any:
 def response_with(request: Any, error: StatusError) -> Any:
     """Return the response to a request whose handler has raised `StatusError`."""
     response = response_to(request, error.status)
+    for keyword, value in details_of(error, type(response)).items():
+        setattr(response, keyword, value)
+    return response
+
+
+def details_of(error: StatusError, kind: type) -> dict[str, Any]:
+    """Return the details that a response of a class has; log those that it has not."""
+    blank, details = kind(), {}
     for keyword, value in error.details.items():
         # pynetdicom's N-CREATE response lacks the list that PS3.7 Sections C.4.2 and C.5 give it.
-        if hasattr(response, keyword) or (
-            keyword == "AttributeIdentifierList" and type(response) is dimse_primitives.N_CREATE
+        if hasattr(blank, keyword) or (
+            keyword == "AttributeIdentifierList" and kind is dimse_primitives.N_CREATE
         ):
-            setattr(response, keyword, value)
+            details[keyword] = value
         else:
-            _LOGGER.warning("A %s response has no %s: it is left out", request.msg_type, keyword)
-    return response
+            name = kind.__name__.replace("_", "-")
+            _LOGGER.warning("A %s response has no %s: it is left out", name, keyword)
+    return details
 
 
 def is_response(answer: Any) -> bool:

@@ -152,7 +152,7 @@ def start_server(
         None then. The server closes it at its end.
     metrics : bool
         Measure how long handlers and requests take, and count by SOP Class: see `Counts`, and
-        `nset.scp.metrics`. Costs some microseconds a request.
+        `nset.scp.metrics`. Costs about 3 µs a request.
     proxy_protocol : bool or iterable of str
         The networks or addresses of proxies, as in ``["10.0.0.0/24", "::1"]``, whose connections
         begin with a header of the PROXY protocol, version 1 or 2: the peer's address is the one in

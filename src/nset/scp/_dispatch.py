@@ -24,12 +24,14 @@ from nset.pynetdicom._messages import no_data_set
 from nset.pynetdicom._provider import sendable_status
 from nset.scp import _services
 from nset.scp._data_sets import DataSetEvent, Served
+from nset.scp._details import encode_status_error
 from nset.scp._handlers import Bindings
 from nset.scp._implementation import AssociationProtocol, ServiceEventBase, encode_response
 from nset.scp._memory import ALLOWANCE_BYTES
 
 _LOGGER = logging.getLogger("pynetdicom.service_class")
 _MESSAGE_LOGGER = logging.getLogger("pynetdicom._handlers")
+_NSET_LOGGER = logging.getLogger("nset")
 
 _NO_DATA_SET: Final = no_data_set("N-SET-RQ")
 """Why an N-SET without a data set is refused; the only service on the fast path that needs one."""
@@ -345,6 +347,12 @@ class Dispatcher(AssociationProtocol):
             if pdus:
                 self.send(event, code, pdus)
                 return
+        if type(answer) is _Raised and isinstance(answer.exception, StatusError):
+            error = answer.exception
+            pdus = self.may_respond() and encode_status_error(event, error, self.peer_length)
+            if pdus:
+                self.send(event, error.status, pdus)
+                return
         if is_awaitable(answer):
             self.respond_later(self.server.threads.loop.create_task(_await(answer)), event, service)
             return
@@ -359,7 +367,8 @@ class Dispatcher(AssociationProtocol):
     def failed(self, event: Any, exc: BaseException) -> Any:
         """Return the result in place of that of a handler that has raised."""
         if isinstance(exc, StatusError):
-            log_status_error(exc, event.assoc, event.request)
+            if _NSET_LOGGER.isEnabledFor(logging.INFO):  # else the association may not be made
+                log_status_error(exc, event.assoc, event.request)
             if exc.details:
                 return _Raised(exc)
             return exc.status if event._service.response_keyword is None else (exc.status, None)

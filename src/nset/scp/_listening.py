@@ -6,7 +6,7 @@ from typing import Any
 
 from pynetdicom.transport import AddressInformation
 
-from nset.scp._names import address_name
+from nset.logs import address_name
 
 
 def bind(sock: Any, address: Any, *, reuse_port: bool) -> None:

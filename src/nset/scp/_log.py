@@ -4,8 +4,7 @@ import logging
 import time
 from typing import Any
 
-from nset.logs import of_association, of_request
-from nset.scp._names import address_name
+from nset.logs import address_name, of_association, of_request
 
 _LOGGER = logging.getLogger("nset")
 

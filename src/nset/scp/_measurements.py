@@ -5,7 +5,6 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import wraps
 from typing import Any, Final
 
 from pynetdicom.service_class import ServiceClass
@@ -101,7 +100,6 @@ class Measurements:
     def timed(self, service: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a handler that is measured, plain as the function is."""
 
-        @wraps(function)
         def handler(*args: Any) -> Any:
             began = time.perf_counter()
             try:
@@ -114,7 +112,6 @@ class Measurements:
     def timed_async(self, service: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a coroutine function that is measured."""
 
-        @wraps(function)
         async def handler(*args: Any) -> Any:
             began = time.perf_counter()
             try:

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterable
 from typing import Any
 
-from nset.scp._names import address_name
+from nset.logs import address_name
 
 _LOGGER = logging.getLogger("nset")
 

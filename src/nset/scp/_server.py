@@ -20,6 +20,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationServer
 
+from nset.logs import address_name
 from nset.scp import _eager_tasks, _log, _proxy, _tls
 from nset.scp._a_associate import Accepted, Negotiations
 from nset.scp._association import Association
@@ -30,7 +31,6 @@ from nset.scp._limits import Limits, check_count
 from nset.scp._listening import bind
 from nset.scp._measurements import Measurements
 from nset.scp._memory import ServerMemory
-from nset.scp._names import address_name
 from nset.scp._negotiation import SupportedContexts
 from nset.scp._queues import Deadlines
 from nset.scp._shared import Share

@@ -241,7 +241,7 @@ class _Maker:
         primitive = object.__new__(self._cls)
         fields = vars(primitive)
         fields.update(self._blank)
-        for tag, value in _elements(command_set):
+        for tag, value in elements(command_set):
             if tag in self._names:
                 fields[self._names[tag]] = _CONVERSIONS[tag](value)
         if self._data_set is not None:
@@ -281,7 +281,8 @@ def primitive_of(service: Service, command_set: bytes, context_id: int, data_set
     return request
 
 
-def _elements(command_set: bytes) -> Iterator[tuple[int, bytes]]:
+def elements(command_set: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the elements of a canonical command set: the tag's element number, and the value."""
     at = 0
     while at < len(command_set):
         _, tag, length = _ELEMENT(command_set, at)

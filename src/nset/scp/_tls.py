@@ -5,7 +5,7 @@ import logging
 import socket
 from typing import Any
 
-from nset.scp._names import address_name
+from nset.logs import address_name
 
 _LOGGER = logging.getLogger("nset")
 
