@@ -1,15 +1,19 @@
 """Measures `nset mpps`: what a stored report takes, and what commits that reports share bring.
 
-Usage: python benchmarks/mpps.py [--rounds N] [--reports N] [--without-dcmtk] [docs/mpps.md]
+Usage: python benchmarks/mpps.py [--rounds N] [--reports N] [--sync-ms N] [--without-dcmtk]
+                                 [docs/mpps.md]
        python benchmarks/mpps.py serve DATABASE REPORTS_PER_COMMIT
 
 A report is an association with one N-SET of 2 series x 5 images, which completes a step; the server
-answers it when it is on the disk. The second form is the server that is measured: `nset mpps` in
-one process, which prints its port and ends with its standard input.
+answers it when it is on the disk. --sync-ms stands for a slower disk: a virtual disk takes one
+millisecond or so, a hard disk some ten. The second form is the server that is measured: `nset mpps`
+in one process, which prints its port and ends with its standard input.
 """
 
+import os
 import selectors
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -144,10 +148,19 @@ def command(kind: str, database: Path) -> list[str]:
     return [sys.executable, __file__, "serve", str(database), str(at_most)]
 
 
+def slow_down(milliseconds: int, folder: str) -> None:
+    """Have servers take longer to sync the disk."""
+    library = f"{folder}/slow_sync.so"
+    source = str(Path(__file__).with_name("slow_sync.c"))
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, source, "-ldl"], check=True)
+    os.environ["LD_PRELOAD"], os.environ["SYNC_MS"] = library, str(milliseconds)
+
+
 def main() -> None:
     """Take the rounds, print the table."""
     parser = tables.arguments(__doc__, "mpps")
     parser.add_argument("--reports", type=int, default=2000, help="in a round")
+    parser.add_argument("--sync-ms", type=int, default=0, help="that a slower disk takes to sync")
     parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
     options = parser.parse_args()
     kinds = [NSET, ALONE, *([] if options.without_dcmtk else [DCMTK, NORMAL])]
@@ -159,11 +172,14 @@ def main() -> None:
     turns = [(kind, number) for number in AT_A_TIME for kind in kinds] * options.rounds
     taken: dict[tuple[str, int], list[Taken]] = {turn: [] for turn in turns}
     with tempfile.TemporaryDirectory() as folder:
+        if options.sync_ms:
+            slow_down(options.sync_ms, folder)
         for kind, number in tables.progress(turns, "measuring"):
             database = Path(folder) / f"{time.monotonic_ns()}.sqlite"
             if kind in (NSET, ALONE):
                 prepare(database, len(requests))
             taken[kind, number].append(measure(command(kind, database), requests, number))
+    os.environ.pop("LD_PRELOAD", None)
     lines = []
     for kind in kinds:
         line = [f"`{kind}`" if kind == NSET else kind]
@@ -172,7 +188,8 @@ def main() -> None:
             line.append(tables.spread([one.rate for one in taken[kind, number]]))
         lines.append(line)
     columns = [f"{what}, {n} at a time" for n in AT_A_TIME for what in ("µs of CPU", "reports/s")]
-    texts = [tables.markdown(["a stored report", *columns], lines)]
+    head = "a stored report" + (f", {options.sync_ms} ms more to sync" if options.sync_ms else "")
+    texts = [tables.markdown([head, *columns], lines)]
     pairs = zip(taken[NSET, 32], taken[ALONE, 32], strict=True)
     ratio = median(shared.rate / alone.rate for shared, alone in pairs)
     texts.append(f"Of 32 modalities {ratio:.1f} times as many reports as with a commit for each")
@@ -189,7 +206,7 @@ def main() -> None:
     )
     text = "\n\n".join(texts)
     print(text)
-    tables.write(text, options.file, "mpps")
+    tables.write(text, options.file, "mpps-slow" if options.sync_ms else "mpps")
 
 
 if __name__ == "__main__":

@@ -197,3 +197,10 @@ def test_metrics_health_checks_and_json_logs(nset, tmp_path):
                 for line in process.communicate(timeout=6 * TIMEOUT)[1].splitlines()
             ]
     assert {record["calling_ae_title"] for record in records if "peer" in record} == {"RAW"}
+
+
+def test_a_data_set_that_is_too_long(nset, tmp_path):
+    with running("--max-data-set", "1", cwd=tmp_path) as (port, _), Modality(port) as modality:
+        assert modality.create(UID, whole()).Status == 0x0000
+        assert modality.set(UID, bytes((1 << 20) + 2)).Status == 0x0213
+        assert modality.set(UID, completed()).Status == 0x0000

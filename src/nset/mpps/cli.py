@@ -79,6 +79,13 @@ def mpps() -> None:
     show_default=True,
     help="At a time, of all processes.",
 )
+@click.option(
+    "--max-data-set",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="MiB; a report of 1000 images has 0.1.",
+)
 @click.option("--tls-certificate", type=click.Path(exists=True), help="PEM file; enables TLS.")
 @click.option("--tls-key", type=click.Path(exists=True), help="PEM file, if it is another one.")
 @click.option(
@@ -113,6 +120,7 @@ def serve(
     strict: bool,
     processes: int,
     max_associations: int,
+    max_data_set: int,
     tls_certificate: str | None,
     tls_key: str | None,
     tls_ca: str | None,
@@ -160,6 +168,7 @@ def serve(
     with _opened(url, create=True) as store:
         handlers = partial(writing, store, is_strict=strict)
     ae, beside = entity(ae_title, max_associations), None
+    limits = scp.Limits(data_set_bytes=max_data_set << 20)
     if metrics_at is not None:
         at = _address(metrics_at, "127.0.0.1", "--metrics")
         beside = partial(metrics.serve_http, at, is_ready=partial(_is_available, store))
@@ -177,11 +186,13 @@ def serve(
                     *(ae, where),
                     ssl_context=context,
                     evt_handlers=bound,
+                    limits=limits,
                     proxy_protocol=proxies,
                 )
             return
         scp.run(
             *(ae, where if sock is None else None, processes, context, handlers),
+            limits=limits,
             sock=sock,
             proxy_protocol=proxies,
             maximum_associations=max_associations,

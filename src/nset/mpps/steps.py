@@ -203,15 +203,15 @@ class Changes:
         answer, excused = rules.check_create(listed, is_strict=is_strict)
         if answer.status == status.SUCCESS:
             scheduled = [
-                (report.uid, number, *(_text(item, keyword) for keyword in _SEARCHED))
+                (report.uid, number, *(_text(keyword, item) for keyword in _SEARCHED))
                 for number, item in enumerate(listed.ScheduledStepAttributesSequence, 1)
             ]
             step = Step(
                 uid=report.uid,
                 status=rules.IN_PROGRESS,
-                patient_id=_text(listed, "PatientID"),
-                station_ae_title=_text(listed, "PerformedStationAETitle"),
-                modality=_text(listed, "Modality"),
+                patient_id=_text("PatientID", listed),
+                station_ae_title=_text("PerformedStationAETitle", listed),
+                modality=_text("Modality", listed),
                 calling_ae_title=report.calling,
                 called_ae_title=report.called,
                 started=_time("Start", listed),
@@ -243,7 +243,7 @@ class Changes:
             implicit, little = before.original_encoding
             after.set_original_encoding(implicit, little, before.original_character_set)
             attributes = encode(after, step.transfer_syntax)
-            state = _text(listed, "PerformedProcedureStepStatus") or step.status
+            state = _text("PerformedProcedureStepStatus", listed) or step.status
             ended = _time("End", listed, before)
             step.attributes, step.status, step.ended = attributes, state, ended
             if step.uid not in self.created:
@@ -294,18 +294,19 @@ def _get(step: Step | None, report: Report) -> Answer:
     return Answer(code, tags=unknown, attributes=chosen)
 
 
-def _text(data_set: Dataset, keyword: str) -> str:
-    """Return a value as a column has it: PostgreSQL takes no NUL."""
-    value: Any = data_set.get(keyword)
-    return "" if value is None else str(value).replace("\0", "")
+def _text(keyword: str, *data_sets: Dataset) -> str:
+    """Return the value of the first data set that has one, as a column has it."""
+    for data_set in data_sets:
+        value = getattr(data_set, keyword, None)
+        if value is not None:
+            return str(value).replace("\0", "")  # PostgreSQL takes no NUL
+    return ""
 
 
 def _time(end: str, *data_sets: Dataset) -> str:
-    """Return the date and time of the "Start" or "End", each from the first that has it."""
-    keywords = (f"PerformedProcedureStep{end}{part}" for part in ("Date", "Time"))
+    """Return the date and time of the "Start" or "End"."""
     return "".join(
-        next((_text(data_set, keyword) for data_set in data_sets if keyword in data_set), "")
-        for keyword in keywords
+        _text(f"PerformedProcedureStep{end}{part}", *data_sets) for part in ("Date", "Time")
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
@@ -86,7 +87,8 @@ class Writer:
             is_open = item is not None
             if group:
                 answers = self.store([waiting.report for waiting in group])
-                group[0].loop.call_soon_threadsafe(_answer, group, answers)
+                with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+                    group[0].loop.call_soon_threadsafe(_answer, group, answers)
 
     def store(self, reports: list[Report], *, is_repeated: bool = False) -> list[Answer]:
         """Store reports in one transaction; where that fails, each in its own.
