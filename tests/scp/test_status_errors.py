@@ -1,14 +1,15 @@
 """nset.scp: a handler answers by raising StatusError, or for N-SET by a response."""
 
 import logging
+from io import BytesIO
 
 import pytest
 from acceptors import accepting, entity, n_set_pdus, port
 from associations import INSTANCE, MPPS, completed, encoded
 from pydicom.tag import Tag
 from pynetdicom import evt, sop_class
-from pynetdicom.dsutils import encode
-from raw_peer import Peer
+from pynetdicom.dsutils import decode, encode
+from raw_peer import LAST, Peer
 from service_requests import SERVICES, sent
 from services import CT, FIND, GET, KINDS, MOVE, ONCE, associated, image, patient, query
 
@@ -103,7 +104,11 @@ def test_a_peer_of_short_pdus(nset):
         Peer(port(server), MPPS, max_length=100) as peer,
     ):
         peer.send(n_set_pdus(nset))
-        command_set, _ = peer.receive_message()
+        parts = []
+        while not parts or not parts[-1].body[5] & LAST:
+            parts.append(peer.receive())
+        assert max(len(part.body) for part in parts) <= 100 < sum(len(one.body) for one in parts)
+        command_set = decode(BytesIO(b"".join(part.body[6:] for part in parts)), True, True)
         assert (command_set.Status, command_set.ErrorID) == (0x0110, 0xA710)
         peer.release()
 
@@ -224,8 +229,13 @@ def test_what_a_handler_has_changed_in_the_request_is_not_in_the_response(nset):
         event.request.MessageID = 1
         raise nset.StatusError(0xA700, "Out of paper")
 
-    with associated(nset, [(evt.EVT_C_STORE, handle)], CT) as (_, assoc, _):
+    received = []
+    own = [(evt.EVT_DIMSE_RECV, lambda event: received.append(event.message.command_set))]
+    with associated(nset, [(evt.EVT_C_STORE, handle)], CT, own_handlers=own) as (_, assoc, _):
         assert assoc.send_c_store(image(), msg_id=7).Status == 0xA700
+    (response,) = received
+    assert response.MessageIDBeingRespondedTo == 7
+    assert response.AffectedSOPInstanceUID == image().SOPInstanceUID
 
 
 # -- A response as the answer ----------------------------------------------------------------------

@@ -420,7 +420,7 @@ class Association(TimedAssociation):
             _provider._refuse(self, msg, context_id, refusal)
             return
         had_aborted = self._sent_abort
-        served: Any = Served(self, self.service_handlers)
+        served: Any = Served(self, self.service_handlers, self._server.counters.measurements)
         _StockAssociation._serve_request(served, msg, context_id)
         if self._sent_abort and not had_aborted:
             _log.aborted_while_served(self, msg, context_id)

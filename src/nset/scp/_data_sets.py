@@ -13,6 +13,7 @@ from nset._status_error import StatusError
 from nset.dataset import DataSetError
 from nset.pynetdicom._answers import log_status_error, response_with, status_of
 from nset.pynetdicom._data_sets import data_set_of, refused
+from nset.scp._measurements import Measurements
 
 _WITH_DATA_SET: Final = (
     evt.EVT_N_ACTION,
@@ -47,12 +48,20 @@ class Served:
         The association.
     get_handlers : callable
         Returns the handler of an event, and more arguments for it.
+    measurements : Measurements, optional
+        What measures the handlers.
     """
 
     dimse: Any  # the association's, until a handler has raised
 
-    def __init__(self, assoc: Any, get_handlers: Callable[[Any], Any]) -> None:
+    def __init__(
+        self,
+        assoc: Any,
+        get_handlers: Callable[[Any], Any],
+        measurements: Measurements | None = None,
+    ) -> None:
         self._nset_assoc = assoc
+        self._nset_measurements = measurements
         self._nset_get_handlers = get_handlers
 
     def __getattr__(self, name: str) -> Any:
@@ -72,7 +81,7 @@ class Served:
         if event.event in _WITH_DATA_SET:
             event.__class__ = DataSetEvent
         request = copy(event.request)  # as it was received
-        measurements = self._nset_assoc._server.counters.measurements
+        measurements = self._nset_measurements
         service = type(request).__name__.replace("_", "-")
         if measurements is not None and event.event not in _BEFORE_STATUSES:
             function = measurements.timed(service, function)
