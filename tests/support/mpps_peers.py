@@ -13,7 +13,7 @@ from n_set_requests import uid as uid_bytes
 from pydicom import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.dsutils import decode, encode
-from raw_peer import Peer
+from raw_peer import LAST, Peer, p_data
 from service_requests import asked, sent
 
 RETRIEVE = "1.2.840.10008.3.1.2.3.4"
@@ -47,7 +47,11 @@ class Modality(Peer):
 
     def _ask(self, field: int, listed: Dataset | bytes, **elements: Any) -> Dataset:
         data = listed if isinstance(listed, bytes) else encoded(listed, self.transfer_syntax)
-        self.send(sent(asked(field, data, **elements), MPPS, context_id=1))
+        command = sent(asked(field, data, **elements)._replace(data=b""), MPPS, context_id=1)
+        fragments = [data[at : at + 16000] for at in range(0, len(data), 16000)]
+        headers = [0] * (len(fragments) - 1) + [LAST]
+        pdus = [p_data((1, *pdv)) for pdv in zip(headers, fragments, strict=True)]
+        self.send(command, *pdus)
         answer, attributes = self.receive_message()
         assert attributes == b""
         return answer
