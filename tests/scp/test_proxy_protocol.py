@@ -91,6 +91,7 @@ class TestAddress:
                 host, number = modality or peer.own
                 peer.send(n_set_pdus(nset))
                 assert peer.receive_message()[0].Status == 0x0000
+                peer.release()
             until(lambda: is_over(server))
         assert seen == [(host, number)] * 2
         name = f"RAW@[{host}]:{number}" if ":" in host else f"RAW@{host}:{number}"
