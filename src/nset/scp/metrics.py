@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily as _COUNTER
+from prometheus_client.core import GaugeMetricFamily as _GAUGE
 from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
 )
@@ -41,25 +41,31 @@ class Source(Protocol):
         """Its counts."""
 
 
-_COUNTERS: Final = (
-    ("connections", "connections", "Accepted connections."),
-    ("refused_connections", "refused_connections", "Connections closed since there were too many."),
-    ("associations", "associations", "Accepted associations."),
-    ("rejected_associations", "rejected", "Rejected associations."),
-    ("released_associations", "released", "Released associations."),
-    ("received_requests", "requests", "Received requests of all services."),
-    ("received_bytes", "bytes_received", "Received bytes, without the overhead of TLS."),
-    ("sent_bytes", "bytes_sent", "Sent bytes, without the overhead of TLS."),
-)
-_GAUGES: Final = (
-    ("open_connections", "open_connections", "Connections that are open."),
-    ("open_associations", "open_associations", "Associations that are established."),
-    ("waiting_bytes", "waiting_bytes", "Bytes of messages that are received or wait."),
-)
-_BY_POOL: Final = (
-    ("threads", "threads", "Threads of a pool of workers."),
-    ("busy_threads", "busy_threads", "Threads of a pool that are at work."),
-    ("waiting_jobs", "waiting_jobs", "Jobs that wait for a thread of a pool."),
+# Kind, name, field of `Counts`, text, labels.
+_METRICS: Final[tuple[tuple[Any, str, str, str, list[str]], ...]] = (
+    (_COUNTER, "connections", "connections", "Accepted connections.", []),
+    (
+        *(_COUNTER, "refused_connections", "refused_connections"),
+        *("Connections closed since there were too many.", []),
+    ),
+    (_COUNTER, "associations", "associations", "Accepted associations.", []),
+    (_COUNTER, "rejected_associations", "rejected", "Rejected associations.", []),
+    (_COUNTER, "released_associations", "released", "Released associations.", []),
+    (_COUNTER, "aborted_associations", "aborted", "Aborted associations.", ["reason"]),
+    (_COUNTER, "received_requests", "requests", "Received requests of all services.", []),
+    (
+        *(_COUNTER, "requests", "answered", "Requests that have got their last response."),
+        ["service", "sop_class", "status"],
+    ),
+    (_COUNTER, "responses", "responses", "Sent responses by category of status.", ["status"]),
+    (_COUNTER, "received_bytes", "bytes_received", "Received bytes, those of TLS aside.", []),
+    (_COUNTER, "sent_bytes", "bytes_sent", "Sent bytes, those of TLS aside.", []),
+    (_GAUGE, "open_connections", "open_connections", "Connections that are open.", []),
+    (_GAUGE, "open_associations", "open_associations", "Established associations.", []),
+    (_GAUGE, "waiting_bytes", "waiting_bytes", "Bytes that are received or wait.", []),
+    (_GAUGE, "threads", "threads", "Threads of a pool of workers.", ["pool"]),
+    (_GAUGE, "busy_threads", "busy_threads", "Threads of a pool that are at work.", ["pool"]),
+    (_GAUGE, "waiting_jobs", "waiting_jobs", "Jobs that wait for a thread.", ["pool"]),
 )
 _TIMES: Final = (
     ("handler", "Time that handlers take."),
@@ -77,13 +83,10 @@ class Collector(_Collector):
     ----------
     source : Server or Processes
         What is watched.
-    prefix : str
-        What the names of the metrics begin with.
     """
 
-    def __init__(self, source: Source, prefix: str = "nset") -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._prefix = prefix
 
     def describe(self) -> list[Metric]:
         """Return nothing: registering the collector does not read the counts."""
@@ -91,46 +94,20 @@ class Collector(_Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
-        counts, prefix = self._source.counts, self._prefix
-        for name, field, text in _COUNTERS:
-            yield CounterMetricFamily(f"{prefix}_{name}", text, value=getattr(counts, field))
-        for name, field, text in _GAUGES:
-            yield GaugeMetricFamily(f"{prefix}_{name}", text, value=getattr(counts, field))
-        for name, field, text in _BY_POOL:
-            gauge = GaugeMetricFamily(f"{prefix}_{name}", text, labels=["pool"])
-            for pool, number in getattr(counts, field).items():
-                gauge.add_metric([pool], number)
-            yield gauge
+        counts = self._source.counts
+        for kind, name, field, text, labels in _METRICS:
+            metric, value = kind(f"nset_{name}", text, labels=labels), getattr(counts, field)
+            for key, number in value.items() if labels else [((), value)]:
+                metric.add_metric(key if isinstance(key, tuple) else (key,), number)
+            yield metric
         if hasattr(self._source, "pids"):
             text = "Server processes that accept connections."
-            yield GaugeMetricFamily(f"{prefix}_processes", text, value=len(self._source.pids))
-        aborted = CounterMetricFamily(
-            f"{prefix}_aborted_associations", "Aborted associations.", labels=["reason"]
-        )
-        for reason, number in counts.aborted.items():
-            aborted.add_metric([reason], number)
-        yield aborted
-        responses = CounterMetricFamily(
-            f"{prefix}_responses",
-            "Sent responses by the category of their status.",
-            labels=["status"],
-        )
-        for category, number in counts.responses.items():
-            responses.add_metric([category], number)
-        yield responses
-        answered = CounterMetricFamily(
-            f"{prefix}_requests",
-            "Requests that have got their last response.",
-            labels=["service", "sop_class", "status"],
-        )
-        for labels, number in counts.answered.items():
-            answered.add_metric(labels, number)
-        yield answered
-        for what, text in _TIMES:
+            yield _GAUGE("nset_processes", text, value=len(self._source.pids))
+        for name, text in _TIMES:
             yield _histogram(
-                HistogramMetricFamily(f"{prefix}_{what}_seconds", text, labels=["service"]),
-                getattr(counts, f"{what}_times"),
-                getattr(counts, f"{what}_seconds"),
+                HistogramMetricFamily(f"nset_{name}_seconds", text, labels=["service"]),
+                getattr(counts, f"{name}_times"),
+                getattr(counts, f"{name}_seconds"),
             )
 
 
