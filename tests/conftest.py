@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -29,6 +30,20 @@ def nset(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
         yield package
         if package.N_SET.__bases__ != bases:  # install() adds one for good
             package.N_SET.__bases__ = bases
+
+
+@pytest.fixture(autouse=True)
+def no_other_copy() -> Iterator[None]:
+    """Fail a test that imports nset outside of `loaded`.
+
+    The extension takes the class of the last copy for its own, so that the tests behind would run
+    on the slow path.
+    """
+    yield
+    if copy := [name for name in sys.modules if name.partition(".")[0] == "nset"]:
+        for name in copy:
+            del sys.modules[name]
+        pytest.fail(f"{copy} were imported")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,6 +19,7 @@ from associations import MPPS, TIMEOUT, UPS, completed, encoded
 from command_sets import joined
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from implementations import IMPLEMENTATIONS, loaded
 from n_set_requests import uid
 from pydicom import Dataset
 from pynetdicom import AE, evt, sop_class
@@ -380,7 +381,8 @@ def command_sets(draw: Any) -> tuple[str, bytes]:
 def test_it_is_pynetdicoms_own_primitive(drawn, data, context_id):
     """Made of the bytes, it is what pynetdicom makes of them, to the last attribute."""
     name, command_set = drawn
-    services = importlib.import_module("nset.scp._services")
+    with loaded(IMPLEMENTATIONS[0]):
+        services = importlib.import_module("nset.scp._services")
     (service,) = [one for one in services.SERVICES if one.name == name]
     has_data = b"\0\0\0\x08\2\0\0\0\1\0" in command_set
     message = DIMSEMessage()

@@ -7,6 +7,7 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from implementations import IMPLEMENTATIONS, loaded
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
@@ -70,9 +71,14 @@ BAD_BLOCKS = {
 }
 
 
+def the_module():
+    with loaded(IMPLEMENTATIONS[0]):
+        return importlib.import_module("nset.scp._proxy")
+
+
 @pytest.fixture(scope="module")
 def proxy():
-    return importlib.import_module("nset.scp._proxy")
+    return the_module()
 
 
 def head(command, kind, rest):
@@ -104,7 +110,7 @@ class TestVersion2:
 @settings(deadline=None)
 @given(st.ip_addresses(), st.integers(0, 0xFFFF))
 def test_both_versions_say_the_same(host, port):
-    proxy = importlib.import_module("nset.scp._proxy")
+    proxy = the_module()
     line = f"PROXY TCP{host.version} {host} {host} {port} {port}\r\n".encode()
     rest = host.packed * 2 + struct.pack(">HH", port, port)
     kind = 0x11 if host.version == 4 else 0x21
