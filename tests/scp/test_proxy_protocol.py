@@ -1,5 +1,7 @@
 """nset.scp behind a proxy that says for whom it has connected."""
 
+import asyncio
+import importlib
 import logging
 import socket
 import struct
@@ -9,6 +11,8 @@ import pytest
 from acceptors import accepting, entity, is_over, n_set_pdus, port, until
 from associations import MPPS, TIMEOUT
 from certificates import client_context, server_context
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from logs import all_said, warnings_of
 from pynetdicom import evt
 from raw_peer import ABORT, Peer, associate_rq
@@ -113,6 +117,52 @@ class TestAddress:
             for header in (filled, block):
                 with sent(server, header + associate_rq(MPPS)) as peer:
                     assert peer.recv(1) == b"\x02"
+
+
+HEADERS = st.sampled_from([LINE, BLOCK, IPV6, LOCAL, UNKNOWN, BLOCK[:15] + b"\x14" + bytes(20)])
+
+
+class TestReading:
+    """What is read of a connection, whatever comes in whatever parts."""
+
+    def read(self, parts):
+        """What `peer_behind` makes of them, and what is still there."""
+        peer_behind = importlib.import_module("nset.scp._proxy").peer_behind
+
+        async def send(far):
+            for part in parts:
+                far.sendall(part)
+                await asyncio.sleep(0)
+            far.shutdown(socket.SHUT_WR)
+
+        async def both(near, far):
+            address, _ = await asyncio.gather(peer_behind(near, ("127.0.0.1", 1)), send(far))
+            return address
+
+        near, far = socket.socketpair()
+        with near, far:
+            near.setblocking(False)
+            address = asyncio.run(both(near, far))
+            near.setblocking(True)
+            with near.makefile("rb") as rest:
+                return address, rest.read()
+
+    @settings(deadline=None, max_examples=30)
+    @given(HEADERS, st.binary(max_size=50), st.lists(st.integers(1, 60), max_size=8))
+    def test_no_byte_more_than_the_header(self, header, tail, lengths):
+        whole, parts = header + tail, []
+        for length in lengths:
+            parts.append(whole[:length])
+            whole = whole[length:]
+        address, rest = self.read([*parts, whole])
+        assert address is not None
+        assert rest == tail
+
+    @settings(deadline=None, max_examples=60)
+    @given(st.sampled_from([b"", b"PROXY ", SIGNATURE, b"PROXY TCP4 "]), st.binary(max_size=200))
+    def test_any_bytes(self, first, others):
+        address, _ = self.read([first + others])
+        assert address is None or address[1] <= 0xFFFF
 
 
 class TestRefused:

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pydicom import Dataset
 from pynetdicom import AE, evt
@@ -11,7 +13,7 @@ from pynetdicom.dimse_primitives import N_SET
 
 import nset.scp
 from nset import StatusError, logs, status
-from nset.scp import metrics
+from nset.scp import metrics, systemd
 
 MPPS = "1.2.840.10008.3.1.2.3.3"
 ADDRESS = ("127.0.0.1", 0)
@@ -67,6 +69,31 @@ def for_good(ae: ApplicationEntity, block: bool) -> nset.scp.Server | None:
     return nset.scp.start_server(ae, ADDRESS, block)
 
 
+@contextmanager
+def handlers() -> Iterator[list[evt.EventHandlerType]]:
+    yield [(evt.EVT_N_SET, handle_set)]
+
+
+def in_processes(ae: ApplicationEntity) -> None:
+    def started(processes: nset.scp.Processes) -> None:
+        print(processes.server_address, processes.pids, processes.counts.requests)
+        systemd.notify()
+
+    sock = systemd.listening_socket()
+    address = ADDRESS if sock is None else None
+    proxies = ["10.0.0.0/24"]
+    nset.scp.run(
+        ae,
+        address,
+        processes=2,
+        evt_handlers=handlers,
+        sock=sock,
+        proxy_protocol=proxies,
+        maximum_associations=10,
+        started=started,
+    )
+
+
 def main() -> None:
     ae = AE()
     ae.add_supported_context(MPPS)
@@ -74,6 +101,8 @@ def main() -> None:
     in_a_thread(ae)
     watched(ae)
     asyncio.run(in_the_loop(ae))
+    if "--processes" in sys.argv:
+        in_processes(ae)
     server = for_good(ae, "--block" in sys.argv)
     if server is not None:
         server.shutdown()
