@@ -52,7 +52,7 @@ def ordinary(is_on: bool) -> Iterator[None]:
     negotiations = importlib.import_module("nset.scp._a_associate").Negotiations
     with pytest.MonkeyPatch.context() as patch:
         if not is_on:
-            patch.setattr(negotiations, "accept", lambda self, request: None)
+            patch.setattr(negotiations, "accept", lambda self, request, settings: None)
         yield
 
 

@@ -323,7 +323,12 @@ def test_an_idle_timer_counts_from_what_was_heard_last(module, loop, expired):
 # -- Deadlines -------------------------------------------------------------------------------------
 
 
-def test_deadlines_are_kept_like_a_timer_for_each_item(module):
+@pytest.fixture
+def deadlines_of(nset):
+    return importlib.import_module("nset.scp._implementation").Deadlines
+
+
+def test_deadlines_are_kept_like_a_timer_for_each_item(deadlines_of):
     @quick
     @given(
         st.lists(
@@ -336,7 +341,7 @@ def test_deadlines_are_kept_like_a_timer_for_each_item(module):
     )
     def check(steps):
         loop, oracle, called, expected = Loop(), Loop(), [], []
-        deadlines = module.Deadlines(loop, lambda item: called.append((item, loop.now)))
+        deadlines = deadlines_of(loop, lambda item: called.append((item, loop.now)))
         timers = {}
         for what, *args in steps:
             if what == "wait":
@@ -362,9 +367,9 @@ def test_deadlines_are_kept_like_a_timer_for_each_item(module):
     check()
 
 
-def test_deadlines_need_one_timer_of_the_loop(module):
+def test_deadlines_need_one_timer_of_the_loop(deadlines_of):
     loop, called = Loop(), []
-    deadlines = module.Deadlines(loop, called.append)
+    deadlines = deadlines_of(loop, called.append)
     for number in range(100):
         deadlines.add(number, 5)
     assert len(loop.pending) == 1
@@ -374,7 +379,7 @@ def test_deadlines_need_one_timer_of_the_loop(module):
     assert called == [99]
 
 
-def test_an_item_that_expires_may_take_another_with_it(module):
+def test_an_item_that_expires_may_take_another_with_it(deadlines_of):
     loop, called = Loop(), []
 
     def expire(item):
@@ -383,7 +388,7 @@ def test_an_item_that_expires_may_take_another_with_it(module):
         if len(called) < 3:
             deadlines.add(item, 1)
 
-    deadlines = module.Deadlines(loop, expire)
+    deadlines = deadlines_of(loop, expire)
     deadlines.add("one", 1)
     deadlines.add("other", 1)
     loop.run(10)

@@ -21,6 +21,7 @@ from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
 from nset import _pdu
 from nset._uid import is_conformant_uid
+from nset.scp._ae_settings import AESettings, copied
 
 _ITEMS_OFFSET: Final = 74
 _APPLICATION_CONTEXT: Final = b"\x10\x00\x00\x151.2.840.10008.3.1.1.1"
@@ -101,18 +102,10 @@ class _Result(NamedTuple):
     context: PresentationContext
     item: bytes
     """Of the A-ASSOCIATE-AC."""
-    supported: PresentationContext | None
-    """What the result rests on, ..."""
-    settings: Any
-    """... and its values then."""
-
-    @property
-    def holds(self) -> bool:
-        return self.supported is None or self.settings == _values(self.supported)
-
-
-def _values(supported: PresentationContext) -> tuple[Any, ...]:
-    return (list(supported.transfer_syntax), supported.scu_role, supported.scp_role)
+    supported: dict[str, Any]
+    """The attributes of the supported context, if there is one, ..."""
+    values: dict[str, Any]
+    """... and what they were then."""
 
 
 class _Proposal(NamedTuple):
@@ -133,18 +126,22 @@ class Negotiations:
 
     def __init__(self, server: Any) -> None:
         self._server = server
+        self._ae_settings: AESettings | None = None
         self._settings: Settings | None = None
+        self._validators: dict[Any, Any] = {}
         self._user_information = b""
         self._by_request: dict[bytes, Accepted] = {}
         self._results: dict[bytes, _Result] = {}
 
-    def accept(self, request: bytes) -> Accepted | None:
+    def accept(self, request: bytes, ae_settings: AESettings) -> Accepted | None:
         """Negotiate.
 
         Parameters
         ----------
         request : bytes
             A whole A-ASSOCIATE-RQ PDU.
+        ae_settings : AESettings
+            Those of the AE, another object if one has changed.
 
         Returns
         -------
@@ -153,18 +150,38 @@ class Negotiations:
         """
         if len(request) > MAX_REQUEST_BYTES:
             return None
+        settings, server = self._settings, self._server
+        if (
+            settings is None
+            or ae_settings is not self._ae_settings
+            or server.contexts != settings.contexts
+            or server.ae_title != settings.ae_title
+            or settings.is_unrestricted != _config.UNRESTRICTED_STORAGE_SERVICE
+            or self._validators != _config.VALIDATORS
+        ):
+            settings = self._examined(ae_settings)
+        accepted = self._by_request.get(request)
+        if accepted is not None:
+            for result in accepted.results:
+                if result.supported != result.values:
+                    break
+            else:
+                return accepted
+        accepted = self._negotiate(request, settings)
+        if accepted is not None:
+            if len(self._by_request) >= _MAX_REQUESTS:
+                self._by_request.clear()
+            self._by_request[request] = accepted
+        return accepted
+
+    def _examined(self, ae_settings: AESettings) -> Settings:
+        """Return the settings; forget all results if they are not what they were."""
         settings = Settings.of(self._server)
+        self._ae_settings, self._validators = ae_settings, dict(_config.VALIDATORS)
         if settings != self._settings:
             self._settings = settings
             self._forget(settings)
-        accepted = self._by_request.get(request)
-        if accepted is None or not all(result.holds for result in accepted.results):
-            accepted = self._negotiate(request, settings)
-            if accepted is not None:
-                if len(self._by_request) >= _MAX_REQUESTS:
-                    self._by_request.clear()
-                self._by_request[request] = accepted
-        return accepted
+        return settings
 
     def _forget(self, settings: Settings) -> None:
         self._by_request.clear()
@@ -190,7 +207,7 @@ class Negotiations:
         results = []
         for item in proposal.contexts:
             result = self._results.get(item)
-            if result is None or not result.holds:
+            if result is None or result.supported != result.values:
                 result = self._result_of(item)
             if result is None:
                 return None
@@ -198,7 +215,7 @@ class Negotiations:
         results.sort(key=_order)
         accepted = {
             context.context_id: context
-            for context, _, _, _ in results
+            for context, *_ in results
             if context.context_id is not None and context.result == 0
         }
         if len({result.context.context_id for result in results}) < len(results):
@@ -238,9 +255,8 @@ class Negotiations:
         ((context,), _) = negotiate_as_acceptor([proposed], supported)
         answer = PresentationContextItemAC()
         answer.from_primitive(context)
-        rests_on = supported[0] if supported else None
-        values = _values(rests_on) if rests_on is not None else None
-        result = _Result(context, answer.encode(), rests_on, values)
+        rests_on = vars(supported[0]) if supported else {}
+        result = _Result(context, answer.encode(), rests_on, copied(rests_on))
         if len(item) <= _MAX_CONTEXT_BYTES:
             if len(self._results) >= _MAX_CONTEXTS:
                 self._results.clear()

@@ -163,6 +163,13 @@ class Association(TimedAssociation):
         """Resume reading."""
         self.flow.writing_resumed()
 
+    def established_without_providers(self) -> None:
+        """Log it, and see to it that a short network timeout is noticed."""
+        _log.accepted(self)
+        timeout = self._network_timeout
+        if timeout is not None and timeout < self.limits.first_pdu_timeout:
+            self.check_idle()  # else when the time for the first PDU would have been over
+
     def pdu_received(self, pdu: bytes) -> None:
         """Process a PDU in the upper layer."""
         if time.monotonic() > self._server.deadline:  # the loop has not acted on it yet

@@ -102,6 +102,13 @@ cdef class PduReader:
     cdef unsigned char _pdv_context
     cdef unsigned char _pdv_header
 
+    cdef object _set_up(
+        self,
+        uint32_t max_pdu_length,
+        uint32_t max_other_length,
+        size_t max_data_set_length,
+        object event_class,
+    )
     cdef size_t _bytes_waiting(self)
     cpdef object feed(self, bytes data)
     cdef object _take_input(self, bytes data, size_t offset)

@@ -420,6 +420,15 @@ cdef class PduReader:
         size_t max_data_set_length,
         event_class,
     ):
+        self._set_up(max_pdu_length, max_other_length, max_data_set_length, event_class)
+
+    cdef object _set_up(
+        self,
+        uint32_t max_pdu_length,
+        uint32_t max_other_length,
+        size_t max_data_set_length,
+        object event_class,
+    ):
         self._event_class = event_class
         self._max_pdu_length = max_pdu_length
         self._max_other_length = max_other_length

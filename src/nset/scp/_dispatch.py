@@ -25,7 +25,6 @@ from nset.pynetdicom._provider import sendable_status
 from nset.scp import _services
 from nset.scp._data_sets import DataSetEvent, Served
 from nset.scp._details import encode_status_error
-from nset.scp._handlers import Bindings
 from nset.scp._implementation import AssociationProtocol, ServiceEventBase, encode_response
 from nset.scp._memory import ALLOWANCE_BYTES
 
@@ -216,10 +215,6 @@ class Dispatcher(AssociationProtocol):
 
     Attributes
     ----------
-    own_handlers : dict or None
-        The association's handlers, where they are not the server's.
-    logs_messages : bool
-        Whether pynetdicom's log handler is bound to EVT_DIMSE_RECV.
     job_began : float
         When the association's job has begun, by the monotonic clock.
     queued_size : int
@@ -227,24 +222,9 @@ class Dispatcher(AssociationProtocol):
     """
 
     event_class = ServiceEvent
-    own_handlers: dict[Any, Any] | None = None
-    logs_messages = True
     job_began = 0.0
     queued_size = 0
     _is_long = False  # the request that is served
-
-    @property
-    def bindings(self) -> Bindings:
-        """The bound handlers, examined."""
-        return self._bindings
-
-    @bindings.setter
-    def bindings(self, bindings: Bindings) -> None:
-        self._bindings = bindings
-        self.handlers = bindings.services
-        self.logs_messages = bindings.logs_messages
-        self.observes_messages = bindings.observes_messages
-        self.has_callbacks = bindings.has_callbacks
 
     @property
     def is_active(self) -> bool:

@@ -6,9 +6,9 @@ from nset._implementation import IMPLEMENTATION
 
 if TYPE_CHECKING or IMPLEMENTATION == "python":
     from nset.scp._pure import ServiceEventBase, encode_response, step
-    from nset.scp._pure_protocol import AssociationProtocol
+    from nset.scp._pure_protocol import AssociationProtocol, Deadlines
 else:
     from nset.scp._core import ServiceEventBase, encode_response, step
-    from nset.scp._protocol import AssociationProtocol
+    from nset.scp._protocol import AssociationProtocol, Deadlines
 
-__all__ = ["AssociationProtocol", "ServiceEventBase", "encode_response", "step"]
+__all__ = ["AssociationProtocol", "Deadlines", "ServiceEventBase", "encode_response", "step"]

@@ -7,6 +7,7 @@ As ``_pure_protocol.py``, which the pure-Python fallback uses.
 """
 
 from contextlib import suppress
+from operator import itemgetter
 from threading import RLock
 from time import monotonic
 from weakref import ref
@@ -23,6 +24,8 @@ cdef object _monotonic = monotonic
 cdef object _RLock = RLock
 cdef object _ref = ref
 cdef object _KNOWN = _services.KNOWN
+cdef object _second = itemgetter(1)
+cdef object _INFO = _rules.INFO, _DEBUG = _rules.DEBUG
 cdef bytes _RELEASE_RP = _rules.A_RELEASE_RP
 
 cdef enum:
@@ -39,11 +42,14 @@ cdef class AssociationProtocol(FastPath):
 
     cdef readonly object server
     cdef readonly object making
-    cdef readonly tuple timeouts
+    cdef readonly object settings
     cdef readonly double since
     cdef public object transport
     cdef public object address
     cdef public object accepted
+    cdef public object own_handlers
+    cdef object _bindings
+    cdef public bint logs_messages
     cdef public bint has_callbacks
     cdef public bint has_providers
     cdef public bint is_closing
@@ -62,23 +68,34 @@ cdef class AssociationProtocol(FastPath):
     cdef int _is_killed
 
     def __init__(self, server):
-        cdef object ae = server.ae, limits = server.limits
-        FastPath.__init__(
-            self,
-            limits.pdu_length_for(ae.maximum_pdu_size), limits.negotiation_length,
-            limits.data_set_bytes, self.event_class,
+        cdef object settings = server.settings(), limits = server.limits
+        self._set_up(
+            settings.pdu_length, limits.negotiation_length, limits.data_set_bytes, self.event_class
         )
         self.server = server
+        self.settings = settings
         self.making = _RLock()
-        self.timeouts = (
-            ae.acse_timeout, ae.connection_timeout, ae.dimse_timeout, ae.network_timeout
-        )
         self.since = _monotonic()
-        self._is_connected = True
+        self._is_connected = self.logs_messages = True
         self.pending = []
         self.service_classes = _KNOWN
         self.start_task = server.start_task
         self.is_logged = server.is_logged
+
+    @property
+    def bindings(self):
+        """The bound handlers, examined; set with the server's lock."""
+        with cython.critical_section(self):
+            return self._bindings
+
+    @bindings.setter
+    def bindings(self, bindings):
+        with cython.critical_section(self):
+            self._bindings = bindings
+        self.handlers = bindings.services
+        self.logs_messages = bindings.logs_messages
+        self.observes_messages = bindings.observes_messages
+        self.has_callbacks = bindings.has_callbacks
 
     # Read and set in any thread.
 
@@ -217,7 +234,7 @@ cdef class AssociationProtocol(FastPath):
 
     def connection_lost(self, exc):
         """See ``_pure_protocol.AssociationProtocol.connection_lost``."""
-        cdef bint ends_alone
+        cdef bint ends_alone = False
         self.is_connected, self.is_closed = False, True
         if self.is_closing:
             self.server.threads.closing.discard(self)
@@ -238,8 +255,8 @@ cdef class AssociationProtocol(FastPath):
     cdef bint _may_end_alone(self) except -1:
         """Return whether the association ends with the connection, and its end is not logged."""
         if _flag(&self._is_released):
-            return not self.server.logs_associations()
-        return not _flag(&self._was_requested) and not self.server.logs_connections()
+            return not self.server.logs(_INFO)
+        return not _flag(&self._was_requested) and not self.server.logs(_DEBUG)
 
     # -- An ordinary association -------------------------------------------------------------------
 
@@ -248,7 +265,7 @@ cdef class AssociationProtocol(FastPath):
         if _monotonic() <= <double>self.server.deadline:
             if not self._was_heard:
                 self._was_heard = True
-                self.server.heard(self)
+                (<dict>self.server.listener.silent).pop(self, None)
             if self._process_ordinary(pdu):
                 return
         self._association().pdu_received(pdu)
@@ -280,7 +297,9 @@ cdef class AssociationProtocol(FastPath):
         _set_flag(&self._in_data_transfer, True)
         self.decodes_requests = True
         self._put(accepted.answer)
-        self.server.established(self)
+        self.server.counters.count("associations")
+        if self.settings.is_short_of_time or self.server.logs(_INFO):
+            self._association().established_without_providers()
         return True
 
     cdef bint _release(self) except -1:
@@ -327,7 +346,7 @@ cdef class AssociationProtocol(FastPath):
         if transport.is_closing():
             return
         if transport.can_write_eof():
-            self.half_close(self.timeouts[0])
+            self.half_close(self.settings.acse_timeout)
         else:  # TLS has no half-closed connections
             self._association().connection.finish()
 
@@ -353,3 +372,54 @@ cdef class AssociationProtocol(FastPath):
         """Close the connection, and discard unsent output."""
         if _flag(&self._is_connected):
             self.transport.abort()
+
+
+cdef class Deadlines:
+    """See ``_pure_protocol.Deadlines``."""
+
+    cdef object _loop
+    cdef object _now
+    cdef object _expire
+    cdef dict _items  # when each is due, by the loop's clock; in that order
+    cdef double _latest
+    cdef object _handle
+
+    def __init__(self, loop, expire):
+        self._loop, self._now, self._expire, self._items = loop, loop.time, expire, {}
+
+    cpdef object add(self, item, double seconds):
+        """See ``_pure_protocol.Deadlines.add``."""
+        cdef double due = <double>self._now() + seconds
+        self._items.pop(item, None)
+        self._items[item] = due
+        if due < self._latest:  # the time is shorter than before
+            self._items = dict(sorted(self._items.items(), key=_second))
+            self._arm()
+        else:
+            self._latest = due
+            if self._handle is None:
+                self._arm()
+
+    cpdef object discard(self, item):
+        """Forget an item, if it is there."""
+        self._items.pop(item, None)
+
+    cdef object _arm(self):
+        cdef object due
+        if self._handle is not None:
+            self._handle.cancel()
+        due = next(iter(self._items.values()), None)
+        self._handle = None if due is None else self._loop.call_at(due, self._call)
+
+    def _call(self):
+        cdef object now = self._now(), item
+        cdef list due = []
+        for item in self._items:
+            if self._items[item] > now:
+                break
+            due.append(item)
+        for item in due:
+            # An earlier one may have removed it.
+            if self._items.pop(item, None) is not None:
+                self._expire(item)
+        self._arm()

@@ -1,6 +1,9 @@
 """The pure-Python fallback for the asyncio protocol of an association: as ``_protocol.pyx``."""
 
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable
 from contextlib import suppress
+from itertools import takewhile
 from threading import RLock
 from time import monotonic
 from typing import Any
@@ -10,7 +13,7 @@ from nset import _pdu
 from nset.scp import _rules, _services
 from nset.scp._pure import FastPath
 
-__all__ = ["AssociationProtocol"]
+__all__ = ["AssociationProtocol", "Deadlines"]
 
 
 class AssociationProtocol(FastPath):
@@ -23,16 +26,16 @@ class AssociationProtocol(FastPath):
     Parameters
     ----------
     server : Server
-        The server. Has `opened`, `heard`, `negotiated`, `established`, `ended` for what happens to
-        an association, `make_association`, and what the fast path needs of it.
+        The server. Has `opened`, `negotiated`, `ended` for what happens to an association,
+        `make_association`, `listener`, and what the fast path needs.
 
     Attributes
     ----------
     making : threading.RLock
         Guards what is made of an association on demand, and that nothing is while the protocol
         establishes or ends it.
-    timeouts : tuple of (float or None)
-        The AE's when the peer connected, in seconds: ACSE, connection, DIMSE, network timeout.
+    settings : AESettings
+        The AE's when the peer connected.
     since : float
         When the peer connected, by the monotonic clock.
     transport : asyncio.Transport or None
@@ -41,6 +44,12 @@ class AssociationProtocol(FastPath):
         The peer's.
     accepted : Accepted or None
         The negotiation, where pynetdicom has no part in it.
+    bindings : Bindings
+        The bound handlers, examined; set with the server's lock.
+    own_handlers : dict or None
+        The association's handlers, where they are not the server's.
+    logs_messages : bool
+        Whether pynetdicom's log handler is bound to EVT_DIMSE_RECV.
     has_callbacks : bool
         Whether a program's code runs when an association is negotiated, sends, receives or ends.
     has_providers : bool
@@ -59,6 +68,8 @@ class AssociationProtocol(FastPath):
     transport: Any = None
     address: Any = None
     accepted: Any = None
+    own_handlers: Any = None
+    logs_messages = True
     has_callbacks = False
     has_providers = False
     is_closing = False
@@ -73,26 +84,31 @@ class AssociationProtocol(FastPath):
     _drained = 0
 
     def __init__(self, server: Any) -> None:
-        ae, limits = server.ae, server.limits
+        settings, limits = server.settings(), server.limits
         super().__init__(
-            limits.pdu_length_for(ae.maximum_pdu_size),
-            limits.negotiation_length,
-            limits.data_set_bytes,
-            self.event_class,
+            settings.pdu_length, limits.negotiation_length, limits.data_set_bytes, self.event_class
         )
         self.server = server
+        self.settings = settings
         self.making = RLock()
-        self.timeouts = (
-            ae.acse_timeout,
-            ae.connection_timeout,
-            ae.dimse_timeout,
-            ae.network_timeout,
-        )
         self.since = monotonic()
         self.pending = []
         self.service_classes = _services.KNOWN
         self.start_task = server.start_task
         self.is_logged = server.is_logged
+
+    @property
+    def bindings(self) -> Any:
+        """The bound handlers, examined."""
+        return self._bindings
+
+    @bindings.setter
+    def bindings(self, bindings: Any) -> None:
+        self._bindings = bindings
+        self.handlers = bindings.services
+        self.logs_messages = bindings.logs_messages
+        self.observes_messages = bindings.observes_messages
+        self.has_callbacks = bindings.has_callbacks
 
     # -- The association ---------------------------------------------------------------------------
 
@@ -180,8 +196,8 @@ class AssociationProtocol(FastPath):
     def _may_end_alone(self) -> bool:
         """Return whether the association ends with the connection, and its end is not logged."""
         if self.is_released:
-            return not self.server.logs_associations()
-        return not self.was_requested and not self.server.logs_connections()
+            return not self.server.logs(_rules.INFO)
+        return not self.was_requested and not self.server.logs(_rules.DEBUG)
 
     # -- An ordinary association -------------------------------------------------------------------
 
@@ -190,7 +206,7 @@ class AssociationProtocol(FastPath):
         if monotonic() <= self.server.deadline:
             if not self._was_heard:
                 self._was_heard = True
-                self.server.heard(self)
+                self.server.listener.silent.pop(self, None)
             if self._process_ordinary(pdu):
                 return
         self.assoc.pdu_received(pdu)
@@ -220,7 +236,9 @@ class AssociationProtocol(FastPath):
         self.was_requested = self.is_established = True
         self.in_data_transfer = self.decodes_requests = True
         self._put(accepted.answer)
-        self.server.established(self)
+        self.server.counters.count("associations")
+        if self.settings.is_short_of_time or self.server.logs(_rules.INFO):
+            self.assoc.established_without_providers()
         return True
 
     def _release(self) -> bool:
@@ -265,7 +283,7 @@ class AssociationProtocol(FastPath):
         if transport.is_closing():
             return
         if transport.can_write_eof():
-            self.half_close(self.timeouts[0])
+            self.half_close(self.settings.acse_timeout)
         else:  # TLS has no half-closed connections
             self.assoc.connection.finish()
 
@@ -306,3 +324,58 @@ class AssociationProtocol(FastPath):
         """Close the connection, and discard unsent output."""
         if self.is_connected:
             self.transport.abort()
+
+
+class Deadlines:
+    """Calls a function for each of many items after a time, with one timer of the loop.
+
+    Most items are discarded before. In the loop's thread.
+
+    Parameters
+    ----------
+    loop : asyncio.AbstractEventLoop
+        The loop.
+    expire : callable
+        Called with an item.
+    """
+
+    __slots__ = ("_expire", "_handle", "_items", "_latest", "_loop")
+
+    def __init__(self, loop: AbstractEventLoop, expire: Callable[[Any], None]) -> None:
+        self._loop = loop
+        self._expire = expire
+        self._items: dict[Any, float] = {}  # when each is due, by the loop's clock; in that order
+        self._latest = 0.0
+        self._handle: TimerHandle | None = None
+
+    def add(self, item: Any, seconds: float) -> None:
+        """Add an item, or set its time anew."""
+        due = self._loop.time() + seconds
+        if item in self._items:
+            del self._items[item]
+        self._items[item] = due
+        if due < self._latest:  # the time is shorter than before
+            self._items = dict(sorted(self._items.items(), key=lambda pair: pair[1]))
+            self._arm()
+        else:
+            self._latest = due
+            if self._handle is None:
+                self._arm()
+
+    def discard(self, item: Any) -> None:
+        """Forget an item, if it is there."""
+        self._items.pop(item, None)
+
+    def _arm(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        due = next(iter(self._items.values()), None)
+        self._handle = None if due is None else self._loop.call_at(due, self._call)
+
+    def _call(self) -> None:
+        now = self._loop.time()
+        for item in list(takewhile(lambda item: self._items[item] <= now, self._items)):
+            # An earlier one may have removed it.
+            if self._items.pop(item, None) is not None:
+                self._expire(item)
+        self._arm()

@@ -8,7 +8,6 @@ import threading
 import time
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
-from itertools import takewhile
 from queue import Empty
 from typing import Any
 
@@ -252,61 +251,6 @@ class Timer:
         else:
             self._started = None
             self._expire()
-
-
-class Deadlines:
-    """Calls a function for each of many items after a time, with one timer of the loop.
-
-    Most items are discarded before. In the loop's thread.
-
-    Parameters
-    ----------
-    loop : asyncio.AbstractEventLoop
-        The loop.
-    expire : callable
-        Called with an item.
-    """
-
-    __slots__ = ("_expire", "_handle", "_items", "_latest", "_loop")
-
-    def __init__(self, loop: AbstractEventLoop, expire: Callable[[Any], None]) -> None:
-        self._loop = loop
-        self._expire = expire
-        self._items: dict[Any, float] = {}  # when each is due, by the loop's clock; in that order
-        self._latest = 0.0
-        self._handle: TimerHandle | None = None
-
-    def add(self, item: Any, seconds: float) -> None:
-        """Add an item, or set its time anew."""
-        due = self._loop.time() + seconds
-        if item in self._items:
-            del self._items[item]
-        self._items[item] = due
-        if due < self._latest:  # the time is shorter than before
-            self._items = dict(sorted(self._items.items(), key=lambda pair: pair[1]))
-            self._arm()
-        else:
-            self._latest = due
-            if self._handle is None:
-                self._arm()
-
-    def discard(self, item: Any) -> None:
-        """Forget an item, if it is there."""
-        self._items.pop(item, None)
-
-    def _arm(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-        due = next(iter(self._items.values()), None)
-        self._handle = None if due is None else self._loop.call_at(due, self._call)
-
-    def _call(self) -> None:
-        now = self._loop.time()
-        for item in list(takewhile(lambda item: self._items[item] <= now, self._items)):
-            # An earlier one may have removed it.
-            if self._items.pop(item, None) is not None:
-                self._expire(item)
-        self._arm()
 
 
 class IdleTimer(Timer):

@@ -42,6 +42,8 @@ ACSE timeout is less."""
 MAX_DRAINED_BYTES = 0x100000
 """What a peer may send meanwhile; it is discarded."""
 
+DEBUG, INFO = logging.DEBUG, logging.INFO
+
 A_RELEASE_RP = bytes((RELEASE_RP, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 
 log_release = partial(logging.getLogger("pynetdicom.association").info, "Association Released")

@@ -20,19 +20,19 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationServer
 
-from nset.logs import address_name
-from nset.scp import _eager_tasks, _log, _proxy, _tls
+from nset.scp import _eager_tasks, _proxy
 from nset.scp._a_associate import Accepted, Negotiations
+from nset.scp._ae_settings import KnownSettings
 from nset.scp._association import Association
 from nset.scp._counters import Counters, Counts
 from nset.scp._dispatch import Dispatcher
 from nset.scp._handlers import Bindings, CoroutineHandlers, messages_are_logged, rebound
 from nset.scp._limits import Limits, check_count
+from nset.scp._listener import Listener
 from nset.scp._listening import bind
 from nset.scp._measurements import Measurements
 from nset.scp._memory import ServerMemory
 from nset.scp._negotiation import SupportedContexts
-from nset.scp._queues import Deadlines
 from nset.scp._shared import Share
 from nset.scp._threads import Threads
 
@@ -45,9 +45,6 @@ SHUTDOWN_TIMEOUT = 10.0
 QUIET = 1.0
 """Seconds at shutdown without a request until the server requests the release, by default."""
 
-# asyncio's own steps from accept() to connection_made(), and one to spare.
-_TURNS_UNTIL_CONNECTED = 4
-
 # Seconds for what takes milliseconds: closing sockets once everything is over.
 _CLOSING_SECONDS = 1.0
 
@@ -55,12 +52,6 @@ _CLOSING_SECONDS = 1.0
 _LOOKS_PER_QUIET = 10
 
 _MAX_THREADS = 1000
-
-# Connections that are taken in one turn of the loop; then those that there are have theirs.
-_MAX_ACCEPTS_PER_TURN = 8
-
-# Seconds until connections are taken again when there were no descriptors.
-_RETRY_SECONDS = 0.1
 
 
 _set_ssl_context: Any = AssociationServer.ssl_context.fset  # type: ignore[attr-defined]
@@ -72,9 +63,8 @@ class Server(AssociationServer):
     It has the interface of pynetdicom's servers, and is safe to share between threads.
 
     =====================  ==========================================================
-    the loop's thread      `run`, `close`, `wait_closed`, `opened`, `heard`, `closed`,
-                           `leave`; `connected`, `tasks`, `aborting`, ``_silent``,
-                           ``_connecting``
+    the loop's thread      `run`, `close`, `wait_closed`, `opened`, `ended`, `closed`,
+                           `leave`; `connected`, `tasks`, `aborting`, `listener`, `settings`
     any thread             `stop`, `shutdown`, `interrupt`, `bind`, `unbind`, `forget`,
                            `counts`, `active_associations`; `deadline`
     guarded by             ``_handlers``, `bindings`; adding to ``_associations``
@@ -123,7 +113,8 @@ class Server(AssociationServer):
     """
 
     request_queue_size = 1024
-    loop: Any = None  # there once it runs
+    loop: Any = None  # there once it runs, as is the listener
+    listener: Any = None
     share: Share | None = None
 
     def __init__(
@@ -148,10 +139,11 @@ class Server(AssociationServer):
         self.limits = limits or Limits()
         self.is_inline = inline
         self.is_logged = messages_are_logged
+        self.logs = _LOGGER.isEnabledFor
+        self.settings = KnownSettings(ae, self.limits)
         self._reuses_port = reuse_port
         self._given = sock
         self.counters = Counters(Measurements() if metrics else None)
-        self._proxies = _proxy.Trusted(proxy_protocol)
         self.memory = ServerMemory(self.limits.bytes_for_server(), self._has_room)
         self.connected: set[Dispatcher] = set()
         self.tasks: set[Any] = set()  # of handlers that wait, and of handshakes
@@ -160,12 +152,7 @@ class Server(AssociationServer):
         self._associations: dict[Dispatcher, None] = {}  # those not over, the oldest first
         self.handlers_lock = threading.Lock()  # guards the change of handlers and bindings
         self.bindings: Bindings
-        self._is_full = False
-        # With a TLS handshake to come.
-        self._connecting: dict[Dispatcher, tuple[asyncio.Task[None], socket.socket]] = {}
-        self._silent: dict[Dispatcher, None] = {}  # have sent no PDU, the oldest first
-        self._listening: socket.socket | None = None  # a copy of the socket, of the loop's
-        self._accepting: asyncio.AbstractServer | asyncio.Task[None] | None = None
+        self._proxies = _proxy.Trusted(proxy_protocol)
         self._stopping = asyncio.Event()
         self._is_to_stop = False
         self._stopped = asyncio.Event()
@@ -202,8 +189,8 @@ class Server(AssociationServer):
             super().server_close()
         else:  # other processes may have it, and stock code shuts it down
             self._given.close()
-        if self._listening is not None:
-            self._listening.close()
+        if self.listener is not None:
+            self.listener.close()
 
     # -- Handlers ----------------------------------------------------------------------------------
 
@@ -307,10 +294,8 @@ class Server(AssociationServer):
         bool
             False, with nothing done, if there are too many connections.
         """
-        if self._connecting.pop(path, None) is None:
-            if not self._admits(path.address):
-                return False
-            self._wait_for_pdu(path)
+        if not self.listener.opens(path):
+            return False
         self.connected.add(path)
         self.counters.open(path)
         with self.handlers_lock:
@@ -322,19 +307,13 @@ class Server(AssociationServer):
 
     def negotiated(self, request: bytes) -> Accepted | None:
         """Return the answer to an A-ASSOCIATE-RQ; None where pynetdicom has to negotiate."""
-        accepted = self.negotiations.accept(request) if self.accepts_more() else None
-        if accepted is not None:
+        settings = self.settings()
+        if not self.accepts_more():
+            return None
+        accepted = self.negotiations.accept(request, settings)
+        if accepted is not None and _ACSE_LOGGER.isEnabledFor(logging.INFO):
             _ACSE_LOGGER.info("Accepting Association")
         return accepted
-
-    def established(self, path: Dispatcher) -> None:
-        """Count an association that was accepted without pynetdicom."""
-        self.counters.count("associations")
-        if self.logs_associations():
-            _log.accepted(path.assoc)
-        network_timeout = path.timeouts[-1]
-        if network_timeout is not None and network_timeout < self.limits.first_pdu_timeout:
-            path.assoc.check_idle()  # else when the time for the first PDU would have been over
 
     def ended(self, path: Dispatcher) -> None:
         """Remove an association that has ended with its connection, in good order."""
@@ -342,14 +321,6 @@ class Server(AssociationServer):
         if path.is_released:
             self.counters.count("released")
         self.forget(path)
-
-    def logs_associations(self) -> bool:
-        """Return whether the establishment and the end of associations is logged."""
-        return _LOGGER.isEnabledFor(logging.INFO)
-
-    def logs_connections(self) -> bool:
-        """Return whether the end of connections without an association is logged."""
-        return _LOGGER.isEnabledFor(logging.DEBUG)
 
     def leave(self, number: int) -> None:
         """Count a handler that still runs after its peer has disconnected: 1, or -1 at its end.
@@ -367,14 +338,9 @@ class Server(AssociationServer):
         if self.is_releasing and not self._associations:
             self.threads.call(self._stopped.set)
 
-    def heard(self, path: Dispatcher) -> None:
-        """Note that an association has sent a PDU."""
-        self._silent.pop(path, None)
-
     def closed(self, path: Dispatcher) -> None:
         """Remove an association whose connection is closed."""
-        self.heard(path)
-        self._first_pdus.discard(path)
+        self.listener.forget(path)
         self.connected.discard(path)
         self.counters.close(path)
 
@@ -414,11 +380,11 @@ class Server(AssociationServer):
         self.loop = asyncio.get_running_loop()
         # Two service threads per association: its job, and its upper layer.
         services = 2 * self.limits.connections_for(self.ae.maximum_associations)
-        self._first_pdus = Deadlines(self.loop, self._first_pdu_is_due)
         self.threads = Threads(self.loop, self._max_workers, services, self._variables)
         self.coroutines = CoroutineHandlers(self.threads, self.tasks)
         self.start_task = partial(_eager_tasks.start_task, self.loop)
-        await self._listen()
+        self.listener = Listener(self, self._proxies)
+        await self.listener.listen()
         started()
         if self._is_to_stop:  # before there was a loop to tell
             self._stopping.set()
@@ -427,7 +393,7 @@ class Server(AssociationServer):
         finally:
             self.deadline = min(self.deadline, time.monotonic() + SHUTDOWN_TIMEOUT)
             try:
-                await self._stop_listening()
+                await self.listener.stop()
                 await asyncio.sleep(0)
                 self.server_close()
                 await self._end_associations()
@@ -445,166 +411,11 @@ class Server(AssociationServer):
         if self.loop is None:
             return
         if self.threads.is_loop_thread():
-            task = self.loop.create_task(self._listen())
+            task = self.loop.create_task(self.listener.listen())
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
         else:
-            asyncio.run_coroutine_threadsafe(self._listen(), self.loop).result()
-
-    async def _listen(self) -> None:
-        """Begin to accept connections, with or without TLS."""
-        await self._stop_listening()
-        assert self.socket is not None
-        if self.ssl_context is not None or self._proxies:
-            self._accepting = self.loop.create_task(self._accept())
-            return
-        self._listening = self.socket.dup()  # closed when TLS is set later
-        listening = await self.loop.create_server(
-            partial(Dispatcher, self),
-            sock=self._listening,
-            backlog=_MAX_ACCEPTS_PER_TURN,  # asyncio accepts as many in a turn
-            start_serving=False,  # else a cancelled program would be left with its socket
-        )
-        self._accepting = listening
-        try:
-            await listening.start_serving()
-            self.socket.listen(self.request_queue_size)
-        except BaseException:
-            listening.close()
-            raise
-
-    async def _stop_listening(self) -> None:
-        """Accept no more connections; those that were accepted are connected first."""
-        accepting, self._accepting = self._accepting, None
-        if isinstance(accepting, asyncio.Task):
-            accepting.cancel()
-        elif accepting is not None:
-            try:
-                # asyncio leaves sockets open that its closed server has accepted before.
-                with suppress(NotImplementedError):  # the default loop of Windows
-                    self.loop.remove_reader(self._listening)
-                for _ in range(_TURNS_UNTIL_CONNECTED):
-                    await asyncio.sleep(0)
-            finally:
-                accepting.close()
-
-    async def _accept(self) -> None:
-        """Accept connections with something before the PDUs, a few per loop iteration."""
-        listening: Any = self.socket
-        while True:
-            try:
-                try:
-                    await _tls.readable(listening)
-                except NotImplementedError:  # the default loop of Windows
-                    self._begin_tls(*await self.loop.sock_accept(listening))
-                for _ in range(_MAX_ACCEPTS_PER_TURN):
-                    self._begin_tls(*listening.accept())
-            except (BlockingIOError, ConnectionError):  # that was all, or one has gone already
-                pass
-            except OSError as exc:  # too many descriptors
-                _LOGGER.error("Can't take a connection: %s", exc)
-                await asyncio.sleep(_RETRY_SECONDS)
-            await asyncio.sleep(0)
-
-    def _admits(self, address: Any) -> bool:
-        """Count a connection, and return whether there is room for it, or a silent one makes it."""
-        limit = self.limits.connections_for(self.ae.maximum_associations)
-        is_full = len(self.connected) + len(self._connecting) >= limit
-        if is_full and not self._is_full:
-            _LOGGER.warning(
-                "%d connections already (Limits.connections) when %s connects: closing those that "
-                "have sent nothing, the oldest first, or else new ones",
-                *(limit, address_name(address)),
-            )
-        self._is_full = is_full
-        if is_full:
-            self.counters.count("refused_connections")
-            if not self._silent:
-                return False
-            self._close_silent(next(iter(self._silent)))
-        self.counters.count("connections")
-        return True
-
-    def _begin_tls(self, sock: socket.socket, address: Any) -> None:
-        """Begin with what is before the PDUs of a connection, if there is room for it."""
-        if not self._admits(address):
-            sock.close()
-            return
-        sock.setblocking(False)
-        path = Dispatcher(self)
-        path.address = address
-        self._wait_for_pdu(path)
-        # The time to establish an association; asyncio requires more than 0.
-        seconds = max(self.ae.acse_timeout or 60, 0.001)
-        task = self.loop.create_task(self._open(path, sock, seconds))
-        self._connecting[path] = task, sock
-        self.tasks.add(task)
-        task.add_done_callback(partial(self._has_shaken_hands, path, sock))
-
-    async def _open(self, path: Dispatcher, sock: socket.socket, seconds: float) -> None:
-        """Read the PROXY protocol header, shake hands for TLS, and open the connection."""
-        if self._proxies.has(path.address):
-            address = await _proxy.peer_behind(sock, path.address)
-            if address is None:
-                return
-            path.address = address
-        await _tls.open_connection(path, sock, path.address, self.ssl_context, seconds)
-
-    def _has_shaken_hands(
-        self, path: Dispatcher, sock: socket.socket, task: "asyncio.Task[None]"
-    ) -> None:
-        self.tasks.discard(task)
-        if path.transport is None:  # and the task may not have begun
-            self._connecting.pop(path, None)
-            self._first_pdus.discard(path)
-            sock.close()
-            self.heard(path)
-            path.is_connected, path.is_over = False, True
-            if path.made is not None:
-                path.assoc.cancel_timer()
-                path.assoc.break_cycles()
-
-    def _wait_for_pdu(self, path: Dispatcher) -> None:
-        seconds = self.limits.first_pdu_timeout
-        if self.ae.acse_timeout is not None:
-            seconds = min(seconds, self.ae.acse_timeout)
-        self._silent[path] = None
-        self._first_pdus.add(path, max(seconds, 0))
-
-    def _first_pdu_is_due(self, path: Dispatcher) -> None:
-        if path in self._silent:
-            self._silent_too_long(path)
-        else:
-            path.assoc.check_idle()
-
-    def _silent_too_long(self, path: Dispatcher) -> None:
-        if path.is_reading_paused:  # it is the server that does not read
-            self._wait_for_pdu(path)
-            return
-        acse_timeout = self.ae.acse_timeout
-        if acse_timeout is not None and acse_timeout <= self.limits.first_pdu_timeout:
-            path.assoc.artim_expired()
-        # First process what has arrived while the loop stood still.
-        path.assoc.call_later(_RETRY_SECONDS, self._end_silence)
-
-    def _end_silence(self, assoc: Association) -> None:
-        if assoc.path not in self._silent:
-            return
-        _LOGGER.info(
-            "Closing the connection with %s, which has sent no PDU in %s s",
-            *(address_name(assoc.address), self.limits.first_pdu_timeout),
-        )
-        self._close_silent(assoc.path)
-
-    def _close_silent(self, path: Dispatcher) -> None:
-        """Close a connection whose peer has sent no PDU."""
-        self.heard(path)
-        self.connected.discard(path)  # it counts no more
-        connecting = self._connecting.pop(path, None)
-        if connecting is None:
-            path.abort()
-        else:
-            connecting[0].cancel()
+            asyncio.run_coroutine_threadsafe(self.listener.listen(), self.loop).result()
 
     async def _end_associations(self) -> None:
         """Wait for the associations to end; abort the remaining ones at the deadline."""
@@ -672,8 +483,7 @@ class Server(AssociationServer):
         for path in self.connected:
             path.close_in_child(null)
         os.close(null)
-        handshakes = [sock for _, sock in self._connecting.values()]
-        for sock in (self.socket, self._listening, *handshakes):
+        for sock in (self.socket, *([] if self.listener is None else self.listener.sockets)):
             if sock is not None and sock.fileno() >= 0:
                 os.close(sock.detach())
         self._associations, self.connected, self.tasks = {}, set(), set()

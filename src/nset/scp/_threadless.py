@@ -63,12 +63,11 @@ class ThreadlessAssociation(_StockAssociation):
         self._server: Any = server
         self.path = path
         self._timer_resolution = _config.WINDOWS_TIMER_RESOLUTION
-        (
-            self._acse_timeout,
-            self.connection_timeout,
-            self._dimse_timeout,
-            self._network_timeout,
-        ) = path.timeouts
+        settings = path.settings
+        self._acse_timeout = settings.acse_timeout
+        self.connection_timeout = settings.connection_timeout
+        self._dimse_timeout = settings.dimse_timeout
+        self._network_timeout = settings.network_timeout
 
     # -- What the protocol knows without it --------------------------------------------------------
 

@@ -12,7 +12,7 @@ from operator import methodcaller
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from nset.scp._queues import Deadlines
+from nset.scp._implementation import Deadlines
 
 _LOGGER = logging.getLogger("nset")
 
