@@ -17,12 +17,16 @@ def module(nset):
 class Path:
     """What the path of an association counts itself."""
 
+    accepted = made = None
+
     def __init__(self, requests=0, received=0, sent=0, **statuses):
-        self.requests_read = {"N-SET": requests}
-        self.bytes_received, self.all_bytes_sent = received, sent
-        self.response_counts = {
-            ("N-SET", int(code[1:], 16)): number for code, number in statuses.items()
-        }
+        self.events = {"requests": requests, "n_set_requests": requests}
+        self.events.update(bytes_received=received, bytes_sent=sent)
+        self.statuses = {int(code[1:], 16): number for code, number in statuses.items()}
+
+    def add_to(self, events, statuses):
+        events.update(self.events)
+        statuses.update(self.statuses)
 
 
 def message(cls, status=None):
@@ -85,8 +89,8 @@ def test_a_response_without_a_status_does_not_count(counters, tally, response):
 
 def test_an_association_counts_while_its_connection_is_open_and_afterwards(counters):
     one, other = Path(2, 300, 40, s0000=1, s0107=1), Path(1, 100, 10, s0000=1)
-    counters.open(one)
-    counters.open(other)
+    counters.open(one, is_new=False)
+    counters.open(other, is_new=False)
 
     def counted():
         counts = counters.counts(0, 0)
@@ -95,8 +99,9 @@ def test_an_association_counts_while_its_connection_is_open_and_afterwards(count
 
     assert counted() == (3, 3, 400, 50, {"Success": 2, "Warning": 1})
     assert counted() == (3, 3, 400, 50, {"Success": 2, "Warning": 1})
-    one.requests_read = {"N-SET": 2, "C-ECHO": 1}
-    one.bytes_received, one.response_counts["C-ECHO", 0x0000] = 400, 1
+    one.events["requests"] += 1  # a C-ECHO
+    one.events["bytes_received"] += 100
+    one.statuses[0x0000] += 1
     assert counted() == (4, 3, 500, 50, {"Success": 3, "Warning": 1})
     counters.close(one)
     assert counted() == (4, 3, 500, 50, {"Success": 3, "Warning": 1})
@@ -106,7 +111,7 @@ def test_an_association_counts_while_its_connection_is_open_and_afterwards(count
 
 def test_a_forked_process_has_no_associations_and_a_free_lock(counters):
     counters.count("associations")
-    counters.open(Path(5, 5, 5, s0000=5))
+    counters.open(Path(5, 5, 5, s0000=5), is_new=False)
     counters._lock.acquire()  # by a thread that the fork has not taken along
     counters.renew()
     counts = counters.counts(0, 0)

@@ -65,6 +65,7 @@ cdef enum:
     MAX_US = 0xFFFF
     C_ECHO = 0
     N_CREATE = 5
+    N_SET = 3
     # Whether a request has a data set.
     NEVER = 0
     OPTIONAL = 1
@@ -75,6 +76,7 @@ assert MAX_US == _limits.MAX_US
 assert MAX_COMMAND_SET_LENGTH == _limits.MAX_COMMAND_SET_LENGTH
 assert NUMBER_OF_SERVICES == len(_services.SERVICES)
 assert (C_ECHO, N_CREATE) == (_services.C_ECHO.number, _services.N_CREATE.number)
+assert N_SET == _services.N_SET.number
 assert (NEVER, OPTIONAL, ALWAYS) == (_services.NEVER, _services.OPTIONAL, _services.ALWAYS)
 
 
@@ -941,6 +943,24 @@ cdef class FastPath(PduReader):
     @is_ending.setter
     def is_ending(self, bint value):
         _set_flag(&self._is_ending, value)
+
+    def add_to(self, events, statuses):
+        """See ``_pure.FastPath.add_to``."""
+        cdef uint64_t requests = 0
+        cdef int index
+        cdef object counts, all_counts
+        for index in range(NUMBER_OF_SERVICES):
+            requests += _count(&self._requests_read[index])
+        if requests != 0:
+            events["requests"] += requests
+            events["n_set_requests"] += _count(&self._requests_read[N_SET])
+        events["bytes_received"] += _count(&self._bytes_received)
+        events["bytes_sent"] += _count(&self._bytes_sent)
+        with cython.critical_section(self):
+            all_counts = self._response_counts
+        for counts in all_counts or ():
+            for code, number in (<dict>counts).copy().items() if counts else ():
+                statuses[code] += number
 
     def data_received(self, bytes data not None):
         """See ``_pure.FastPath.data_received``."""

@@ -126,25 +126,26 @@ class Counters:
             tally.responses[service, code] += 1
             self._statuses[code] += 1
 
-    def open(self, path: Any) -> None:
-        """Add the protocol of an association, whose connection is open now."""
+    def open(self, path: Any, *, is_new: bool) -> None:
+        """Add a connection that is open now; count it, if it is new."""
         with self._lock:
             self._paths.add(path)
+            self._events["connections"] += is_new
 
-    def close(self, path: Any) -> None:
-        """Keep the counts of an association whose connection is closed."""
+    def close(self, path: Any, *, has_ended: bool = False) -> None:
+        """Keep the counts of a connection that is closed, and of its release if it ends alone."""
         with self._lock:
             self._paths.discard(path)
             self._add(path, self._events, self._statuses)
+            if has_ended and path.is_released:
+                self._events["released"] += 1
 
     def _add(self, path: Any, events: Counter[str], statuses: Counter[int]) -> None:
-        if requests := path.requests_read:
-            events["requests"] += sum(requests.values())
-            events["n_set_requests"] += requests.get("N-SET", 0)
-        events["bytes_received"] += path.bytes_received
-        events["bytes_sent"] += path.all_bytes_sent
-        for (_, code), number in path.response_counts.items():
-            statuses[code] += number
+        path.add_to(events, statuses)
+        if path.accepted is not None:  # without pynetdicom, and not counted then
+            events["associations"] += 1
+        if (assoc := path.made) is not None:
+            events["bytes_sent"] += assoc.connection.bytes_sent
 
     def counts(self, open_connections: int, open_associations: int) -> Counts:
         """Return all counts.

@@ -9,6 +9,7 @@ from typing import Any
 
 from nset.logs import address_name
 from nset.scp import _proxy, _tls
+from nset.scp._ae_settings import AESettings
 from nset.scp._association import Association
 from nset.scp._dispatch import Dispatcher
 from nset.scp._implementation import Deadlines
@@ -51,7 +52,7 @@ class Listener:
         self._proxies = proxies
         self.connecting: dict[Dispatcher, tuple[asyncio.Task[None], socket.socket]] = {}
         self.silent: dict[Dispatcher, None] = {}
-        self._is_full = False
+        self._was_full = False
         self._socket: socket.socket | None = None  # a copy of the server's, for the loop
         self._accepting: asyncio.AbstractServer | asyncio.Task[None] | None = None
         self._first_pdus = Deadlines(server.loop, self._first_pdu_is_due)
@@ -126,9 +127,11 @@ class Listener:
     def _begin(self, sock: socket.socket, address: Any) -> None:
         """Begin with what is before the PDUs of a connection, if there is room for it."""
         server = self._server
-        if not self._admits(address):
+        settings = server.settings()
+        if not self._has_room(settings) and not self._makes_room(settings, address):
             sock.close()
             return
+        server.counters.count("connections")
         sock.setblocking(False)
         path = Dispatcher(server)
         path.address = address
@@ -164,10 +167,14 @@ class Listener:
 
     def opens(self, path: Dispatcher) -> bool:
         """Return whether a connection may be opened, which then is to send a PDU soon."""
+        counters = self._server.counters
         if self.connecting and self.connecting.pop(path, None) is not None:
+            counters.open(path, is_new=False)
             return True
-        if not self._admits(path.address):
+        settings = path.settings
+        if not self._has_room(settings) and not self._makes_room(settings, path.address):
             return False
+        counters.open(path, is_new=True)
         self._wait_for_pdu(path)
         return True
 
@@ -176,24 +183,25 @@ class Listener:
         self.silent.pop(path, None)
         self._first_pdus.discard(path)
 
-    def _admits(self, address: Any) -> bool:
-        """Count a connection, and return whether there is room for it, or a silent one makes it."""
-        server = self._server
-        limit = server.settings().maximum_connections
-        is_full = len(server.connected) + len(self.connecting) >= limit
-        if is_full and not self._is_full:
+    def _has_room(self, settings: AESettings) -> bool:
+        number = len(self._server.connected) + len(self.connecting)
+        is_full = number >= settings.maximum_connections
+        self._was_full = self._was_full and is_full
+        return not is_full
+
+    def _makes_room(self, settings: AESettings, address: Any) -> bool:
+        """Close the oldest silent connection for another one; return whether there was one."""
+        if not self._was_full:
+            self._was_full = True
             _LOGGER.warning(
                 "%d connections already (Limits.connections) when %s connects: closing those that "
                 "have sent nothing, the oldest first, or else new ones",
-                *(limit, address_name(address)),
+                *(settings.maximum_connections, address_name(address)),
             )
-        self._is_full = is_full
-        if is_full:
-            server.counters.count("refused_connections")
-            if not self.silent:
-                return False
-            self._close_silent(next(iter(self.silent)))
-        server.counters.count("connections")
+        self._server.counters.count("refused_connections")
+        if not self.silent:
+            return False
+        self._close_silent(next(iter(self.silent)))
         return True
 
     def _wait_for_pdu(self, path: Dispatcher) -> None:

@@ -6,7 +6,6 @@
 As ``_pure_protocol.py``, which the pure-Python fallback uses.
 """
 
-from contextlib import suppress
 from operator import itemgetter
 from threading import RLock
 from time import monotonic
@@ -25,6 +24,7 @@ cdef object _RLock = RLock
 cdef object _ref = ref
 cdef object _KNOWN = _services.KNOWN
 cdef object _second = itemgetter(1)
+cdef object _logs_release = _rules.logs_release
 cdef object _INFO = _rules.INFO, _DEBUG = _rules.DEBUG
 cdef bytes _RELEASE_RP = _rules.A_RELEASE_RP
 
@@ -297,7 +297,6 @@ cdef class AssociationProtocol(FastPath):
         _set_flag(&self._in_data_transfer, True)
         self.decodes_requests = True
         self._put(accepted.answer)
-        self.server.counters.count("associations")
         if self.settings.is_short_of_time or self.server.logs(_INFO):
             self._association().established_without_providers()
         return True
@@ -320,7 +319,8 @@ cdef class AssociationProtocol(FastPath):
         if assoc is not None:
             assoc.connection.stop_messages(aborts=False)
         self._put(_RELEASE_RP)
-        _rules.log_release()
+        if _logs_release(_INFO):
+            _rules.log_release()
         self._is_to_finish = True
         return True
 
@@ -354,8 +354,10 @@ cdef class AssociationProtocol(FastPath):
 
     def half_close(self, timeout):
         """See ``_pure_protocol.AssociationProtocol.half_close``."""
-        with suppress(OSError):  # the peer may have disconnected
+        try:
             self.transport.write_eof()
+        except OSError:  # the peer may have disconnected
+            pass
         self.limit_close(timeout)
         self._is_draining = True
         self.transport.resume_reading()  # to see the end of the input

@@ -1,5 +1,6 @@
 """The pure-Python fallback for the fast path: as ``_core.pyx``."""
 
+from collections import Counter
 from time import monotonic, time
 from typing import Any
 
@@ -134,6 +135,24 @@ class FastPath(PduReader):
     def response_counts(self) -> dict[tuple[str, int], int]:
         """How many responses the fast path has sent, by service and status."""
         return self._response_counts.copy()
+
+    def add_to(self, events: Counter[str], statuses: Counter[int]) -> None:
+        """Add what the fast path has counted to the counts of a server; in any thread.
+
+        Parameters
+        ----------
+        events : Counter
+            Requests, N-SET requests, and bytes.
+        statuses : Counter
+            Responses by status.
+        """
+        if requests := self.requests_read:
+            events["requests"] += sum(requests.values())
+            events["n_set_requests"] += requests.get("N-SET", 0)
+        events["bytes_received"] += self.bytes_received
+        events["bytes_sent"] += self.bytes_sent
+        for (_, code), number in self.response_counts.items():
+            statuses[code] += number
 
     # Set or defined by the subclass.
     call_in_worker: Any

@@ -236,7 +236,6 @@ class AssociationProtocol(FastPath):
         self.was_requested = self.is_established = True
         self.in_data_transfer = self.decodes_requests = True
         self._put(accepted.answer)
-        self.server.counters.count("associations")
         if self.settings.is_short_of_time or self.server.logs(_rules.INFO):
             self.assoc.established_without_providers()
         return True
@@ -257,7 +256,8 @@ class AssociationProtocol(FastPath):
         if assoc is not None:
             assoc.connection.stop_messages(aborts=False)
         self._put(_rules.A_RELEASE_RP)
-        _rules.log_release()
+        if _rules.logs_release(_rules.INFO):
+            _rules.log_release()
         self._is_to_finish = True
         return True
 

@@ -46,7 +46,9 @@ DEBUG, INFO = logging.DEBUG, logging.INFO
 
 A_RELEASE_RP = bytes((RELEASE_RP, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 
-log_release = partial(logging.getLogger("pynetdicom.association").info, "Association Released")
+_LOGGER = logging.getLogger("pynetdicom.association")
+logs_release = _LOGGER.isEnabledFor
+log_release = partial(_LOGGER.info, "Association Released")
 
 BEGINNING = 16
 """Bytes by which other protocols are recognized; at least 6."""

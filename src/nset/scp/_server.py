@@ -297,7 +297,6 @@ class Server(AssociationServer):
         if not self.listener.opens(path):
             return False
         self.connected.add(path)
-        self.counters.open(path)
         with self.handlers_lock:
             self._associations[path] = None
             path.bindings = self.bindings
@@ -308,7 +307,9 @@ class Server(AssociationServer):
     def negotiated(self, request: bytes) -> Accepted | None:
         """Return the answer to an A-ASSOCIATE-RQ; None where pynetdicom has to negotiate."""
         settings = self.settings()
-        if not self.accepts_more():
+        if len(self._associations) > settings.maximum_associations:
+            return None
+        if (len(self.ae._servers) > 1 or self.share is not None) and not self.accepts_more():
             return None
         accepted = self.negotiations.accept(request, settings)
         if accepted is not None and _ACSE_LOGGER.isEnabledFor(logging.INFO):
@@ -317,9 +318,9 @@ class Server(AssociationServer):
 
     def ended(self, path: Dispatcher) -> None:
         """Remove an association that has ended with its connection, in good order."""
-        self.closed(path)
-        if path.is_released:
-            self.counters.count("released")
+        self.listener.forget(path)
+        self.connected.discard(path)
+        self.counters.close(path, has_ended=True)
         self.forget(path)
 
     def leave(self, number: int) -> None:
