@@ -20,9 +20,9 @@ def test_bound_to_the_server_while_an_association_is_made(nset, monkeypatch):
             if path in server._associations and thread.ident is None:
                 thread.start()
                 thread.join(0.3)  # time enough for what is bound then to be lost
-            bound.fset(path, bindings)
+            bound.__set__(path, bindings)
 
-        monkeypatch.setattr(path, "bindings", property(bound.fget, set_bindings))
+        monkeypatch.setattr(path, "bindings", property(bound.__get__, set_bindings))
         with Peer(port(server), MPPS) as peer:
             thread.join(TIMEOUT)
             peer.send(n_set_pdus(nset))
