@@ -142,11 +142,11 @@ TABLE: Final = (
 """Table F.7.2-1. An attribute that is not in it is of type 3, in an N-CREATE and an N-SET."""
 
 
-@cache
 def _tagged(rules: tuple[Rule, ...]) -> tuple[tuple[int, Rule], ...]:
     return tuple((tag_for_keyword(rule.keyword) or 0, rule) for rule in rules)
 
 
+_tagged_items: Final = cache(_tagged)
 _TABLE: Final = _tagged(TABLE)
 _BY_TAG: Final = dict(_TABLE)
 _FINAL: Final = tuple((tag, rule) for tag, rule in _TABLE if rule.final)
@@ -233,7 +233,7 @@ def _faults_of_items(
 ) -> Iterator[Fault]:
     for _, rule in rules:
         if rule.items and rule.keyword in listed:
-            inner = _tagged(rule.items)
+            inner = _tagged_items(rule.items)
             for item in listed[rule.keyword].value or ():
                 yield from _faults(elements(item), inner, service, f" in {rule.keyword}")
                 yield from _faults_of_items(item, inner, service)
@@ -267,7 +267,7 @@ def check_create(listed: Dataset, *, is_strict: bool) -> tuple[Answer, list[str]
     else:
         for item in listed.get("ScheduledStepAttributesSequence") or ():
             place = " in ScheduledStepAttributesSequence"
-            faults += _faults(elements(item), _tagged(_SCHEDULED), "create", place)
+            faults += _faults(elements(item), _tagged_items(_SCHEDULED), "create", place)
     grave = [fault for fault in faults if is_strict or fault.is_vital]
     if grave:
         return _refusal(grave), []
