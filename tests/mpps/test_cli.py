@@ -119,9 +119,10 @@ def test_errors(run, monkeypatch, tmp_path, arguments, status, words):
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_an_address_in_use(run, url, tmp_path):
-    with running(cwd=tmp_path) as (port, _):
-        assert f"127.0.0.1:{port}" in run(f"127.0.0.1:{port}", status=1)
+def test_an_address_in_use(run):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = "{}:{}".format(*other.getsockname())
+        assert address in run(address, status=1)
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
@@ -145,13 +146,6 @@ def test_tls_with_certificates_of_clients(nset, tmp_path):
             stranger.sendall(associate_rq("1.2.840.10008.1.1"))
             answer = stranger.recv(1)
         assert answer == b""
-
-
-def test_strict(nset, tmp_path):
-    step = whole()
-    del step.PatientSex
-    with running("--strict", cwd=tmp_path) as (port, _), Modality(port) as modality:
-        assert modality.create(UID, step).Status == 0x0120
 
 
 def test_the_program(nset):
@@ -199,8 +193,12 @@ def test_metrics_health_checks_and_json_logs(nset, tmp_path):
     assert {record["calling_ae_title"] for record in records if "peer" in record} == {"RAW"}
 
 
-def test_a_data_set_that_is_too_long(nset, tmp_path):
-    with running("--max-data-set", "1", cwd=tmp_path) as (port, _), Modality(port) as modality:
+def test_what_is_not_excused_and_what_is_too_long(nset, tmp_path):
+    step = whole()
+    del step.PatientSex
+    options = ["--strict", "--max-data-set", "1"]
+    with running(*options, cwd=tmp_path) as (port, _), Modality(port) as modality:
+        assert modality.create(UID, step).Status == 0x0120
         assert modality.create(UID, whole()).Status == 0x0000
         assert modality.set(UID, bytes((1 << 20) + 2)).Status == 0x0213
         assert modality.set(UID, completed()).Status == 0x0000
