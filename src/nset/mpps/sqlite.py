@@ -35,7 +35,8 @@ class SqliteStore(SqlStore):
     def connect(self) -> Any:
         """Return a new connection to the file."""
         connection = sqlite3.connect(
-            *(self._uri, _LOCKED_SECONDS),
+            self._uri,
+            timeout=_LOCKED_SECONDS,
             isolation_level=None,
             check_same_thread=False,
             uri=True,
