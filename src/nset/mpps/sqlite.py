@@ -1,6 +1,7 @@
 """A store in a file of SQLite: write-ahead log, on the disk before the answer."""
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -8,6 +9,8 @@ from urllib.parse import quote
 from nset.mpps.store import SqlStore, Unavailable
 
 _LOCKED_SECONDS = 5.0  # that a transaction of another process is waited for
+
+_AGAIN_SECONDS = 0.01
 
 # Of the write-ahead log, until it is copied into the file: a page that many reports have changed is
 # copied once.
@@ -41,9 +44,13 @@ class SqliteStore(SqlStore):
             check_same_thread=False,
             uri=True,
         )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        try:
+            _keep_log(connection)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def translated(self, exc: Exception) -> Exception:
@@ -52,3 +59,16 @@ class SqliteStore(SqlStore):
         if isinstance(exc, sqlite3.OperationalError) or type(exc) is sqlite3.DatabaseError:
             return Unavailable(str(exc))
         return exc
+
+
+def _keep_log(connection: sqlite3.Connection) -> None:
+    """Have a write-ahead log; SQLite does not wait for a process that has a new file have one."""
+    end = time.monotonic() + _LOCKED_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as exc:
+            if "locked" not in str(exc) or time.monotonic() > end:
+                raise
+        time.sleep(_AGAIN_SECONDS)
