@@ -74,7 +74,7 @@ def test_serve_list_show_export(run, url, tmp_path):
             modality.release()
             workstation.release()
         process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=TIMEOUT)
+        _, log = process.communicate(timeout=6 * TIMEOUT)
         assert process.returncode == 0, log
         assert "N-SET 1 (1 Success)" in log
         assert "N-CREATE 2 (2 Success)" in log
@@ -178,13 +178,16 @@ def test_metrics_health_checks_and_json_logs(nset, tmp_path):
             with Modality(port) as modality:
                 assert modality.create(UID, whole()).Status == 0x0000
                 modality.release()
-            until(lambda: fetched(number, "/readyz")[0] == 200)
+            until(lambda: fetched(number, "/readyz")[0] == 200, seconds=6 * TIMEOUT)
             assert fetched(number, "/healthz")[0] == 200
-            until(lambda: re.search(r'service="N-CREATE".*Success', fetched(number, "/metrics")[1]))
+            until(
+                lambda: re.search(r'service="N-CREATE".*Success', fetched(number, "/metrics")[1]),
+                seconds=6 * TIMEOUT,
+            )
             (tmp_path / "mpps.sqlite").rename(tmp_path / "moved")
-            until(lambda: fetched(number, "/readyz")[0] == 503)
+            until(lambda: fetched(number, "/readyz")[0] == 503, seconds=6 * TIMEOUT)
             (tmp_path / "moved").rename(tmp_path / "mpps.sqlite")
-            until(lambda: fetched(number, "/readyz")[0] == 200)
+            until(lambda: fetched(number, "/readyz")[0] == 200, seconds=6 * TIMEOUT)
             process.terminate()
             records = [
                 json.loads(line)
