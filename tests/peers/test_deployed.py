@@ -3,6 +3,7 @@
 ``make test-peers`` installs HAProxy and systemd's tools, and runs these tests.
 """
 
+import importlib
 import json
 import logging
 import os
@@ -179,12 +180,14 @@ class TestSystemd:
         said = run("systemd-analyze", "security", "--offline=true", "--threshold=20", units[0])
         assert "Overall exposure level" in said
 
+    @pytest.mark.usefixtures("nset")
     def test_its_command_line(self):
         text = (DEPLOY / "systemd" / "nset-mpps.service").read_text()
         parsed(*re.search(r"^ExecStart=\S+/nset mpps (.+)$", text, re.MULTILINE)[1].split())
 
 
 class TestImage:
+    @pytest.mark.usefixtures("nset")
     def test_command_lines(self):
         lines = re.findall(r"CMD (\[.+)", (DEPLOY / "docker" / "Dockerfile").read_text())
         parsed(*json.loads(lines[-1]))
@@ -201,6 +204,5 @@ class TestImage:
 
 def parsed(*arguments):
     """See that ``nset mpps`` takes the arguments."""
-    from nset.mpps.cli import mpps
-
+    mpps = importlib.import_module("nset.mpps.cli").mpps
     mpps.commands["serve"].make_context("serve", list(arguments))

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from acceptors import until
 from associations import MPPS, TIMEOUT
+from implementations import IMPLEMENTATIONS, loaded
 from mpps_peers import Modality
 from paths import REPOSITORY
 from postgresql import cluster
@@ -190,7 +191,8 @@ def test_a_host_fails_under_load(how, tmp_path):
         finally:
             modalities.is_over = True
         ended(reporters)
-        stored_once(url, reporters)
+        with loaded(IMPLEMENTATIONS[0]):
+            stored_once(url, reporters)
         told = two.log.read_text()
         assert all(f"RAW@{source}:" in told for source in sources)
         assert outside not in told

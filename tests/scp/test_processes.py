@@ -84,8 +84,8 @@ class Program:
 
     def ended(self, children):
         """Wait for its end and that of its children; give its exit code."""
-        code = self._process.wait(TIMEOUT)
-        assert psutil.wait_procs(children, TIMEOUT)[1] == []
+        code = self._process.wait(3 * TIMEOUT)
+        assert psutil.wait_procs(children, 3 * TIMEOUT)[1] == []
         assert is_refused(("127.0.0.1", self.port))
         return code
 
@@ -106,7 +106,7 @@ def running(folder, number=2, most=None, implementation=None):
         ) as process,
     ):
         children = []
-        patience = threading.Timer(3 * TIMEOUT, process.kill)
+        patience = threading.Timer(9 * TIMEOUT, process.kill)
         patience.start()
         try:
             with ExitStack() as stack:

@@ -323,7 +323,8 @@ class Parent:
         beside(self.processes)
 
     def _end_with_parent(self) -> None:
-        os.read(self._lifeline[0], 1)
+        # It may not block: a server's loop has set that, and they all have the same pipe.
+        multiprocessing.connection.wait([self._lifeline[0]])
         os._exit(1)
 
 
