@@ -99,26 +99,20 @@ def running(folder, number=2, most=None, implementation=None):
     if implementation is not None:
         environment["NSET_IMPLEMENTATION"] = implementation
     log = folder / "log"
+    options = {"env": environment, "text": True, "start_new_session": True}
     with (
         log.open("w") as errors,
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True
-        ) as process,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, **options) as process,
     ):
-        children = []
         patience = threading.Timer(9 * TIMEOUT, process.kill)
         patience.start()
         try:
             with ExitStack() as stack:
-                program = Program(process, log, stack)
-                children = psutil.Process(process.pid).children()
-                yield program
+                yield Program(process, log, stack)
         finally:
             patience.cancel()
-            process.kill()
-            for child in children:
-                with suppress(psutil.NoSuchProcess):
-                    child.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # also those that have no parent any more
 
 
 def asks(nset, peer):
@@ -230,8 +224,14 @@ class TestEnds:
         with running(tmp_path) as program:
             beside = program.next("beside", lambda *_: True)[0]
             os.kill(beside, signal.SIGKILL)
-            program.next("beside", lambda pid, pids, counts: pid != beside and len(pids) == 2)
-            assert program.end() == 0
+            beside, *_ = program.next(
+                "beside", lambda pid, pids, counts: pid != beside and len(pids) == 2
+            )
+            children = psutil.Process(program.pid).children()
+            assert beside in {child.pid for child in children}
+            os.kill(program.pid, signal.SIGKILL)  # and it ends with the parent, as the others
+            assert program.ended(children) == -signal.SIGKILL
+            assert "Traceback" not in program.log()
 
     def test_servers_shut_down_without_their_parent(self, tmp_path):
         with running(tmp_path) as program, program.peer() as peer:
