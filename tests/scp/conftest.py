@@ -1,5 +1,6 @@
 """Fixtures of several files about nset.scp: what it is compared with, and certificates."""
 
+import gc
 import importlib
 
 import pytest
@@ -10,6 +11,13 @@ from services import (
     observed,
     stock_server,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sockets_are_closed():
+    """See that no test of a file leaves a socket behind, lest one of another file fail for it."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from associations import MPPS, TIMEOUT
 from certificates import client_context, server_context
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from implementations import IMPLEMENTATIONS, loaded
 from logs import all_said, warnings_of
 from pynetdicom import evt
 from raw_peer import ABORT, Peer, associate_rq
@@ -127,7 +128,8 @@ class TestReading:
 
     def read(self, parts):
         """What `peer_behind` makes of them, and what is still there."""
-        peer_behind = importlib.import_module("nset.scp._proxy").peer_behind
+        with loaded(IMPLEMENTATIONS[0]):
+            peer_behind = importlib.import_module("nset.scp._proxy").peer_behind
 
         async def send(far):
             for part in parts:
