@@ -55,22 +55,28 @@ class KnownSettings:
         The AE.
     limits : Limits
         The server's.
+
+    Attributes
+    ----------
+    current : AESettings
+        The settings, if `is_stock` and the `attributes` of the AE are its `values`.
     """
 
     def __init__(self, ae: ApplicationEntity, limits: Limits) -> None:
         self._ae = ae
         self._limits = limits
-        self._values: dict[str, Any] | None = None
-        self._settings: AESettings | None = None
+        self.attributes = vars(ae)
+        self.values: dict[str, Any] = {}
+        self.current: AESettings
         # A subclass may have properties that depend on other things.
-        self._is_stock = type(ae) is ApplicationEntity
+        self.is_stock = type(ae) is ApplicationEntity
 
     def __call__(self) -> AESettings:
         """Return the settings."""
-        if self._settings is None or self._values != vars(self._ae) or not self._is_stock:
-            self._values = copied(vars(self._ae))
-            self._settings = AESettings.of(self._ae, self._limits)
-        return self._settings
+        if self.values != self.attributes or not self.is_stock:
+            self.values = copied(self.attributes)
+            self.current = AESettings.of(self._ae, self._limits)
+        return self.current
 
 
 def copied(attributes: dict[str, Any]) -> dict[str, Any]:

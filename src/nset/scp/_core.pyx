@@ -944,7 +944,7 @@ cdef class FastPath(PduReader):
     def is_ending(self, bint value):
         _set_flag(&self._is_ending, value)
 
-    def add_to(self, events, statuses):
+    def add_to(self, dict events not None, dict statuses not None):
         """See ``_pure.FastPath.add_to``."""
         cdef uint64_t requests = 0
         cdef int index
@@ -959,8 +959,10 @@ cdef class FastPath(PduReader):
         with cython.critical_section(self):
             all_counts = self._response_counts
         for counts in all_counts or ():
-            for code, number in (<dict>counts).copy().items() if counts else ():
-                statuses[code] += number
+            if not counts:
+                continue
+            for code, number in (<dict>counts).copy().items():
+                statuses[code] = statuses.get(code, 0) + number
 
     def data_received(self, bytes data not None):
         """See ``_pure.FastPath.data_received``."""

@@ -9,6 +9,11 @@ from typing import Any, NamedTuple
 from nset import status
 from nset.scp._measurements import Measurements, sop_class_of
 
+_EVENTS = (
+    *("connections", "refused_connections", "associations", "rejected", "released"),
+    *("requests", "n_set_requests", "bytes_received", "bytes_sent"),
+)
+
 _CATEGORIES = ("Success", "Warning", "Failure", "Cancel", "Pending", "Unknown")
 
 _EMPTY: dict[Any, Any] = {}  # not to be changed
@@ -91,9 +96,9 @@ class Counters:
     def __init__(self, measurements: Measurements | None = None) -> None:
         self.measurements = measurements
         self._lock = threading.Lock()  # guards all of it, and that a connection counts once
-        self._events: Counter[str] = Counter()
+        self._events = dict.fromkeys(_EVENTS, 0)
         self._aborted: Counter[str] = Counter()
-        self._statuses: Counter[int] = Counter()
+        self._statuses: dict[int, int] = {}
         self._paths: set[Any] = set()  # of associations whose connection is open
 
     def renew(self) -> None:
@@ -124,7 +129,7 @@ class Counters:
         """Count a response that does not go by the fast path."""
         with self._lock:
             tally.responses[service, code] += 1
-            self._statuses[code] += 1
+            self._statuses[code] = self._statuses.get(code, 0) + 1
 
     def open(self, path: Any, *, is_new: bool) -> None:
         """Add a connection that is open now; count it, if it is new."""
@@ -140,7 +145,7 @@ class Counters:
             if has_ended and path.is_released:
                 self._events["released"] += 1
 
-    def _add(self, path: Any, events: Counter[str], statuses: Counter[int]) -> None:
+    def _add(self, path: Any, events: dict[str, int], statuses: dict[int, int]) -> None:
         path.add_to(events, statuses)
         if path.accepted is not None:  # without pynetdicom, and not counted then
             events["associations"] += 1
@@ -297,7 +302,7 @@ class Tally:
         return ", ".join(shown) or "no requests"
 
 
-def by_category(statuses: Counter[int]) -> dict[str, int]:
+def by_category(statuses: dict[int, int]) -> dict[str, int]:
     """Add up statuses by their category (PS3.7 Annex C)."""
     numbers = dict.fromkeys(_CATEGORIES, 0)
     for code, number in statuses.items():

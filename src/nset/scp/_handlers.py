@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pynetdicom import _handlers, evt
 
+from nset.scp._implementation import level_check
 from nset.scp._measurements import Measurements
 from nset.scp._rules import AS_TASK, IN_LOOP, IN_WORKER
 from nset.scp._services import SERVICES
@@ -20,7 +21,7 @@ from nset.scp._threads import Threads
 _LOOP_CHECK_SECONDS = 1.0
 
 # pynetdicom's log handlers log the content of each PDU and message here, at DEBUG.
-messages_are_logged = logging.getLogger("pynetdicom._handlers").isEnabledFor
+messages_are_logged = level_check(logging.getLogger("pynetdicom._handlers"))
 
 # These only log, at DEBUG.
 _STANDARD: Final = (

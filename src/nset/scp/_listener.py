@@ -175,7 +175,8 @@ class Listener:
         if not self._has_room(settings) and not self._makes_room(settings, path.address):
             return False
         counters.open(path, is_new=True)
-        self._wait_for_pdu(path)
+        self.silent[path] = None
+        self._first_pdus.add(path, settings.first_pdu_timeout)
         return True
 
     def forget(self, path: Dispatcher) -> None:

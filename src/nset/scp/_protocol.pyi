@@ -1,11 +1,14 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
+from logging import Logger
 from threading import RLock
 from typing import Any
 
 from typing_extensions import disjoint_base
 
 from nset.scp._core import FastPath
+
+def level_check(logger: Logger) -> Callable[[int], bool]: ...
 
 @disjoint_base
 class AssociationProtocol(FastPath):

@@ -6,6 +6,7 @@
 As ``_pure_protocol.py``, which the pure-Python fallback uses.
 """
 
+from logging import Logger
 from operator import itemgetter
 from threading import RLock
 from time import monotonic
@@ -24,7 +25,6 @@ cdef object _RLock = RLock
 cdef object _ref = ref
 cdef object _KNOWN = _services.KNOWN
 cdef object _second = itemgetter(1)
-cdef object _logs_release = _rules.logs_release
 cdef object _INFO = _rules.INFO, _DEBUG = _rules.DEBUG
 cdef bytes _RELEASE_RP = _rules.A_RELEASE_RP
 
@@ -35,6 +35,39 @@ cdef enum:
 
 assert (ASSOCIATE_RQ, RELEASE_RQ) == (_pdu.ASSOCIATE_RQ, _pdu.RELEASE_RQ)
 assert MAX_DRAINED_BYTES == _rules.MAX_DRAINED_BYTES
+
+
+cdef class _LevelCheck:
+    """`logging.Logger.isEnabledFor`, from the cache of its results where it has one."""
+
+    cdef object _logger
+    cdef object _is_enabled_for
+
+    def __init__(self, logger):
+        self._logger, self._is_enabled_for = logger, logger.isEnabledFor
+
+    def __call__(self, level):
+        cdef object known = self._logger._cache.get(level)
+        if known is None or self._logger.disabled:
+            return self._is_enabled_for(level)
+        return known
+
+
+def level_check(logger):
+    """See ``_pure_protocol.level_check``."""
+    is_stock = type(logger).isEnabledFor is Logger.isEnabledFor and hasattr(logger, "_cache")
+    return _LevelCheck(logger) if is_stock else logger.isEnabledFor
+
+
+cdef object _logs_releases = level_check(_rules.RELEASE_LOGGER)
+
+
+cdef object _settings_of(server):
+    """Return the `AESettings` of a server; without a call, if no attribute of its AE has changed."""
+    cdef object known = server.settings
+    if known.is_stock and known.values == known.attributes:
+        return known.current
+    return known()
 
 
 cdef class AssociationProtocol(FastPath):
@@ -68,7 +101,7 @@ cdef class AssociationProtocol(FastPath):
     cdef int _is_killed
 
     def __init__(self, server):
-        cdef object settings = server.settings(), limits = server.limits
+        cdef object settings = _settings_of(server), limits = server.limits
         self._set_up(
             settings.pdu_length, limits.negotiation_length, limits.data_set_bytes, self.event_class
         )
@@ -287,7 +320,7 @@ cdef class AssociationProtocol(FastPath):
         cdef object accepted
         if _flag(&self._was_requested):
             return False
-        accepted = self.server.negotiated(request)
+        accepted = self.server.negotiated(request, _settings_of(self.server))
         if accepted is None:
             return False
         self.accepted = accepted
@@ -319,7 +352,7 @@ cdef class AssociationProtocol(FastPath):
         if assoc is not None:
             assoc.connection.stop_messages(aborts=False)
         self._put(_RELEASE_RP)
-        if _logs_release(_INFO):
+        if _logs_releases(_INFO):
             _rules.log_release()
         self._is_to_finish = True
         return True

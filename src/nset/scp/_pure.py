@@ -1,6 +1,5 @@
 """The pure-Python fallback for the fast path: as ``_core.pyx``."""
 
-from collections import Counter
 from time import monotonic, time
 from typing import Any
 
@@ -136,14 +135,14 @@ class FastPath(PduReader):
         """How many responses the fast path has sent, by service and status."""
         return self._response_counts.copy()
 
-    def add_to(self, events: Counter[str], statuses: Counter[int]) -> None:
+    def add_to(self, events: dict[str, int], statuses: dict[int, int]) -> None:
         """Add what the fast path has counted to the counts of a server; in any thread.
 
         Parameters
         ----------
-        events : Counter
+        events : dict of str to int
             Requests, N-SET requests, and bytes.
-        statuses : Counter
+        statuses : dict of int to int
             Responses by status.
         """
         if requests := self.requests_read:
@@ -152,7 +151,7 @@ class FastPath(PduReader):
         events["bytes_received"] += self.bytes_received
         events["bytes_sent"] += self.bytes_sent
         for (_, code), number in self.response_counts.items():
-            statuses[code] += number
+            statuses[code] = statuses.get(code, 0) + number
 
     # Set or defined by the subclass.
     call_in_worker: Any

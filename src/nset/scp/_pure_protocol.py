@@ -4,6 +4,7 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import takewhile
+from logging import Logger
 from threading import RLock
 from time import monotonic
 from typing import Any
@@ -13,7 +14,12 @@ from nset import _pdu
 from nset.scp import _rules, _services
 from nset.scp._pure import FastPath
 
-__all__ = ["AssociationProtocol", "Deadlines"]
+__all__ = ["AssociationProtocol", "Deadlines", "level_check"]
+
+
+def level_check(logger: Logger) -> Callable[[int], bool]:
+    """Return the logger's method `isEnabledFor`, or what is faster and tells the same."""
+    return logger.isEnabledFor
 
 
 class AssociationProtocol(FastPath):
@@ -228,7 +234,7 @@ class AssociationProtocol(FastPath):
     def _accept(self, request: bytes) -> bool:
         if self.was_requested:
             return False
-        accepted = self.server.negotiated(request)
+        accepted = self.server.negotiated(request, self.server.settings())
         if accepted is None:
             return False
         self.accepted = accepted
@@ -256,7 +262,7 @@ class AssociationProtocol(FastPath):
         if assoc is not None:
             assoc.connection.stop_messages(aborts=False)
         self._put(_rules.A_RELEASE_RP)
-        if _rules.logs_release(_rules.INFO):
+        if _rules.RELEASE_LOGGER.isEnabledFor(_rules.INFO):
             _rules.log_release()
         self._is_to_finish = True
         return True

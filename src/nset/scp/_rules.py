@@ -46,9 +46,8 @@ DEBUG, INFO = logging.DEBUG, logging.INFO
 
 A_RELEASE_RP = bytes((RELEASE_RP, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 
-_LOGGER = logging.getLogger("pynetdicom.association")
-logs_release = _LOGGER.isEnabledFor
-log_release = partial(_LOGGER.info, "Association Released")
+RELEASE_LOGGER = logging.getLogger("pynetdicom.association")
+log_release = partial(RELEASE_LOGGER.info, "Association Released")
 
 BEGINNING = 16
 """Bytes by which other protocols are recognized; at least 6."""

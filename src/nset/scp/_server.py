@@ -22,11 +22,12 @@ from pynetdicom.transport import AddressInformation, AssociationServer
 
 from nset.scp import _eager_tasks, _proxy
 from nset.scp._a_associate import Accepted, Negotiations
-from nset.scp._ae_settings import KnownSettings
+from nset.scp._ae_settings import AESettings, KnownSettings
 from nset.scp._association import Association
 from nset.scp._counters import Counters, Counts
 from nset.scp._dispatch import Dispatcher
 from nset.scp._handlers import Bindings, CoroutineHandlers, messages_are_logged, rebound
+from nset.scp._implementation import level_check
 from nset.scp._limits import Limits, check_count
 from nset.scp._listener import Listener
 from nset.scp._listening import bind
@@ -38,6 +39,8 @@ from nset.scp._threads import Threads
 
 _LOGGER = logging.getLogger("nset")
 _ACSE_LOGGER = logging.getLogger("pynetdicom.acse")
+_logs_acceptances = level_check(_ACSE_LOGGER)
+_logs = level_check(_LOGGER)
 
 SHUTDOWN_TIMEOUT = 10.0
 """Seconds at shutdown after which associations are aborted, by default."""
@@ -139,7 +142,7 @@ class Server(AssociationServer):
         self.limits = limits or Limits()
         self.is_inline = inline
         self.is_logged = messages_are_logged
-        self.logs = _LOGGER.isEnabledFor
+        self.logs = _logs
         self.settings = KnownSettings(ae, self.limits)
         self._reuses_port = reuse_port
         self._given = sock
@@ -304,15 +307,14 @@ class Server(AssociationServer):
             path.measure = self.counters.measurements.fast_response
         return True
 
-    def negotiated(self, request: bytes) -> Accepted | None:
+    def negotiated(self, request: bytes, settings: AESettings) -> Accepted | None:
         """Return the answer to an A-ASSOCIATE-RQ; None where pynetdicom has to negotiate."""
-        settings = self.settings()
         if len(self._associations) > settings.maximum_associations:
             return None
         if (len(self.ae._servers) > 1 or self.share is not None) and not self.accepts_more():
             return None
         accepted = self.negotiations.accept(request, settings)
-        if accepted is not None and _ACSE_LOGGER.isEnabledFor(logging.INFO):
+        if accepted is not None and _logs_acceptances(logging.INFO):
             _ACSE_LOGGER.info("Accepting Association")
         return accepted
 
@@ -321,7 +323,9 @@ class Server(AssociationServer):
         self.listener.forget(path)
         self.connected.discard(path)
         self.counters.close(path, has_ended=True)
-        self.forget(path)
+        self._associations.pop(path, None)
+        if self.share is not None or self.is_releasing:
+            self.forget(path)
 
     def leave(self, number: int) -> None:
         """Count a handler that still runs after its peer has disconnected: 1, or -1 at its end.
