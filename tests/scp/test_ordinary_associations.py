@@ -10,11 +10,11 @@ import re
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
-from acceptors import accepting, entity, n_set_pdus, until
+from acceptors import accepting, entity, n_set_pdus, one_pdu, until
 from associations import INSTANCE, MPPS, TIMEOUT
 from callers import (
     AC,
@@ -29,6 +29,7 @@ from callers import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from n_set_requests import DATA, request_of
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -478,6 +479,74 @@ def test_nobody_can_tell(nset, caplog, levels, name):
 
 async def succeed(event: Any) -> Any:
     return 0x0000, None
+
+
+# -- What nobody reads ----------------------------------------------------------------------------
+
+N_SETS = [one_pdu(request_of(number), DATA) for number in range(3)]
+FROM_THE_WIRE: dict[str, tuple[list[bytes], bool]] = {
+    # What a peer sends, and whether the association, if any, is made for it.
+    "nothing": ([], False),
+    "half an A-ASSOCIATE-RQ": ([proposal()[:50]], True),
+    "no PDU": ([b"GET / HTTP/1.1\r\n"], True),
+    "a release": ([proposal(), RELEASE], False),
+    "N-SETs": ([proposal(), *N_SETS, RELEASE], False),
+    "N-SETs in one write": ([proposal(), b"".join([*N_SETS, RELEASE])], False),
+    "all in one write": ([b"".join([proposal(), *N_SETS, RELEASE])], False),
+    "byte by byte": ([bytes([one]) for one in proposal() + N_SETS[0] + RELEASE], True),
+    "an echo": ([proposal(), echo(7), RELEASE], False),
+    "an abort": ([proposal(), N_SETS[0], pdu(ABORT, bytes(4))], True),
+    "no release": ([proposal(), N_SETS[0]], True),
+    "half an N-SET": ([proposal(), N_SETS[0][:-1]], True),
+    "a release amid an N-SET": ([proposal(), N_SETS[0][:90] + RELEASE], True),
+    "an N-SET behind the release": ([proposal(), RELEASE + N_SETS[0]], True),
+    "an N-SET after the release": ([proposal(), RELEASE, N_SETS[0]], False),
+    "much after the release": ([proposal(), RELEASE, bytes(0x200000)], False),
+    "an abort behind the release": ([proposal(), RELEASE + pdu(ABORT, bytes(4))], True),
+    "two proposals": ([proposal(), proposal()], True),
+    "an N-SET first": ([N_SETS[0]], True),
+    "a release first": ([RELEASE], True),
+    "a rejected version": ([proposal(version=2)], True),
+    "a user identity": ([proposal(user="somebody"), N_SETS[0], RELEASE], True),
+}
+
+
+@pytest.mark.parametrize("what", FROM_THE_WIRE)
+def test_what_nobody_reads_is_not_made(nset, caplog, monkeypatch, what):
+    """Nor can the peer or an operator tell."""
+    made: list[Any] = []
+    server_class = importlib.import_module("nset.scp._server").Server
+    stock = server_class.make_association
+
+    def make_association(server: Any, path: Any) -> Any:
+        made.append(path)
+        return stock(server, path)
+
+    monkeypatch.setattr(server_class, "make_association", make_association)
+
+    def run(is_on: bool) -> Any:
+        made.clear()
+        seen = Seen(caplog)
+        with (
+            ordinary(is_on),
+            accepting(nset, [(evt.EVT_N_SET, succeed)], entity(MPPS, ECHO)) as server,
+        ):
+            with Caller(server) as peer:
+                for data in FROM_THE_WIRE[what][0]:
+                    with suppress(ConnectionError):
+                        peer.send(data)
+                    if data in (proposal(), RELEASE, echo(7), *N_SETS):
+                        answered(peer, seen)
+                    elif "one write" in what:
+                        rest(peer, seen)
+                in_loop(server, int)
+            over(server)
+            *rest_of_it, counts = seen.everything(server)
+        return (*rest_of_it, counts._replace(threads={}, busy_threads={})), bool(made)
+
+    (seen, was_made), (expected, _) = run(True), run(False)
+    assert seen == expected
+    assert was_made == FROM_THE_WIRE[what][1]
 
 
 # -- What is negotiated ---------------------------------------------------------------------------
