@@ -25,8 +25,8 @@ class Path:
         self.statuses = {int(code[1:], 16): number for code, number in statuses.items()}
 
     def add_to(self, events, statuses):
-        events.update(self.events)
-        statuses.update(self.statuses)
+        for counts, more in ((events, self.events), (statuses, self.statuses)):
+            counts.update({what: counts.get(what, 0) + number for what, number in more.items()})
 
 
 def message(cls, status=None):
