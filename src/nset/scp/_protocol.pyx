@@ -63,7 +63,7 @@ cdef object _logs_releases = level_check(_rules.RELEASE_LOGGER)
 
 
 cdef object _settings_of(server):
-    """Return the `AESettings` of a server; without a call, if no attribute of its AE has changed."""
+    """Return the `AESettings` of a server; without a call, if the AE has not changed."""
     cdef object known = server.settings
     if known.is_stock and known.values == known.attributes:
         return known.current
