@@ -68,9 +68,7 @@ def test_a_pdu_without_a_pdv(nset, caplog, way):
 @pytest.mark.parametrize(("lie", "reason"), LIES.values(), ids=LIES)
 def test_lengths_that_lie(nset, caplog, lie, reason, amid, way):
     begun = p_data((1, COMMAND | LAST, request()), (1, 0, DATA)) if amid.startswith("amid") else b""
-    ae = entity(MPPS, ECHO)
-    ae.network_timeout = 1  # for a server that goes on as if nothing were wrong
-    with serving(nset, way, ae) as (server, handler):
+    with serving(nset, way, entity(MPPS, ECHO)) as (server, handler):
         with Caller(server).associate() as peer:
             peer.send(begun + lie)
             answer = peer.receive()

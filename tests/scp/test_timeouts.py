@@ -28,19 +28,25 @@ from raw_peer import Pdu
 SECONDS = 0.5
 
 
-def check_time(measured: Callable[[], tuple[Duration, Duration]]) -> None:
+def check_time(measured: Callable[[], tuple[Duration, Duration] | None]) -> None:
     """See that it takes `SECONDS`, to 10 % or 50 ms.
 
     Since what happens before the server's clock starts, and since what happens after that. On a
-    busy machine a thread of the test's own may be later than that: one of five tries counts.
+    busy machine a thread of the test's own may be later than that: one of five tries counts, and
+    none in which it was too late to begin with.
     """
     tolerance = max(SECONDS * 0.1, 0.05)
     tries: list[tuple[float, float]] = []
-    while len(tries) < 5:
-        before, after = measured()
+    for _ in range(20):
+        took = measured()
+        if took is None:
+            continue
+        before, after = took
         tries.append((before.whole, after.own))
         if SECONDS - tolerance <= before.whole and after.own <= SECONDS + tolerance:
             return
+        if len(tries) == 5:
+            break
     pytest.fail(f"{tries}")
 
 
@@ -72,7 +78,10 @@ def test_idle_too_long(nset, caplog, way, response):
             (assoc,) = server.active_associations
             assoc.network_timeout_response = response
             # Whatever comes starts it anew.
-            time.sleep(SECONDS / 2)
+            with timed() as idle:
+                time.sleep(SECONDS / 2)
+            if idle.whole > 0.8 * SECONDS:
+                return None
             with timed() as since_request:
                 peer.send(n_set_pdus(nset))
                 assert peer.answer() == set_answer(7)
