@@ -42,7 +42,7 @@ test-all: $(BUILT) ## the same with pynetdicom's own tests on nset, then half a 
 
 test-peers: $(BUILT) ## with DCMTK, dcmjs-dimse, PostgreSQL and HAProxy, which it installs: needs root and npm
 	.ci/install-peers
-	$(BIN)/python $(PIP_INSTALL) -e '.[mpps]'
+	$(BIN)/python $(PIP_INSTALL) -e '.[mpps]' 'psycopg[pool]'
 	$(BIN)/python -m pytest -m peers
 
 test-kill: $(BUILT) ## nset mpps killed 50 times under load, on SQLite and PostgreSQL; KILL_ROUNDS=5 for less
