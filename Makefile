@@ -40,14 +40,12 @@ test-all: $(BUILT) ## the same with pynetdicom's own tests on nset, then half a 
 	$(BIN)/python -m pytest $(TOGETHER) -m 'not soak and not peers'
 	$(BIN)/python -m pytest -m soak
 
-test-peers: $(BUILT) ## with DCMTK, dcmjs-dimse, PostgreSQL and HAProxy, which it installs: needs root and npm
+test-peers: $(TOOLS) ## with DCMTK, dcmjs-dimse, PostgreSQL and HAProxy, which it installs: needs root and npm
 	.ci/install-peers
-	$(BIN)/python $(PIP_INSTALL) -e '.[mpps]' 'psycopg[pool]'
 	$(BIN)/python -m pytest -m peers
 
-test-kill: $(BUILT) ## nset mpps killed 50 times under load, on SQLite and PostgreSQL; KILL_ROUNDS=5 for less
+test-kill: $(TOOLS) ## nset mpps killed 50 times under load, on SQLite and PostgreSQL; KILL_ROUNDS=5 for less
 	.ci/install-peers
-	$(BIN)/python $(PIP_INSTALL) -e '.[mpps]'
 	KILL_ROUNDS=$(or $(KILL_ROUNDS),50) $(BIN)/python -m pytest -m peers tests/mpps/test_kill.py
 
 bench: $(TOOLS) ## compare pynetdicom, the pure-Python fallback and the C extension
