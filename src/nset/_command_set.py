@@ -8,7 +8,7 @@ not get here: each implementation decodes and encodes them itself.
 import logging
 import struct
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import Enum
 from typing import Any, Final, NamedTuple
@@ -450,7 +450,7 @@ def encode(primitive: Any, *, is_lenient: bool = False) -> bytes:
     Each is logged.
     """
     is_response = primitive.MessageIDBeingRespondedTo is not None
-    parts = []
+    values = {}
     for tag, known in COMMAND_ELEMENTS.items():
         if tag == 0 or not (known.in_response if is_response else known.in_request):
             continue
@@ -463,8 +463,16 @@ def encode(primitive: Any, *, is_lenient: bool = False) -> bytes:
         else:
             value = _encode_field(primitive, known)
         if value is not None:
-            parts.append(struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(value)) + value)
-    body = b"".join(parts)
+            values[tag] = value
+    return joined(values)
+
+
+def joined(values: dict[int, bytes]) -> bytes:
+    """Return the command set of encoded values by tag, in ascending order, with its length."""
+    body = b"".join(
+        struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(value)) + value
+        for tag, value in sorted(values.items())
+    )
     return struct.pack("<HHII", 0, 0, 4, len(body)) + body
 
 
@@ -478,10 +486,9 @@ def _has_data_set(primitive: Any, is_response: bool) -> bool:
 
 def encode_details(details: dict[str, Any]) -> dict[int, bytes]:
     """Encode optional elements of a response, by keyword: return their values by tag."""
-    encoders = {"LO": _encode_comment, "US": _encode_number, "AT": _encode_tags}
     tags = {keyword: _TAGS[keyword] for keyword in details}
     return {
-        tag: encoders[COMMAND_ELEMENTS[tag].vr](details[keyword], keyword)
+        tag: _ENCODERS[COMMAND_ELEMENTS[tag].vr](details[keyword], keyword)
         for keyword, tag in tags.items()
     }
 
@@ -496,15 +503,9 @@ def _encode_field(primitive: Any, known: CommandElement) -> bytes | None:
     value = getattr(primitive, keyword)
     if value is None:
         return None
-    if known.vr == "UI":
-        return _encode_uid(value, keyword)
     if optional and isinstance(value, str | bytes | list | tuple | MultiValue) and not value:
         return b""
-    if known.vr == "AT":
-        return _encode_tags(value, keyword)
-    if known.vr == "US":
-        return _encode_number(value, keyword)
-    return _encode_comment(value, keyword)
+    return _ENCODERS[known.vr](value, keyword)
 
 
 def _encode_leniently(primitive: Any, known: CommandElement) -> bytes | None:
@@ -594,3 +595,11 @@ def _encode_comment(value: Any, keyword: str) -> bytes:
         )
     encoded = text.encode("ascii")
     return encoded + b" " if len(encoded) % 2 else encoded
+
+
+_ENCODERS: Final[dict[str, Callable[[Any, str], bytes]]] = {
+    "AT": _encode_tags,
+    "LO": _encode_comment,
+    "UI": _encode_uid,
+    "US": _encode_number,
+}

@@ -1,18 +1,16 @@
 """Responses of the fast path with what else a `StatusError` has: a comment, an Error ID, tags."""
 
-import struct
 from typing import Any
 
 from nset import _pdu
-from nset._command_set import encode_details
+from nset._command_set import encode_details, joined
 from nset._status_error import StatusError
 from nset.pynetdicom._answers import details_of
 from nset.scp._implementation import encode_response
 from nset.scp._pure_requests import pdu_of
 from nset.scp._services import elements
 
-_HEADER_LENGTH = 12  # of a P-DATA-TF PDU and its first PDV
-_PDV_HEADER_LENGTH = 6
+_PREFIX_LENGTH = _pdu.HEADER_LENGTH + _pdu.PDV_HEADER_LENGTH  # of a PDU and its first PDV
 
 
 def encode_status_error(event: Any, error: StatusError, max_pdu_length: int) -> bytes | None:
@@ -35,13 +33,10 @@ def encode_status_error(event: Any, error: StatusError, max_pdu_length: int) -> 
     usual = encode_response(event, error.status, 0)
     if usual is None:
         return None
-    values = dict(elements(usual[_HEADER_LENGTH:]))
+    values = dict(elements(usual[_PREFIX_LENGTH:]))
     del values[0]  # the group length
     values |= encode_details(details_of(error, event._service.primitive))
-    body = b"".join(
-        struct.pack("<HHI", 0, tag, len(value)) + value for tag, value in sorted(values.items())
-    )
-    command_set = struct.pack("<HHII", 0, 0, 4, len(body)) + body
-    if max_pdu_length != 0 and _PDV_HEADER_LENGTH + len(command_set) > max_pdu_length:
+    command_set = joined(values)
+    if max_pdu_length != 0 and _pdu.PDV_HEADER_LENGTH + len(command_set) > max_pdu_length:
         return None
     return pdu_of(command_set, event._context_id, _pdu.IS_COMMAND | _pdu.IS_LAST)
