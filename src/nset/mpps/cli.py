@@ -13,13 +13,12 @@ from typing import Any
 import click
 
 from nset.logs import JsonFormatter
+from nset.mpps.rules import FINAL_STATES, IN_PROGRESS
 from nset.mpps.steps import Step
 from nset.mpps.store import Store, StoreError, Unavailable
 from nset.mpps.stores import open_store
 
 _LOGGER = logging.getLogger("nset.mpps")
-
-_STATES = ("IN PROGRESS", "COMPLETED", "DISCONTINUED")
 
 _store_option = click.option(
     "--store",
@@ -30,19 +29,19 @@ _store_option = click.option(
     metavar="URL",
     help="Where reports are kept: sqlite:///FILE or postgresql://... ($NSET_MPPS_STORE).",
 )
-_one_option = [
+_search_options = [
     click.option("--patient-id", metavar="ID"),
     click.option("--accession-number", metavar="NUMBER"),
     click.option("--study", "study_uid", metavar="UID"),
     click.option("--ae-title", metavar="TITLE", help="Of the station, or of the peer."),
-    click.option("--status", type=click.Choice(_STATES, case_sensitive=False)),
+    click.option("--status", type=click.Choice((IN_PROGRESS, *FINAL_STATES), case_sensitive=False)),
     click.option("--since", metavar="DATE", help="When the N-CREATE came: 2026-11-27T08:00, UTC."),
 ]
 
 
 def _searched(command: Any) -> Any:
     """Add the options of a search."""
-    for option in reversed(_one_option):
+    for option in reversed(_search_options):
         command = option(command)
     return command
 

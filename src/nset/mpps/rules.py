@@ -30,7 +30,7 @@ class Rule(NamedTuple):
     set : str
         Its type in an N-SET, "3/1" if it is not to be emptied; empty where it is not allowed.
     final : str
-        Its type once the step is COMPLETED or DISCONTINUED, where that differs.
+        Its type once the step is COMPLETED or DISCONTINUED, where that differs; not of items.
     items : tuple of Rule
         The rules of a sequence's items.
     is_vital : bool
@@ -80,12 +80,12 @@ _SCHEDULED = (
     Rule("ScheduledProtocolCodeSequence", "2", items=_code("1", may_be_set=False)),
 )
 _SERIES = (
-    Rule("PerformingPhysicianName", "2", "2", "2"),
-    Rule("ProtocolName", "1", "1", "1"),
-    Rule("OperatorsName", "2", "2", "2"),
-    Rule("SeriesInstanceUID", "1", "1", "1"),
-    Rule("SeriesDescription", "2", "2", "2"),
-    Rule("RetrieveAETitle", "2", "2", "2"),
+    Rule("PerformingPhysicianName", "2", "2"),
+    Rule("ProtocolName", "1", "1"),
+    Rule("OperatorsName", "2", "2"),
+    Rule("SeriesInstanceUID", "1", "1"),
+    Rule("SeriesDescription", "2", "2"),
+    Rule("RetrieveAETitle", "2", "2"),
     Rule("ArchiveRequested", "3", "3"),
     Rule(
         *("ReferencedImageSequence", "2", "2"),
