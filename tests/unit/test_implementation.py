@@ -192,7 +192,7 @@ LAYERS = {
         {"_association"},
         {"_timers"},
         {"_on_demand"},
-        {"_threadless", "_reports", "_dimse", "_eager_tasks", "_tls", "_listening", "_proxy"},
+        {"_threadless", "_reports", "_dimse", "_eager_tasks", "_tls", "_sockets", "_proxy"},
         {"_negotiation", "_upper_layer", "_flow_control", "_log"},
         {"_connection", "_checkpoint", "_dispatch", "_a_associate"},
         {"_ae_settings"},

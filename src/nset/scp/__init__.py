@@ -20,11 +20,11 @@ from pynetdicom.ae import ApplicationEntity
 
 from nset.scp._counters import Counts
 from nset.scp._limits import Limits, check_count
-from nset.scp._listening import address_of, bound
 from nset.scp._processes import Parent, Processes, usable_cpus
 from nset.scp._proxy import Trusted
 from nset.scp._run import kept_signals, run_in_thread, run_server, stop_on_signals
 from nset.scp._server import QUIET, SHUTDOWN_TIMEOUT, Server
+from nset.scp._sockets import address_of, bound
 
 __all__ = [
     "QUIET",

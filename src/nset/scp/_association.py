@@ -166,15 +166,11 @@ class Association(TimedAssociation):
     def established_without_providers(self) -> None:
         """Log it, and see to it that a short network timeout is noticed."""
         _log.accepted(self)
-        timeout = self._network_timeout
-        if timeout is not None and timeout < self.limits.first_pdu_timeout:
+        if self.path.settings.is_short_of_time:
             self.check_idle()  # else when the time for the first PDU would have been over
 
     def pdu_received(self, pdu: bytes) -> None:
         """Process a PDU in the upper layer."""
-        if time.monotonic() > self._server.deadline:  # the loop has not acted on it yet
-            self.read_no_more()
-            return
         if len(pdu) > MAX_REQUEST_BYTES and pdu[0] == _pdu.ASSOCIATE_RQ:
             self._has_long_request = not self._was_requested
         self.dul.take(pdu)

@@ -96,7 +96,7 @@ class Counters:
     def __init__(self, measurements: Measurements | None = None) -> None:
         self.measurements = measurements
         self._lock = threading.Lock()  # guards all of it, and that a connection counts once
-        self._events = dict.fromkeys(_EVENTS, 0)
+        self._events: dict[str, Any] = dict.fromkeys(_EVENTS, 0)  # fields of `Counts`
         self._aborted: Counter[str] = Counter()
         self._statuses: dict[int, int] = {}
         self._paths: set[Any] = set()  # of associations whose connection is open
@@ -171,19 +171,11 @@ class Counters:
             for path in self._paths:
                 self._add(path, events, statuses)
         return Counts(
-            connections=events["connections"],
-            refused_connections=events["refused_connections"],
+            **events,
             open_connections=open_connections,
-            associations=events["associations"],
             open_associations=open_associations,
-            rejected=events["rejected"],
-            released=events["released"],
             aborted=dict(aborted),
-            requests=events["requests"],
-            n_set_requests=events["n_set_requests"],
             responses=by_category(statuses),
-            bytes_received=events["bytes_received"],
-            bytes_sent=events["bytes_sent"],
             **({} if self.measurements is None else self.measurements.fields()),
         )
 

@@ -127,8 +127,7 @@ class Listener:
     def _begin(self, sock: socket.socket, address: Any) -> None:
         """Begin with what is before the PDUs of a connection, if there is room for it."""
         server = self._server
-        settings = server.settings()
-        if not self._has_room(settings) and not self._makes_room(settings, address):
+        if not self._admits(server.settings(), address):
             sock.close()
             return
         server.counters.count("connections")
@@ -171,12 +170,10 @@ class Listener:
         if self.connecting and self.connecting.pop(path, None) is not None:
             counters.open(path, is_new=False)
             return True
-        settings = path.settings
-        if not self._has_room(settings) and not self._makes_room(settings, path.address):
+        if not self._admits(path.settings, path.address):
             return False
         counters.open(path, is_new=True)
-        self.silent[path] = None
-        self._first_pdus.add(path, settings.first_pdu_timeout)
+        self._wait_for_pdu(path)
         return True
 
     def forget(self, path: Dispatcher) -> None:
@@ -184,11 +181,13 @@ class Listener:
         self.silent.pop(path, None)
         self._first_pdus.discard(path)
 
-    def _has_room(self, settings: AESettings) -> bool:
+    def _admits(self, settings: AESettings, address: Any) -> bool:
+        """Return whether there is room for a connection, or a silent one makes it."""
         number = len(self._server.connected) + len(self.connecting)
-        is_full = number >= settings.maximum_connections
-        self._was_full = self._was_full and is_full
-        return not is_full
+        if number >= settings.maximum_connections:
+            return self._makes_room(settings, address)
+        self._was_full = False
+        return True
 
     def _makes_room(self, settings: AESettings, address: Any) -> bool:
         """Close the oldest silent connection for another one; return whether there was one."""

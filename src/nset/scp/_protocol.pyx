@@ -279,7 +279,7 @@ cdef class AssociationProtocol(FastPath):
             if ends_alone:
                 self.is_over = True
         if ends_alone:
-            self.server.ended(self)
+            self.server.closed(self, has_ended=True)
             self.discard_input()
             self.transport = self.write = None
         else:
@@ -295,13 +295,14 @@ cdef class AssociationProtocol(FastPath):
 
     def pdu_received(self, bytes pdu not None):
         """See ``_pure_protocol.AssociationProtocol.pdu_received``."""
-        if _monotonic() <= <double>self.server.deadline:
-            if not self._was_heard:
-                self._was_heard = True
-                (<dict>self.server.listener.silent).pop(self, None)
-            if self._process_ordinary(pdu):
-                return
-        self._association().pdu_received(pdu)
+        if _monotonic() > <double>self.server.deadline:  # the loop has not acted on it yet
+            self._association().read_no_more()
+            return
+        if not self._was_heard:
+            self._was_heard = True
+            (<dict>self.server.listener.silent).pop(self, None)
+        if not self._process_ordinary(pdu):
+            self._association().pdu_received(pdu)
 
     cdef bint _process_ordinary(self, bytes pdu) except -1:
         """Return False, with nothing done, if pynetdicom has to do it, or something observes it."""

@@ -32,7 +32,7 @@ class AssociationProtocol(FastPath):
     Parameters
     ----------
     server : Server
-        The server. Has `opened`, `negotiated`, `ended` for what happens to an association,
+        The server. Has `opened`, `negotiated`, `closed` for what happens to an association,
         `make_association`, `listener`, and what the fast path needs.
 
     Attributes
@@ -193,7 +193,7 @@ class AssociationProtocol(FastPath):
             if ends_alone:
                 self.is_over = True
         if ends_alone:
-            self.server.ended(self)
+            self.server.closed(self, has_ended=True)
             self.discard_input()
             self.transport = self.write = None
         else:
@@ -209,13 +209,14 @@ class AssociationProtocol(FastPath):
 
     def pdu_received(self, pdu: bytes) -> None:
         """Establish or release an ordinary association; leave all else to it."""
-        if monotonic() <= self.server.deadline:
-            if not self._was_heard:
-                self._was_heard = True
-                self.server.listener.silent.pop(self, None)
-            if self._process_ordinary(pdu):
-                return
-        self.assoc.pdu_received(pdu)
+        if monotonic() > self.server.deadline:  # the loop has not acted on it yet
+            self.assoc.read_no_more()
+            return
+        if not self._was_heard:
+            self._was_heard = True
+            self.server.listener.silent.pop(self, None)
+        if not self._process_ordinary(pdu):
+            self.assoc.pdu_received(pdu)
 
     def _process_ordinary(self, pdu: bytes) -> bool:
         """Return False, with nothing done, if pynetdicom has to do it, or something observes it."""

@@ -30,11 +30,11 @@ from nset.scp._handlers import Bindings, CoroutineHandlers, messages_are_logged,
 from nset.scp._implementation import level_check
 from nset.scp._limits import Limits, check_count
 from nset.scp._listener import Listener
-from nset.scp._listening import bind
 from nset.scp._measurements import Measurements
 from nset.scp._memory import ServerMemory
 from nset.scp._negotiation import SupportedContexts
 from nset.scp._shared import Share
+from nset.scp._sockets import bind
 from nset.scp._threads import Threads
 
 _LOGGER = logging.getLogger("nset")
@@ -66,7 +66,7 @@ class Server(AssociationServer):
     It has the interface of pynetdicom's servers, and is safe to share between threads.
 
     =====================  ==========================================================
-    the loop's thread      `run`, `close`, `wait_closed`, `opened`, `ended`, `closed`,
+    the loop's thread      `run`, `close`, `wait_closed`, `opened`, `negotiated`, `closed`,
                            `leave`; `connected`, `tasks`, `aborting`, `listener`, `settings`
     any thread             `stop`, `shutdown`, `interrupt`, `bind`, `unbind`, `forget`,
                            `counts`, `active_associations`; `deadline`
@@ -318,15 +318,6 @@ class Server(AssociationServer):
             _ACSE_LOGGER.info("Accepting Association")
         return accepted
 
-    def ended(self, path: Dispatcher) -> None:
-        """Remove an association that has ended with its connection, in good order."""
-        self.listener.forget(path)
-        self.connected.discard(path)
-        self.counters.close(path, has_ended=True)
-        self._associations.pop(path, None)
-        if self.share is not None or self.is_releasing:
-            self.forget(path)
-
     def leave(self, number: int) -> None:
         """Count a handler that still runs after its peer has disconnected: 1, or -1 at its end.
 
@@ -343,11 +334,13 @@ class Server(AssociationServer):
         if self.is_releasing and not self._associations:
             self.threads.call(self._stopped.set)
 
-    def closed(self, path: Dispatcher) -> None:
-        """Remove an association whose connection is closed."""
+    def closed(self, path: Dispatcher, *, has_ended: bool = False) -> None:
+        """Remove an association whose connection is closed; all of it, if it has ended with it."""
         self.listener.forget(path)
         self.connected.discard(path)
-        self.counters.close(path)
+        self.counters.close(path, has_ended=has_ended)
+        if has_ended:
+            self.forget(path)
 
     def accepts_more(self) -> bool:
         """Return whether there are fewer associations than the AE's limit, whatever their state."""
