@@ -21,7 +21,7 @@ EXTENSIONS := src/nset/_core.*.so src/nset/dataset/_core.*.so src/nset/scp/_core
 	src/nset/scp/_protocol.*.so
 
 .PHONY: help demo test test-all test-peers test-kill test-free-threaded bench bench-servers bench-scp \
-	bench-report bench-services bench-processes bench-mpps soak lint types annotate clean
+	bench-report bench-services bench-processes bench-mpps soak lint types docs annotate clean
 
 help: ## show this list (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -84,6 +84,9 @@ types: $(TOOLS) ## mypy --strict and pyright, and stubtest on both implementatio
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	NSET_IMPLEMENTATION=compiled $(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml nset
 	NSET_IMPLEMENTATION=python $(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml nset
+
+docs: $(TOOLS) ## the site, in build/docs; a warning is an error
+	$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going docs build/docs
 
 annotate: $(TOOLS) ## how Cython compiles each line: build/annotate/nset/_core.html and so on
 	@for core in $(filter %.pyx,$(CORES)); do \

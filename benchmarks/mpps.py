@@ -1,7 +1,7 @@
 """Measures `nset mpps`: what a stored report takes, and what commits that reports share bring.
 
 Usage: python benchmarks/mpps.py [--rounds N] [--reports N] [--sync-ms N] [--without-dcmtk]
-                                 [docs/mpps.md]
+                                 [docs/how-to/mpps.md]
        python benchmarks/mpps.py serve DATABASE REPORTS_PER_COMMIT
 
 A report is an association with one N-SET of 2 series x 5 images, which completes a step; the server

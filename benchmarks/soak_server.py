@@ -62,7 +62,7 @@ def plain(event: Any) -> tuple[int, None]:
 
 def main(kind: str) -> None:
     """Serve until the standard input ends."""
-    gc.freeze()  # as docs/scp.md advises
+    gc.freeze()  # as docs/reference/scp.md advises
     ae = acceptors.entity()
     ae.maximum_associations = 200
     ae.acse_timeout, ae.network_timeout = ACSE_TIMEOUT, NETWORK_TIMEOUT

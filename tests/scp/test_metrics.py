@@ -346,7 +346,7 @@ def test_the_page_and_the_dashboard_have_these_metrics(nset, metrics):
                 known.setdefault(sample.name, set()).update(sample.labels)
         peer.release()
     known["nset_aborted_associations_total"] = {"reason"}  # it had none
-    page = (REPOSITORY / "docs/metrics.md").read_text("utf-8")
+    page = (REPOSITORY / "docs/how-to/metrics.md").read_text("utf-8")
     for metric in metrics.Collector(server).collect():
         total = "_total" if metric.type == "counter" else ""
         assert f"`{metric.name}{total}`" in page

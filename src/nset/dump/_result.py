@@ -240,7 +240,7 @@ class OtherPDU(NamedTuple):
     length : int
         Its length by its header, with the header.
     details : dict
-        Its fields, for `json.dumps`: see docs/dump.md.
+        Its fields, for `json.dumps`: see docs/how-to/dump.md.
     """
 
     name: str

@@ -1,0 +1,35 @@
+"""How Sphinx makes the site: `make docs`."""
+
+import os
+import re
+from pathlib import Path
+
+# Its properties have annotations; the docstrings are the C extension's.
+os.environ["NSET_IMPLEMENTATION"] = "python"
+
+REPOSITORY = Path(__file__).parent.parent
+
+project = "nset"
+author = "the nset authors"
+release = re.search(
+    r'^__version__ = "(.*)"', (REPOSITORY / "src/nset/__init__.py").read_text(), re.MULTILINE
+)[1]
+
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+html_theme = "furo"
+html_title = "nset"
+html_static_path = ["_static"]
+html_css_files = ["nset.css"]
+html_copy_source = False
+
+numpydoc_show_class_members = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # numpydoc's sections have the types
+
+# A reference to a name of nset has to be found. Those to other projects are text: there are no
+# inventories, so that the site is built without a network.
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(?!nset).*")]
