@@ -17,7 +17,7 @@ from dumped import ABORT, DATA_SET, ECHO, REQUEST, WHOLE, p_data, request
 from n_set_requests import uid
 from paths import DOCS
 
-PAGE = DOCS / "dump.md"
+PAGE = DOCS / "how-to/dump.md"
 
 
 def test_exit_status_and_table(run):

@@ -203,7 +203,7 @@ def test_a_row_cannot_be_changed(nset):
 
 
 def test_examples_of_the_page(nset):
-    page = DOCS / "status.md"
+    page = DOCS / "reference/status.md"
     result = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert result.attempted > 5
     assert result.failed == 0
