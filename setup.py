@@ -57,7 +57,10 @@ cores = [
     Extension(
         name,
         sources=[f"src/{name.replace('.', '/')}.pyx"],
-        depends=["src/nset/_core.pxd", "src/nset/_dict.pxd", "src/nset/scp/_core.pxd"],
+        depends=[
+            f"src/nset/{declarations}.pxd"
+            for declarations in ("_core", "_dict", "dataset/_vr", "scp/_core")
+        ],
         extra_compile_args=COMPILE_ARGS,
         extra_link_args=LINK_ARGS,
     )

@@ -182,7 +182,7 @@ LAYERS = {
         {"_provider", "_socket"},
         {"_messages", "_data_sets"},
     ],
-    "nset.dataset": [{""}, {"_core"}, {"_bounds"}],
+    "nset.dataset": [{""}, {"_core"}, {"_agreement", "_bounds", "_vr"}],
     "nset.scp": [
         {""},
         {"_processes"},
@@ -288,7 +288,10 @@ def test_imports_point_down(path):
     ("core", "needs"),
     [
         ("nset._core", {"nset._rules", "nset._uid", "nset.config"}),
-        ("nset.dataset._core", {"nset.dataset._bounds"}),
+        (
+            "nset.dataset._core",
+            {f"nset.dataset.{name}" for name in ("_agreement", "_bounds", "_vr")},
+        ),
         ("nset.scp._core", {"nset._core", "nset._pdu", "nset.scp._rules"}),
         ("nset.scp._protocol", {"nset.scp._core", "nset._pdu", "nset.scp._rules"}),
     ],
@@ -296,8 +299,8 @@ def test_imports_point_down(path):
 def test_imports_of_the_cores_point_down(core, needs):
     path = (SOURCE.parent / core.replace(".", "/")).with_suffix(".pyx")
     text = path.read_text(encoding="utf-8")
-    lines = re.findall(r"^from (nset[.\w]*) c?import (.+)$", text, re.MULTILINE)
-    names = [f"{package}.{name.strip()}" for package, found in lines for name in found.split(",")]
+    lines = re.findall(r"^from (nset[.\w]*) c?import (\([^)]+\)|.+)$", text, re.MULTILINE)
+    names = [f"{package}.{name}" for package, found in lines for name in re.findall(r"\w+", found)]
     modules = set(our_modules(names))
     assert modules >= needs
     assert all(points_down(core, module) for module in modules)

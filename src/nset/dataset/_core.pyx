@@ -8,14 +8,10 @@ Everything else is left to pydicom: `decode` and `encode` then return None, and 
 """
 
 import sys
-from io import BytesIO
 
 from pydicom import charset, config, datadict, dataelem, hooks as _hooks, multival, tag as _tags
 from pydicom import sequence, uid, valuerep
 from pydicom.dataset import Dataset as _PydicomDataset, FileDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -27,7 +23,11 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t,
 from libc.string cimport memchr, memcmp, memcpy
 
 from nset._dict cimport get as _get
-from nset.dataset import _bounds
+from nset.dataset._vr cimport (
+    AE, AS, AT, CS, DA, DS, DT, FD, FL, IS, LO, LT, PN, SH, SL, SQ, SS, ST, SV, TM,
+    UC, UI, UL, UR, UN, US, UT, UV, is_bytes, is_text,
+)
+from nset.dataset import _agreement, _bounds
 
 cdef extern from "Python.h":
     ctypedef struct Type "PyTypeObject":
@@ -89,6 +89,9 @@ cdef struct Header:
 
 cdef uint8_t _kinds[26 * 26]  # by VR: 0 is no VR, 1 has a length of 16 bits, 2 one of 32
 
+cdef inline Cursor _at_begin(bytes data) noexcept:
+    return Cursor(<const uint8_t*>PyBytes_AS_STRING(data), 0, <size_t>PyBytes_GET_SIZE(data))
+
 cdef inline uint32_t _u16(const uint8_t* p) noexcept nogil:
     return p[0] | <uint32_t>p[1] << 8
 
@@ -97,6 +100,10 @@ cdef inline uint32_t _u32(const uint8_t* p) noexcept nogil:
 
 cdef inline bint _is_upper(uint8_t char) noexcept nogil:
     return 65 <= char <= 90
+
+cdef inline int _index(int vr) noexcept nogil:
+    """Return where a VR, two capitals, stands in the tables of them."""
+    return ((vr >> 8) - 65) * 26 + (vr & 0xFF) - 65
 
 cdef inline bint _next(Cursor* cursor, bint implicit, Header* header) noexcept nogil:
     """Read a header; False where it, or the value that it announces, is not within the bounds."""
@@ -113,9 +120,9 @@ cdef inline bint _next(Cursor* cursor, bint implicit, Header* header) noexcept n
         return False
     else:
         header.vr = p[4] << 8 | p[5]
-        if _kinds[(p[4] - 65) * 26 + p[5] - 65] == 1:
+        if _kinds[_index(header.vr)] == 1:
             header.length = _u16(p + 6)
-        elif _kinds[(p[4] - 65) * 26 + p[5] - 65] == 2 and left >= 12:
+        elif _kinds[_index(header.vr)] == 2 and left >= 12:
             header.length = _u32(p + 8)
             size = 12
         else:
@@ -128,42 +135,6 @@ cdef inline bint _next(Cursor* cursor, bint implicit, Header* header) noexcept n
 
 
 # ---- What is ordinary ----
-
-cdef enum:  # VRs, as in a header
-    AE = 0x4145
-    AS = 0x4153
-    AT = 0x4154
-    CS = 0x4353
-    DA = 0x4441
-    DS = 0x4453
-    DT = 0x4454
-    FD = 0x4644
-    FL = 0x464C
-    IS = 0x4953
-    LO = 0x4C4F
-    LT = 0x4C54
-    OB = 0x4F42
-    OD = 0x4F44
-    OF = 0x4F46
-    OL = 0x4F4C
-    OV = 0x4F56
-    OW = 0x4F57
-    PN = 0x504E
-    SH = 0x5348
-    SL = 0x534C
-    SQ = 0x5351
-    SS = 0x5353
-    ST = 0x5354
-    SV = 0x5356
-    TM = 0x544D
-    UC = 0x5543
-    UI = 0x5549
-    UL = 0x554C
-    UR = 0x5552
-    UN = 0x554E
-    US = 0x5553
-    UT = 0x5554
-    UV = 0x5556
 
 cdef struct Slot:
     uint32_t tag
@@ -183,16 +154,7 @@ cdef inline int _code(object vr):
     return PyUnicode_READ_CHAR(vr, 0) << 8 | PyUnicode_READ_CHAR(vr, 1)
 
 cdef inline bint _is_known(int vr) noexcept nogil:
-    return (
-        _is_upper(vr >> 8) and _is_upper(vr & 0xFF) and vr >> 16 == 0
-        and _kinds[((vr >> 8) - 65) * 26 + (vr & 0xFF) - 65]
-    )
-
-cdef inline bint _is_text(int vr) noexcept nogil:
-    return (
-        vr == UI or vr == CS or vr == LO or vr == SH or vr == PN or vr == DA or vr == TM or vr == AE
-        or vr == AS or vr == DT or vr == LT or vr == ST or vr == UT or vr == UC or vr == UR
-    )
+    return _is_upper(vr >> 8) and _is_upper(vr & 0xFF) and vr >> 16 == 0 and _kinds[_index(vr)]
 
 cdef inline Slot* _slot(uint32_t tag) noexcept nogil:
     cdef uint32_t i = (tag * <uint32_t>0x9E3779B1) >> 18
@@ -331,8 +293,8 @@ cdef object _PIXEL_REPRESENTATION = _BaseTag(0x00280103)
 cdef list _vrs = [None] * (26 * 26)
 
 for _vr in valuerep.STANDARD_VR:
-    _vrs[(ord(_vr[0]) - 65) * 26 + ord(_vr[1]) - 65] = _vr.value
-    _kinds[(ord(_vr[0]) - 65) * 26 + ord(_vr[1]) - 65] = 1 + (_vr in valuerep.EXPLICIT_VR_LENGTH_32)
+    _vrs[_index(_code(_vr.value))] = _vr.value
+    _kinds[_index(_code(_vr.value))] = 1 + (_vr in valuerep.EXPLICIT_VR_LENGTH_32)
 
 cdef object _tag(uint32_t number):
     cdef Slot* slot = _slot(number)
@@ -410,7 +372,7 @@ cdef object _data_set(
         tag = _tag(header.tag)
         vr = None
         if header.vr:
-            vr = _vrs[((header.vr >> 8) - 65) * 26 + (header.vr & 0xFF) - 65]
+            vr = _vrs[_index(header.vr)]
         tell = <object>header.value
         if header.length == UNDEFINED:
             if vr is None:
@@ -419,7 +381,7 @@ cdef object _data_set(
             elements[tag] = _element(tag, vr, value, tell, True)
             continue
         if header.length == 0:
-            value = b"" if header.vr == SQ or _is_text(header.vr) else None
+            value = b"" if header.vr == SQ or is_text(header.vr) else None
         else:
             value = PyBytes_FromStringAndSize(
                 <const char*>cursor.data + header.value, header.length
@@ -484,9 +446,7 @@ class _NotOrdinary(Exception):
 
 def decode(bytes data not None, bint implicit):
     """Return the data set; None where pydicom is to read it."""
-    cdef Cursor cursor = Cursor(
-        <const uint8_t*>PyBytes_AS_STRING(data), 0, <size_t>PyBytes_GET_SIZE(data)
-    )
+    cdef Cursor cursor = _at_begin(data)
     if not is_usable or not _makes_by_default() or not _is_ordinary(cursor, implicit, False):
         return None
     if implicit and cursor.end and _is_upper(cursor.data[4]) and _is_upper(cursor.data[5]):
@@ -523,31 +483,33 @@ cdef bint _is_uid(const char* text, Py_ssize_t size) noexcept nogil:
             begins = False
     return True
 
+cdef inline Py_ssize_t _skip_digits(
+    const char* text, Py_ssize_t size, Py_ssize_t* at
+) noexcept nogil:
+    """Move on past the digits, and return how many there are."""
+    cdef Py_ssize_t first = at[0]
+    while at[0] < size and c'0' <= text[at[0]] <= c'9':
+        at[0] += 1
+    return at[0] - first
+
 cdef bint _is_number(const char* text, Py_ssize_t size, bint is_decimal) noexcept nogil:
     """Whether a text is a conformant IS or DS, with no blanks."""
     cdef Py_ssize_t i = 0
-    cdef Py_ssize_t digits = 0
+    cdef Py_ssize_t digits
     if not 1 <= size <= (16 if is_decimal else 12):
         return False
     if text[0] == c'+' or text[0] == c'-':
         i = 1
-    while i < size and c'0' <= text[i] <= c'9':
-        i += 1
-        digits += 1
+    digits = _skip_digits(text, size, &i)
     if is_decimal:
         if i < size and text[i] == c'.':
             i += 1
-            while i < size and c'0' <= text[i] <= c'9':
-                i += 1
-                digits += 1
+            digits += _skip_digits(text, size, &i)
         if digits and i < size and (text[i] == c'e' or text[i] == c'E'):
             i += 1
             if i < size and (text[i] == c'+' or text[i] == c'-'):
                 i += 1
-            digits = 0
-            while i < size and c'0' <= text[i] <= c'9':
-                i += 1
-                digits += 1
+            digits = _skip_digits(text, size, &i)
     return digits > 0 and i == size
 
 cdef dict _uids = {}  # of the registered ones, so that one object stands for each
@@ -571,13 +533,10 @@ cdef object _number(const char* text, Py_ssize_t size, bint is_decimal):
         return None
     cdef str original = PyUnicode_DecodeLatin1(text, size, NULL)
     cdef object number
+    number = _new(float, _DSfloat, (original,)) if is_decimal else _new(int, _IS, (original,))
+    _set(number, "original_string", original)
     if is_decimal:
-        number = _new(float, _DSfloat, (original,))
-        _set(number, "original_string", original)
         _set(number, "auto_format", False)
-    else:
-        number = _new(int, _IS, (original,))
-        _set(number, "original_string", original)
     return number
 
 cdef object _text(const char* text, Py_ssize_t size, object encodings):
@@ -721,9 +680,9 @@ cdef object _value(int vr, bytes raw, object encodings):
             if type(found) is _UID and found in _uids and len(_read_uids) < 1024:
                 _read_uids[raw] = found
         return found
-    if vr == IS or vr == DS or _is_text(vr):
+    if vr == IS or vr == DS or is_text(vr):
         return _texts(vr, text, size, encodings)
-    if vr == OB or vr == OW or vr == OF or vr == OD or vr == OL or vr == OV:
+    if is_bytes(vr):
         return raw
     if vr == AT:
         if size != 4:
@@ -748,7 +707,7 @@ cdef object _empty(int vr):
         found = _new(object, _Sequence)
         _set(found, "_list", [])
         return found
-    if _is_text(vr):
+    if is_text(vr):
         return ""
     return None
 
@@ -797,9 +756,7 @@ cdef object _convert(object data_set, dict elements, object tag, tuple raw):
             encodings = _DEFAULT_ENCODING
         value = _value(code, raw[3], encodings)
         return None if value is None else _element(tag, vr, value, raw[4], False)
-    cursor = Cursor(
-        <const uint8_t*>PyBytes_AS_STRING(raw[3]), 0, <size_t>PyBytes_GET_SIZE(raw[3])
-    )
+    cursor = _at_begin(raw[3])
     if not _makes_by_default() or not _is_ordinary(cursor, raw[5], True):
         return None
     try:
@@ -1034,7 +991,7 @@ cdef size_t _open(_Writer writer, uint32_t number, int vr) except 0:
     if not _is_known(vr):
         raise _NotOrdinary
     writer.put_header(number, vr >> 8 | (vr & 0xFF) << 8)
-    if _kinds[((vr >> 8) - 65) * 26 + (vr & 0xFF) - 65] == 2:
+    if _kinds[_index(vr)] == 2:
         _store(writer.more(4), 0)
     return writer.size
 
@@ -1044,7 +1001,7 @@ cdef int _close(_Writer writer, size_t begin, int vr, bint is_undefined) except 
     if is_undefined:
         _store(writer.data + begin - 4, UNDEFINED)
         writer.put_header(SEQUENCE_END, 0)
-    elif writer.implicit or _kinds[((vr >> 8) - 65) * 26 + (vr & 0xFF) - 65] == 2:
+    elif writer.implicit or _kinds[_index(vr)] == 2:
         if length >= UNDEFINED:
             raise _NotOrdinary
         _store(writer.data + begin - 4, length)
@@ -1084,7 +1041,7 @@ cdef int _write_element(
     elif value is not None:
         _write_value(writer, vr, value, encodings)
     if (writer.size - begin) & 1 and vr != UN and vr != SQ:
-        writer.more(1)[0] = c' ' if vr != UI and (_is_text(vr) or vr == IS or vr == DS) else 0
+        writer.more(1)[0] = c' ' if vr != UI and (is_text(vr) or vr == IS or vr == DS) else 0
     return _close(writer, begin, vr, is_undefined)
 
 cdef int _write_items(_Writer writer, object value, list encodings, int depth) except -1:
@@ -1106,11 +1063,11 @@ cdef int _write_items(_Writer writer, object value, list encodings, int depth) e
 cdef int _write_values(_Writer writer, int vr, list values, list encodings) except -1:
     cdef bint is_first = True
     for value in values:
-        if _is_text(vr) or vr == IS or vr == DS:
+        if is_text(vr) or vr == IS or vr == DS:
             if not is_first:
                 writer.more(1)[0] = c'\\'
             is_first = False
-        elif vr == OB or vr == OW or vr == OF or vr == OD or vr == OL or vr == OV or vr == UN:
+        elif is_bytes(vr) or vr == UN:
             raise _NotOrdinary
         _write_value(writer, vr, value, encodings)
     return 0
@@ -1132,14 +1089,14 @@ cdef int _write_value(_Writer writer, int vr, object value, list encodings) exce
             return _write_text(writer, original, _DEFAULT_ENCODING)
         if type(value) is str and not value:
             return 0
-    elif _is_text(vr):
+    elif is_text(vr):
         if type(value) is str or type(value) is _UID:
             name = encodings[0] if (
                 vr == LO or vr == SH or vr == LT or vr == ST or vr == UT or vr == UC
             ) else _DEFAULT_ENCODING
             return _write_text(writer, value, name)
     elif type(value) is bytes:
-        if vr == OB or vr == OW or vr == OF or vr == OD or vr == OL or vr == OV or vr == UN:
+        if is_bytes(vr) or vr == UN:
             return writer.put(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
     elif vr == AT:
         if type(value) is int or type(value) is _BaseTag:
@@ -1201,62 +1158,5 @@ cdef object _CHARACTER_SET = _BaseTag(0x00080005)
 
 # ---- Whether this pydicom is as it was when this was written ----
 
-
-def _state(thing):
-    """Return all that there is of a value, with the attributes of each object in their order."""
-    if isinstance(thing, (list, tuple)) and not isinstance(thing, _RawDataElement):
-        return type(thing).__name__, [_state(item) for item in thing]
-    if isinstance(thing, dict):
-        return "dict", [(_state(key), _state(value)) for key, value in thing.items()]
-    attributes = getattr(thing, "__dict__", None)
-    if attributes is None or isinstance(thing, type):
-        return type(thing).__name__, repr(thing)
-    text = "" if isinstance(thing, (_PydicomDataset, _Sequence, _MultiValue)) else repr(thing)
-    return type(thing).__name__, text, _state(attributes)
-
-
-cdef bint _agrees_with_pydicom():
-    data_set = _PydicomDataset()
-    item = _PydicomDataset()
-    for keyword, value in _SAMPLE.items():
-        setattr(item, keyword, value)
-        setattr(data_set, keyword, value)
-    data_set.ReferencedImageSequence = [item, item]
-    for is_undefined in (False, True):
-        data_set["ReferencedImageSequence"].is_undefined_length = is_undefined
-        item.is_undefined_length_sequence_item = is_undefined
-        for implicit in (True, False):
-            buffer = DicomBytesIO()
-            buffer.is_little_endian = True
-            buffer.is_implicit_VR = implicit
-            write_dataset(buffer, data_set)
-            data = buffer.getvalue()
-            ours = decode(data, implicit)
-            if ours is None or encode(data_set, implicit) != data:
-                return False
-            pydicoms = read_dataset(BytesIO(data), implicit, True)
-            for _ in range(2):
-                if _state(ours) != _state(pydicoms):
-                    return False
-                for read in ours, pydicoms:
-                    list(read.iterall())
-    return True
-
-cdef dict _SAMPLE = {
-    "SpecificCharacterSet": "ISO_IR 100",
-    "ImageType": ["ORIGINAL", "PRIMARY"],
-    "SOPInstanceUID": "1.2.3",
-    "StudyDate": "20260101",
-    "ReferringPhysicianName": "Curie^Marie",
-    "StudyDescription": "Sch\xe4del",
-    "SliceThickness": "1.5",
-    "SeriesNumber": "4",
-    "Rows": 1,
-    "OperatorsName": None,
-}
-
 is_usable = sys.byteorder == "little"
-try:
-    is_usable = is_usable and _agrees_with_pydicom()
-except Exception:  # whatever a pydicom to come has changed
-    is_usable = False
+is_usable = is_usable and _agreement.agrees_with_pydicom(decode, encode)
