@@ -7,6 +7,7 @@ program or an operator can see is compared.
 import importlib
 import logging
 import re
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -27,9 +28,11 @@ from callers import (
     over,
     proposal,
 )
+from certificates import client_context, server_context
+from command_sets import joined
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from n_set_requests import DATA, request_of
+from n_set_requests import DATA, request_of, uid
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -38,6 +41,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, _config, evt
 from raw_peer import ABORT, P_DATA_TF, item, pdu
+from services import CT, FIND
 
 SYNTAXES = (
     ImplicitVRLittleEndian,
@@ -183,10 +187,14 @@ def plain(text: str) -> str:
 
 
 def rest(peer: Caller, seen: Seen) -> None:
-    """Receive what comes until the connection is closed."""
-    while (got := peer.receive()) is not None:
-        seen.add("received", got)
-    seen.add("closed")
+    """Receive what comes until the connection is closed, and close it."""
+    try:
+        while (got := peer.receive()) is not None:
+            seen.add("received", got)
+        seen.add("closed")
+    except ssl.SSLEOFError:
+        seen.add("cut off")
+    peer.socket.close()
 
 
 def answered(peer: Caller, seen: Seen, number: int = 1) -> None:
@@ -302,29 +310,75 @@ def program_kills(case: Case) -> None:
     rest(case.peer, case.seen)
 
 
-def program_releases(case: Case) -> None:
-    thread = threading.Thread(target=case.assoc.release)
+@contextmanager
+def beside(function: Callable[..., Any], *args: Any, **options: Any) -> Iterator[None]:
+    """Call a function in a thread, which has to end."""
+    thread = threading.Thread(target=function, args=args, kwargs=options)
     thread.start()
-    got = case.peer.receive()
-    case.seen.add("received", got)
-    assert got is not None
-    assert got.type == RELEASE_RQ
-    case.peer.send(RELEASED)
-    rest(case.peer, case.seen)
+    yield
     thread.join(TIMEOUT)
+    assert not thread.is_alive()
+
+
+def program_releases(case: Case) -> None:
+    with beside(case.assoc.release):
+        got = case.peer.receive()
+        case.seen.add("received", got)
+        assert got is not None
+        assert got.type == RELEASE_RQ
+        case.peer.send(RELEASED)
+        rest(case.peer, case.seen)
+
+
+def program_releases_in_vain(case: Case) -> None:
+    case.assoc.acse_timeout = 0.1
+    with beside(case.assoc.release):
+        answered(case.peer, case.seen)
+        rest(case.peer, case.seen)
+
+
+def ask(case: Case) -> None:
+    status, _ = case.assoc.send_n_event_report(None, 1, MPPS, INSTANCE)
+    case.seen.add("status", status)
 
 
 def program_asks(case: Case) -> None:
-    def ask() -> None:
-        status, _ = case.assoc.send_n_event_report(None, 1, MPPS, INSTANCE)
-        case.seen.add("status", status)
+    fields = {0x0002: uid(MPPS), 0x0100: 0x8100, 0x0120: 1, 0x0800: 0x0101, 0x0900: 0x0000}
+    with beside(ask, case):
+        answered(case.peer, case.seen)
+        case.peer.send(one_pdu(joined(fields)))
+    case.n_set()
+    case.release()
 
-    thread = threading.Thread(target=ask)
-    thread.start()
-    answered(case.peer, case.seen)
-    case.peer.send(pdu(ABORT, bytes(4)))
-    thread.join(TIMEOUT)
+
+def program_asks_in_vain(case: Case) -> None:
+    case.assoc.dimse_timeout = 0.1
+    with beside(ask, case):
+        answered(case.peer, case.seen)
+        rest(case.peer, case.seen)
+
+
+def peer_aborts_when_asked(case: Case) -> None:
+    with beside(ask, case):
+        answered(case.peer, case.seen)
+        case.peer.send(pdu(ABORT, bytes(4)))
     rest(case.peer, case.seen)
+
+
+def c_store(case: Case) -> None:
+    fields = {0x0002: uid(CT), 0x0100: 0x0001, 0x0110: 7, 0x0700: 0, 0x0800: 1}
+    case.peer.send(one_pdu(joined({**fields, 0x1000: uid(INSTANCE)}), DATA, context_id=5))
+    answered(case.peer, case.seen)
+    case.n_set()
+    case.release()
+
+
+def c_find(case: Case) -> None:
+    fields = {0x0002: uid(FIND), 0x0100: 0x0020, 0x0110: 7, 0x0700: 0, 0x0800: 1}
+    case.peer.send(one_pdu(joined(fields), DATA, context_id=7))
+    answered(case.peer, case.seen, 3)  # one that is pending, with its data set, and the last
+    case.n_set()
+    case.release()
 
 
 def idle(response: str) -> Callable[[Case], None]:
@@ -345,23 +399,25 @@ def bound_later(case: Case) -> None:
         case.assoc.bind(event, lambda event: case.seen.events.append(event.event.name))
     case.n_set()
     case.release()
-    until(lambda: not case.server._associations)
+    over(case.server, case.peer)
 
 
 def bound_later_to_the_server(case: Case) -> None:
     case.server.bind(evt.EVT_RELEASED, lambda event: case.seen.events.append(event.event.name))
     case.release()
-    until(lambda: not case.server._associations)
+    over(case.server, case.peer)
 
 
 def shut_down(case: Case) -> None:
-    thread = threading.Thread(target=case.server.shutdown, kwargs={"quiet": 0.05})
-    thread.start()
-    got = case.peer.receive()
-    case.seen.add("received", got)
-    case.peer.send(RELEASED)
-    rest(case.peer, case.seen)
-    thread.join(TIMEOUT)
+    with beside(case.server.shutdown, quiet=0.05):
+        answered(case.peer, case.seen)
+        case.peer.send(RELEASED)
+        rest(case.peer, case.seen)
+
+
+def shut_down_at_once(case: Case) -> None:
+    with beside(case.server.shutdown, timeout=0):
+        rest(case.peer, case.seen)
 
 
 def read_in_handler(case: Case) -> None:
@@ -378,7 +434,6 @@ def read_in_handler(case: Case) -> None:
 def read_when_over(case: Case) -> None:
     case.n_set()
     case.release()
-    case.peer.socket.close()
     case.assoc.join(TIMEOUT)
     until(lambda: not case.server._associations)
     for name in ("flags", "timeouts", "requestor", "acceptor", "contexts"):
@@ -426,10 +481,16 @@ HAPPENINGS: dict[str, Callable[[Case], None]] = {
             program_aborts,
             program_kills,
             program_releases,
+            program_releases_in_vain,
             program_asks,
+            program_asks_in_vain,
+            peer_aborts_when_asked,
+            c_store,
+            c_find,
             bound_later,
             bound_later_to_the_server,
             shut_down,
+            shut_down_at_once,
             read_in_handler,
             read_when_over,
             read_in_the_loop,
@@ -454,31 +515,84 @@ def levels() -> Iterator[None]:
         logger.setLevel(level)
 
 
-@pytest.mark.parametrize("name", HAPPENINGS)
-def test_nobody_can_tell(nset, caplog, levels, name):
-    def run(is_on: bool) -> Any:
-        logging.getLogger("pynetdicom").setLevel(logging.INFO)
-        seen = Seen(caplog)
-        with (
-            ordinary(is_on),
-            accepting(nset, [(evt.EVT_N_SET, succeed)], entity(MPPS, ECHO)) as server,
-        ):
-            with Caller(server) as peer:
-                peer.send(proposal())
-                answered(peer, seen)
-                case = Case(nset, server, peer, seen)
-                # Seen failing where it is the other way round: the case is the one it claims to be.
-                assert case.assoc.has_providers != is_on
-                HAPPENINGS[name](case)
-            over(server)
-            until(lambda: not server._associations)
-            return seen.everything(server)
-
-    assert run(True) == run(False)
+@pytest.fixture(params=["TCP", "TLS"])
+def contexts(request, certificates):
+    """The contexts for TLS of a server and of a peer, or None for both."""
+    certificate = certificates[0]
+    if request.param == "TCP":
+        return None, None
+    return server_context(certificate), client_context(certificate)
 
 
 async def succeed(event: Any) -> Any:
     return 0x0000, None
+
+
+def store(event: Any) -> int:
+    return 0x0000
+
+
+def find(event: Any) -> Iterator[Any]:
+    yield 0xFF00, event.identifier
+
+
+BOUND = [(evt.EVT_N_SET, succeed), (evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find)]
+
+
+def happened(
+    case_of: Callable[[Case], None],
+    is_on: bool,
+    nset: Any,
+    seen: Seen,
+    *,
+    contexts: Any = (None, None),
+    heard: Any = (),
+) -> Any:
+    """What there was to see of an association, and whether it has begun with all its objects."""
+    logging.getLogger("pynetdicom").setLevel(logging.INFO)
+    ae = entity(MPPS, ECHO, CT, FIND)
+    proposed = [(1, MPPS), (3, ECHO), (5, CT), (7, FIND)]
+    listeners = [
+        (
+            event,
+            lambda event: seen.events.append(f"{event.event.name} {event.assoc.is_established}"),
+        )
+        for event in heard
+    ]
+    with (
+        ordinary(is_on),
+        accepting(nset, [*BOUND, *listeners], ae, ssl_context=contexts[0]) as server,
+    ):
+        with Caller(server, context=contexts[1]) as peer:
+            peer.send(request([(*context, [ImplicitVRLittleEndian]) for context in proposed]))
+            answered(peer, seen)
+            case = Case(nset, server, peer, seen)
+            is_whole = case.assoc.has_providers
+            case_of(case)
+        over(server)
+        return seen.everything(server), is_whole
+
+
+@pytest.mark.parametrize("name", HAPPENINGS)
+def test_nobody_can_tell(nset, caplog, levels, contexts, name):
+    (got, is_whole), (expected, was_whole) = (
+        happened(HAPPENINGS[name], is_on, nset, Seen(caplog), contexts=contexts)
+        for is_on in (True, False)
+    )
+    assert got == expected
+    # Seen failing where it is the other way round: the case is the one it claims to be.
+    assert (is_whole, was_whole) == (False, True)
+
+
+@pytest.mark.parametrize("event", [*evt._NOTIFICATION_EVENTS, None], ids=str)
+def test_nobody_can_tell_who_listened_from_the_start(nset, caplog, levels, event):
+    """To one event, or to all."""
+    heard = evt._NOTIFICATION_EVENTS if event is None else [event]
+    (got, _), (expected, _) = (
+        happened(one_n_set, is_on, nset, Seen(caplog), heard=heard) for is_on in (True, False)
+    )
+    assert got == expected
+    assert got[1] or event in (evt.EVT_ABORTED, evt.EVT_REJECTED)  # what was heard
 
 
 # -- What nobody reads ----------------------------------------------------------------------------

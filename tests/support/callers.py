@@ -1,6 +1,7 @@
 """Peers of nset.scp that send given bytes, and servers for them."""
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
@@ -76,8 +77,12 @@ class Answer(NamedTuple):
 class Caller(Peer):
     """A peer that has connected and sent the given bytes, and no more."""
 
-    def __init__(self, server: Any, *pdus: bytes) -> None:
+    def __init__(self, server: Any, *pdus: bytes, context: ssl.SSLContext | None = None) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port(server)), TIMEOUT)
+        if context is not None:
+            self.socket = context.wrap_socket(
+                self.socket, server_hostname="localhost", suppress_ragged_eofs=False
+            )
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.address = "{}:{}".format(*self.socket.getsockname())
         self.send(*pdus)
