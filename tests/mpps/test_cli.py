@@ -19,7 +19,7 @@ from acceptors import until
 from associations import TIMEOUT
 from certificates import client_context, make_certificate
 from click.testing import CliRunner
-from mpps_peers import ROOT, Modality, Workstation
+from mpps_peers import ROOT, Modality, Subscriber, Workstation
 from mpps_table import modifications, whole
 from raw_peer import Peer, associate_rq
 
@@ -101,6 +101,7 @@ def test_serve_list_show_export(run, url, tmp_path):
 
 ERRORS = [
     (["here"], 2, "an address is [HOST]:PORT"),
+    ([":0", "--notify", "RIS@host"], 2, "a subscriber is TITLE@HOST:PORT, and not 'RIS@host'"),
     ([":0", "--tls-key", __file__], 2, "TLS needs --tls-certificate"),
     (
         ["list", "--store", "sqlite:///none"],
@@ -154,6 +155,21 @@ def test_the_program(nset):
     assert program
     ran = subprocess.run([program, "mpps", "list", "--help"], capture_output=True, text=True)
     assert ran.stdout.startswith("Usage: nset mpps list ")
+
+
+def test_subscribers_are_notified(nset, tmp_path):
+    ris = Subscriber()
+    with ris.listening(("127.0.0.1", 0)) as at:
+        options = ["--notify", f"RIS@127.0.0.1:{at}", "--ae-title", "MPPS", "--processes", "2"]
+        with running(*options, cwd=tmp_path) as (port, process):
+            with Modality(port) as modality:
+                assert modality.create(UID, whole()).Status == 0x0000
+                assert modality.set(UID, completed()).Status == 0x0000
+                modality.release()
+            ris.until_told((1, 1), (1, 2))
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(6 * TIMEOUT) == 0
+    assert set(ris.associations) == {("MPPS", "RIS")}
 
 
 def fetched(port, path):

@@ -204,7 +204,7 @@ def test_what_waits_is_one_transaction(mpps, report):
     groups, first, going = [], threading.Event(), threading.Event()
 
     class Slow:
-        def write(self, uids, apply):
+        def write(self, uids, apply, subscribers):
             groups.append(list(uids))
             first.set()
             assert going.wait(10)
@@ -351,7 +351,7 @@ def test_an_older_schema_is_migrated(opened, mpps, report, monkeypatch):
     with pytest.raises(mpps("store").StoreError) as caught:
         opened()
     assert str(caught.value).endswith(
-        ": the schema has version 2, and this nset knows those up to 1: install a newer nset"
+        ": the schema has version 3, and this nset knows those up to 2: install a newer nset"
     )
 
 

@@ -1,4 +1,4 @@
-"""A modality and a workstation, over bare sockets, and an MPPS server for them."""
+"""Modalities, workstations and subscribers, and an MPPS server for them."""
 
 import importlib
 import struct
@@ -7,16 +7,18 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
-from acceptors import accepting, port
-from associations import MPPS
+from acceptors import accepting, port, until
+from associations import MPPS, TIMEOUT
 from n_set_requests import uid as uid_bytes
 from pydicom import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom import AE, evt
 from pynetdicom.dsutils import decode, encode
 from raw_peer import LAST, Peer, p_data
 from service_requests import asked, sent
 
 RETRIEVE = "1.2.840.10008.3.1.2.3.4"
+NOTIFICATION = "1.2.840.10008.3.1.2.3.5"
 ROOT = "1.2.826.0.1.3680043.8.498.2"
 
 
@@ -71,6 +73,46 @@ class Workstation(Peer):
         return answer, decode(BytesIO(attributes), True, True)
 
 
+class Subscriber:
+    """A workstation: what it was told, by whom."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[int, int]] = []  # the number of the step, and the event's type
+        self.associations: list[tuple[str, str]] = []  # titles
+        self.statuses: list[int] = []  # of the first answers
+
+    def told(self, event: Any) -> tuple[int, None]:
+        request = event.request
+        assert request.AffectedSOPClassUID == NOTIFICATION
+        assert request.EventInformation.getvalue() == b""
+        number = int(request.AffectedSOPInstanceUID.rpartition(".")[2])
+        self.events.append((number, request.EventTypeID))
+        return self.statuses.pop(0) if self.statuses else 0x0000, None
+
+    def accepted(self, event: Any) -> None:
+        requestor = event.assoc.requestor
+        (role,) = requestor.role_selection.values()
+        self.associations.append(
+            (requestor.ae_title, event.assoc.acceptor.primitive.called_ae_title)
+        )
+        assert (role.scu_role, role.scp_role) == (False, True)
+
+    @contextmanager
+    def listening(self, address: tuple[str, int]) -> Iterator[int]:
+        ae = AE("STATION")
+        ae.add_supported_context(NOTIFICATION, scu_role=False, scp_role=True)
+        handlers = [(evt.EVT_N_EVENT_REPORT, self.told), (evt.EVT_ACCEPTED, self.accepted)]
+        server = ae.start_server(address, block=False, evt_handlers=handlers)
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+    def until_told(self, *events: tuple[int, int]) -> None:
+        until(lambda: len(self.events) >= len(events), str(self.events), 3 * TIMEOUT)
+        assert self.events == list(events)
+
+
 class Served:
     """A running server: its port, and another view of its store."""
 
@@ -80,18 +122,17 @@ class Served:
 
 
 @contextmanager
-def serving_mpps(nset: Any, url: str, *, is_strict: bool = False) -> Iterator[Served]:
+def serving_mpps(
+    nset: Any, url: str, *, is_strict: bool = False, subscribers: tuple[Any, ...] = ()
+) -> Iterator[Served]:
     """Run an MPPS server of this process."""
     stores = importlib.import_module("nset.mpps.stores")
     server = importlib.import_module("nset.mpps.server")
-    writer = importlib.import_module("nset.mpps.writer").Writer(
-        stores.open_store(url, create=True), is_strict=is_strict
-    )
-    view = stores.open_store(url)
+    store, view = stores.open_store(url, create=True), stores.open_store(url)
     ae = server.entity("NSET_MPPS", 100)
+    options = {"is_strict": is_strict, "subscribers": subscribers, "ae_title": "NSET_MPPS"}
     try:
-        with accepting(nset, server.handlers(writer), ae) as running:
+        with server.writing(store, **options) as handlers, accepting(nset, handlers, ae) as running:
             yield Served(port(running), view)
     finally:
-        writer.close()
         view.close()

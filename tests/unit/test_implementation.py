@@ -158,7 +158,7 @@ LAYERS = {
         {"cli"},
         {"server"},
         {"writer", "stores"},
-        {"sqlite", "postgresql"},
+        {"sqlite", "postgresql", "notify"},
         {"store"},
         {"steps"},
         {"rules"},

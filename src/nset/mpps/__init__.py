@@ -8,6 +8,7 @@
 `postgresql`       a store in PostgreSQL
 `stores`           the store of a URL
 `writer`           many reports in one transaction
+`notify`           N-EVENT-REPORT to subscribers
 `server`           the AE and its handlers
 `cli`              the command line
 =================  ===================================================================

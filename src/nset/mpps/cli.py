@@ -98,6 +98,13 @@ def mpps() -> None:
     help="A load balancer that sends the PROXY protocol: its address or network. Repeatable.",
 )
 @click.option(
+    "--notify",
+    "notified",
+    multiple=True,
+    metavar="TITLE@HOST:PORT",
+    help="An SCU of MPPS Notification, which gets an N-EVENT-REPORT of each report. Repeatable.",
+)
+@click.option(
     "--metrics",
     "metrics_at",
     metavar="[HOST:]PORT",
@@ -124,6 +131,7 @@ def serve(
     tls_key: str | None,
     tls_ca: str | None,
     proxies: tuple[str, ...],
+    notified: tuple[str, ...],
     metrics_at: str | None,
     log_format: str,
     log_level: str,
@@ -137,6 +145,7 @@ def serve(
     """
     try:
         from nset import scp
+        from nset.mpps.notify import subscriber
         from nset.mpps.server import entity, writing
         from nset.scp import systemd
 
@@ -164,8 +173,14 @@ def serve(
             context.verify_mode = ssl.CERT_REQUIRED
     elif tls_key or tls_ca:
         raise click.UsageError("TLS needs --tls-certificate")
+    try:
+        subscribers = tuple(map(subscriber, dict.fromkeys(notified)))
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="--notify") from exc
     with _opened(url, create=True) as store:
-        handlers = partial(writing, store, is_strict=strict)
+        handlers = partial(
+            writing, store, is_strict=strict, subscribers=subscribers, ae_title=ae_title
+        )
     ae, beside = entity(ae_title, max_associations), None
     limits = scp.Limits(data_set_bytes=max_data_set << 20)
     if metrics_at is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from datetime import datetime, timezone
 from io import BytesIO
 from typing import Any
@@ -10,6 +11,7 @@ from pydicom import Dataset
 from pynetdicom import AE, evt
 
 from nset import StatusError, status
+from nset.mpps.notify import Notifier, Subscriber
 from nset.mpps.steps import CREATE, GET, SET, Report
 from nset.mpps.store import Store
 from nset.mpps.writer import Writer
@@ -43,7 +45,9 @@ def entity(ae_title: str, maximum_associations: int) -> AE:
 
 
 @contextmanager
-def writing(store: Store, *, is_strict: bool) -> Iterator[list[Any]]:
+def writing(
+    store: Store, *, is_strict: bool, subscribers: tuple[Subscriber, ...] = (), ae_title: str = ""
+) -> Iterator[list[Any]]:
     """Give the handlers of a process, which has a writer of its own, for `nset.scp.run`.
 
     Parameters
@@ -52,13 +56,18 @@ def writing(store: Store, *, is_strict: bool) -> Iterator[list[Any]]:
         Where reports are kept.
     is_strict : bool
         Whether nothing is excused.
+    subscribers : tuple of Subscriber
+        Who is notified of each report.
+    ae_title : str
+        By whom.
 
     Yields
     ------
     list of tuple
         Events and handlers.
     """
-    writer = Writer(store, is_strict=is_strict)
+    notifiers = [Notifier(copy(store), subscriber, ae_title) for subscriber in subscribers]
+    writer = Writer(store, is_strict=is_strict, notifiers=notifiers)
     try:
         yield handlers(writer)
     finally:

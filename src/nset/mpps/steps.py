@@ -16,6 +16,10 @@ _LOGGER = logging.getLogger("nset.mpps")
 
 CREATE, SET, GET = "N-CREATE", "N-SET", "N-GET"
 
+# PS3.4 Table F.9.2-1: of an N-CREATE; and of an N-SET, by the status of the step then.
+_CREATED = 1
+_EVENT_TYPES = {rules.IN_PROGRESS: 4, "COMPLETED": 2, "DISCONTINUED": 3}
+
 
 class Report(NamedTuple):
     """A request, as it has come.
@@ -146,6 +150,9 @@ class Changes:
         What the created ones are searched by: UID, number of the item, and a `Scheduled`'s values.
     messages : list of Message
         The requests to be written.
+    events : list of tuple
+        What subscribers are to be told: when the request came, the step's UID, its number, and the
+        Event Type ID (PS3.4 Table F.9.2-1).
     """
 
     def __init__(self, steps: dict[str, Step]) -> None:
@@ -154,6 +161,7 @@ class Changes:
         self.updated: dict[str, Step] = {}
         self.scheduled: list[tuple[Any, ...]] = []
         self.messages: list[Message] = []
+        self.events: list[tuple[str, str, int, int]] = []
 
     def apply(self, report: Report, *, is_strict: bool, is_repeated: bool = False) -> Answer:
         """Add what a request changes.
@@ -255,6 +263,8 @@ class Changes:
         step.messages += 1
         step.digest, step.updated = digest, report.received
         self.messages.append(Message(step.uid, step.messages, report))
+        event_type = _CREATED if report.service == CREATE else _EVENT_TYPES[step.status]
+        self.events.append((report.received, step.uid, step.messages, event_type))
 
 
 def unify(step: Dataset, listed: Dataset) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from operator import attrgetter
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from nset.mpps.steps import Changes, Message, Report, Scheduled, Step
 
@@ -55,6 +55,20 @@ MIGRATIONS: Final = (
         PRIMARY KEY (uid, number)
     );
     """,
+    """
+    CREATE TABLE notifications (
+        subscriber TEXT NOT NULL,
+        received TEXT NOT NULL,
+        uid TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        event_type INTEGER NOT NULL,
+        PRIMARY KEY (subscriber, received, uid, number)
+    );
+    CREATE TABLE subscribers (
+        subscriber TEXT PRIMARY KEY,
+        claimed_until TEXT NOT NULL
+    );
+    """,
 )
 """What makes version n + 1 of the schema of version n. What has been released stays as it is."""
 
@@ -72,6 +86,17 @@ CONDITIONS: Final = {
 
 _PAGE = 500  # steps
 
+_MAX_NOTIFICATIONS = 100  # that are read at a time
+
+
+class Notification(NamedTuple):
+    """What waits for a subscriber: when the report of a step came, its number, and the event."""
+
+    received: str
+    uid: str
+    number: int
+    event_type: int
+
 
 class Unavailable(Exception):
     """The store can't be used at present: it is locked, full, or can't be reached."""
@@ -88,7 +113,12 @@ class StoreError(Exception):
 class Store(Protocol):
     """A store of performed procedure steps, used by one thread at a time."""
 
-    def write(self, uids: Iterable[str], apply: Callable[[Changes], Any]) -> Any:
+    def write(
+        self,
+        uids: Iterable[str],
+        apply: Callable[[Changes], Any],
+        subscribers: tuple[str, ...] = (),
+    ) -> Any:
         """Lock steps, change them, and commit: all of it or nothing.
 
         Parameters
@@ -97,6 +127,8 @@ class Store(Protocol):
             The SOP Instance UIDs of those that may be changed.
         apply : callable
             Gets the `Changes` with the steps that are there, and adds to them.
+        subscribers : tuple of str
+            Who is told of the changes: see `waiting`.
 
         Returns
         -------
@@ -124,6 +156,22 @@ class Store(Protocol):
 
     def messages(self, uid: str) -> list[Message]:
         """Return a step's requests, in their order."""
+        ...
+
+    def waiting(self, subscriber: str) -> list[Notification]:
+        """Return what waits for a subscriber, the oldest first; not more than a hundred."""
+        ...
+
+    def claim(self, subscriber: str, now: str, until: str) -> bool:
+        """Return whether this caller is to notify a subscriber; no other one is until then."""
+        ...
+
+    def drop(self, subscriber: str, before: str) -> int:
+        """Drop what has waited for too long, for this subscriber; return how many there were."""
+        ...
+
+    def release(self, subscriber: str, until: str, sent: list[Notification]) -> None:
+        """Forget what has been sent, and let other callers claim the subscriber."""
         ...
 
     def check(self, *, create: bool) -> None:
@@ -253,7 +301,12 @@ class SqlStore:
 
     # -- Writing -----------------------------------------------------------------------------------
 
-    def write(self, uids: Iterable[str], apply: Callable[[Changes], Any]) -> Any:
+    def write(
+        self,
+        uids: Iterable[str],
+        apply: Callable[[Changes], Any],
+        subscribers: tuple[str, ...] = (),
+    ) -> Any:
         """Lock steps, change them, and commit: see `Store.write`."""
         wanted = sorted(set(uids))  # in one order, so that no two processes wait for each other
         with self._transaction() as cursor:
@@ -266,7 +319,7 @@ class SqlStore:
             self._insert(cursor, "scheduled_steps", changes.scheduled)
             updated = [_changing(step) for step in changes.updated.values()]
             if updated:
-                cursor.executemany(_UPDATE.replace("?", self.parameter), updated)
+                cursor.executemany(self._adapted(_UPDATE), updated)
             self._insert(
                 *(cursor, "messages"),
                 [
@@ -274,6 +327,8 @@ class SqlStore:
                     for uid, number, report in changes.messages
                 ],
             )
+            told = [(subscriber, *event) for subscriber in subscribers for event in changes.events]
+            self._insert(cursor, "notifications", told)
         return result
 
     def _insert(self, cursor: Any, table: str, rows: list[Any]) -> None:
@@ -283,6 +338,52 @@ class SqlStore:
 
     def _parameters(self, count: int) -> str:
         return ", ".join([self.parameter] * count)
+
+    # -- Notifications -----------------------------------------------------------------------------
+
+    def waiting(self, subscriber: str) -> list[Notification]:
+        """Return what waits for a subscriber: see `Store.waiting`."""
+        statement = (
+            "SELECT received, uid, number, event_type FROM notifications WHERE subscriber = ? "
+            f"ORDER BY received, uid, number LIMIT {_MAX_NOTIFICATIONS}"
+        )
+        with self._cursor() as cursor:
+            rows = cursor.execute(self._adapted(statement), [subscriber]).fetchall()
+        return [Notification(*row) for row in rows]
+
+    def claim(self, subscriber: str, now: str, until: str) -> bool:
+        """Return whether this caller is to notify a subscriber: see `Store.claim`."""
+        statement = (
+            "INSERT INTO subscribers VALUES (?, ?) ON CONFLICT (subscriber) DO UPDATE "
+            "SET claimed_until = excluded.claimed_until WHERE subscribers.claimed_until < ?"
+        )
+        with self._transaction() as cursor:
+            count: int = cursor.execute(self._adapted(statement), [subscriber, until, now]).rowcount
+        return count == 1
+
+    def drop(self, subscriber: str, before: str) -> int:
+        """Drop what has waited for too long: see `Store.drop`."""
+        statement = "DELETE FROM notifications WHERE subscriber = ? AND received < ?"
+        with self._transaction() as cursor:
+            count: int = cursor.execute(self._adapted(statement), [subscriber, before]).rowcount
+        return count
+
+    def release(self, subscriber: str, until: str, sent: list[Notification]) -> None:
+        """Forget what has been sent: see `Store.release`."""
+        with self._transaction() as cursor:
+            if sent:
+                statement = (
+                    "DELETE FROM notifications "
+                    "WHERE subscriber = ? AND received = ? AND uid = ? AND number = ?"
+                )
+                cursor.executemany(
+                    self._adapted(statement), [(subscriber, *item[:3]) for item in sent]
+                )
+            statement = "DELETE FROM subscribers WHERE subscriber = ? AND claimed_until = ?"
+            cursor.execute(self._adapted(statement), [subscriber, until])
+
+    def _adapted(self, statement: str) -> str:
+        return statement.replace("?", self.parameter)
 
     # -- Reading -----------------------------------------------------------------------------------
 

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from nset import status
+from nset.mpps.notify import Notifier
 from nset.mpps.rules import Answer
 from nset.mpps.steps import Changes, Report
 from nset.mpps.store import Conflict, Store, Unavailable
@@ -35,11 +37,17 @@ class Writer:
         Where to; it belongs to the writer's thread.
     is_strict : bool
         Whether nothing is excused.
+    notifiers : iterable of Notifier
+        What tells subscribers, once reports are on the disk.
     """
 
-    def __init__(self, store: Store, *, is_strict: bool = False) -> None:
+    def __init__(
+        self, store: Store, *, is_strict: bool = False, notifiers: Iterable[Notifier] = ()
+    ) -> None:
         self._store = store
         self._is_strict = is_strict
+        self._notifiers = tuple(notifiers)
+        self._subscribers = tuple(notifier.subscriber for notifier in self._notifiers)
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -65,11 +73,13 @@ class Writer:
         return waiting.future
 
     def close(self) -> None:
-        """Store what waits, and end the thread."""
+        """Store what waits, and end the thread; then the notifiers'."""
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
         self._store.close()
+        for notifier in self._notifiers:
+            notifier.close()
 
     def _run(self) -> None:
         is_open = True
@@ -113,7 +123,10 @@ class Writer:
             ]
 
         try:
-            answers: list[Answer] = self._store.write((report.uid for report in reports), apply)
+            uids = (report.uid for report in reports)
+            answers: list[Answer] = self._store.write(uids, apply, self._subscribers)
+            for notifier in self._notifiers:
+                notifier.wake()
             return answers
         except (Conflict, Unavailable) as exc:
             if not is_repeated:  # another process was faster, or the connection was lost

@@ -1,0 +1,166 @@
+"""N-EVENT-REPORT to subscribers of MPPS Notification (PS3.4 F.9): what waits for them is stored."""
+
+import logging
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+from typing import NamedTuple
+
+from pynetdicom import AE, build_role
+
+from nset.mpps.store import Conflict, Notification, Store, Unavailable
+
+_LOGGER = logging.getLogger("nset.mpps")
+
+MPPS_NOTIFICATION = "1.2.840.10008.3.1.2.3.5"
+
+_LOOK_SECONDS = 1.0  # until what another process has stored is seen
+_AGAIN_SECONDS = (1.0, 60.0)  # after a failure: the first time, and at most
+_TIMEOUT_SECONDS = 10.0  # of a connection, and of an answer
+_BATCH_SECONDS = 10.0  # of one association
+_CLAIM = timedelta(seconds=90)  # longer than all of these; then another process may send
+_KEPT = timedelta(days=7)
+
+
+class Subscriber(NamedTuple):
+    """Who is notified: its name in the store, AE title and address."""
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+
+
+def subscriber(text: str) -> Subscriber:
+    """Return the subscriber of a text.
+
+    Parameters
+    ----------
+    text : str
+        TITLE@HOST:PORT; brackets around an IPv6 address.
+
+    Returns
+    -------
+    Subscriber
+        The subscriber.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    title, at, address = text.rpartition("@")
+    host, _, port = address.rpartition(":")
+    if not (at and title and len(title) <= 16 and host and port.isdigit()):
+        raise ValueError(f"a subscriber is TITLE@HOST:PORT, and not {text!r}")
+    return Subscriber(text, title, host.strip("[]"), int(port))
+
+
+class Notifier:
+    """Sends a subscriber what waits for it, in a thread of its own; another process may send, too.
+
+    Parameters
+    ----------
+    store : Store
+        Where it waits; it belongs to the notifier's thread.
+    to : Subscriber
+        The subscriber.
+    ae_title : str
+        The AE title of the server.
+    """
+
+    def __init__(self, store: Store, to: Subscriber, ae_title: str) -> None:
+        self.subscriber = to.name
+        self._store = store
+        self._to = to
+        self._ae = AE(ae_title)
+        self._ae.acse_timeout = self._ae.dimse_timeout = _TIMEOUT_SECONDS
+        self._ae.connection_timeout = _TIMEOUT_SECONDS
+        self._ae.add_requested_context(MPPS_NOTIFICATION)
+        self._news, self._ending = threading.Event(), threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name=f"nset-mpps-notifier-{to.name}", daemon=True
+        )
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Tell that something new waits; from any thread."""
+        self._news.set()
+
+    def close(self) -> None:
+        """End the thread, after the report that is being sent; what waits is in the store."""
+        self._ending.set()
+        self._news.set()
+        self._thread.join(3 * _TIMEOUT_SECONDS)
+
+    def _run(self) -> None:
+        first, longest = _AGAIN_SECONDS
+        delay = first
+        while not self._ending.is_set():
+            self._news.clear()
+            try:
+                is_rest = self._send()
+            except Exception as exc:
+                _LOGGER.warning(
+                    *("%s is not notified, once more in %.0f s: %s", self.subscriber, delay, exc),
+                    exc_info=not isinstance(exc, ConnectionError | Unavailable | Conflict),
+                )
+                self._ending.wait(delay)
+                delay = min(2 * delay, longest)
+                continue
+            delay = first
+            if not is_rest:
+                self._news.wait(_LOOK_SECONDS)
+        self._store.close()
+
+    def _send(self) -> bool:
+        """Send what waits, if no other process does; return whether there may be more."""
+        if not self._store.waiting(self.subscriber):
+            return False
+        now = datetime.now(timezone.utc)
+        until = (now + _CLAIM).isoformat(timespec="microseconds")
+        if not self._store.claim(self.subscriber, now.isoformat(timespec="microseconds"), until):
+            return False
+        sent: list[Notification] = []
+        try:
+            oldest = (now - _KEPT).isoformat(timespec="microseconds")
+            dropped = self._store.drop(self.subscriber, oldest)
+            if dropped:
+                _LOGGER.error("%d notifications to %s are given up", dropped, self.subscriber)
+            waiting = self._store.waiting(self.subscriber)
+            if waiting:
+                self._report(waiting, sent)
+        finally:
+            self._store.release(self.subscriber, until, sent)
+        return True
+
+    def _report(self, waiting: list[Notification], sent: list[Notification]) -> None:
+        """Send reports in one association, and add those that are answered to `sent`."""
+        # In MPPS Notification the SCP sends, so that is the role which the requestor proposes.
+        role = build_role(MPPS_NOTIFICATION, scp_role=True)
+        _, title, host, port = self._to
+        assoc = self._ae.associate(host, port, ae_title=title, ext_neg=[role])
+        try:
+            if not assoc.is_established:
+                raise ConnectionError("there is no association")
+            end = time.monotonic() + _BATCH_SECONDS
+            for number, item in enumerate(waiting, 1):
+                if self._ending.is_set() or time.monotonic() > end:
+                    break
+                try:
+                    answer, _ = assoc.send_n_event_report(
+                        *(None, item.event_type, MPPS_NOTIFICATION, item.uid), number
+                    )
+                except (RuntimeError, ValueError) as exc:  # no association any more, no context
+                    raise ConnectionError(str(exc)) from exc
+                if "Status" not in answer:
+                    raise ConnectionError("there is no answer")
+                if answer.Status:
+                    _LOGGER.warning(
+                        "%s answers the notification of %s with %04XH",
+                        *(self.subscriber, item.uid, answer.Status),
+                    )
+                sent.append(item)
+        finally:
+            if assoc.is_established:
+                assoc.release()
