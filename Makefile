@@ -73,10 +73,12 @@ bench-processes: $(TOOLS) ## whole reports to several processes of nset.scp, bes
 soak: $(TOOLS) ## ten minutes of good associations beside bad ones; SECONDS=60 for less
 	$(BIN)/python benchmarks/soak.py --seconds $(or $(SECONDS),600)
 
-lint: $(TOOLS) ## ruff, cython-lint and, where it is to be had, hadolint
+lint: $(TOOLS) ## ruff, cython-lint, zizmor and, where they are to be had, actionlint and hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH=$(BIN):$$PATH cython-lint src
+	$(BIN)/zizmor --offline --quiet --pedantic .
+	@if [ -x $(BIN)/actionlint ]; then PATH=$(BIN):$$PATH actionlint; fi
 	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint deploy/docker/Dockerfile; fi
 
 types: $(TOOLS) ## mypy --strict and pyright, and stubtest on both implementations
