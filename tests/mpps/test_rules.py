@@ -35,8 +35,8 @@ def listed(answer):
 def expected(kind, is_empty):
     """The status where a type binds."""
     if is_empty:
-        return EMPTY if kind in ("1", "1C", "3/1") else SUCCESS
-    return MISSING if kind in ("1", "2") else SUCCESS
+        return EMPTY if kind in ("1", "1C", "1C*", "3/1", "3/1C") else SUCCESS
+    return MISSING if kind in ("1", "1C*", "2") else SUCCESS
 
 
 def alone(step, keyword):
@@ -105,6 +105,8 @@ def test_each_attribute_of_an_n_create(serving, new_uid, is_strict):
             comment += f" in {row.path[-2]}" if len(row.path) > 1 else ""
             if answer.Status != status or (status and answer.ErrorComment != comment[:64]):
                 wrong.append((row.name, is_empty, answer))
+            if listed(answer) != ([row.tag] if status else []):
+                wrong.append((row.name, is_empty, answer))
             if (served.store.get(uid) is not None) != (status == SUCCESS):
                 wrong.append((row.name, is_empty, "stored"))
     assert wrong == []
@@ -142,6 +144,76 @@ def test_each_attribute_of_an_item_in_an_n_set(serving, new_uid, is_strict):
             if (answer.Status, listed(answer)) != (status, [row.tag] if status else []):
                 wrong.append((row.name, is_empty, f"{status:04X}", answer))
     assert wrong == []
+
+
+LONG, SHORT = "1234567890ABCDEFG", "1234567890ABCDEF"
+CODE = "ScheduledStepAttributesSequence>ScheduledProtocolCodeSequence"
+ISSUER = "ScheduledStepAttributesSequence>IssuerOfAccessionNumberSequence"
+QUALIFIERS = "IssuerOfPatientIDQualifiersSequence"
+
+# The sequence, what is in its item, and what is missing then.
+CONDITIONS = [
+    (CODE, {"CodeValue": "1", "CodingSchemeDesignator": "DCM"}, []),
+    (CODE, {"LongCodeValue": LONG, "CodingSchemeDesignator": "DCM"}, []),
+    (CODE, {"LongCodeValue": SHORT, "CodingSchemeDesignator": "DCM"}, ["CodeValue"]),
+    (CODE, {"LongCodeValue": LONG}, ["CodingSchemeDesignator"]),
+    (CODE, {"CodeValue": "1"}, ["CodingSchemeDesignator"]),
+    (CODE, {"URNCodeValue": "urn:lex:us:1"}, []),
+    (CODE, {}, ["CodeValue"]),
+    (ISSUER, {"LocalNamespaceEntityID": "A"}, []),
+    (ISSUER, {"UniversalEntityID": "1.2", "UniversalEntityIDType": "ISO"}, []),
+    (ISSUER, {"UniversalEntityID": "1.2"}, ["UniversalEntityIDType"]),
+    (ISSUER, {}, ["LocalNamespaceEntityID", "UniversalEntityID"]),
+    (QUALIFIERS, {}, []),
+    (QUALIFIERS, {"UniversalEntityID": "1.2"}, ["UniversalEntityIDType"]),
+]
+
+
+@modes
+def test_conditions(serving, new_uid, is_strict):
+    wrong = []
+    with serving(is_strict=is_strict) as served, Modality(served.port) as modality:
+        for path, elements, missing in CONDITIONS:
+            step, item = whole(), Dataset()
+            holder, names = step, path.split(">")
+            for keyword in names[:-1]:
+                (holder,) = holder[keyword].value
+            for keyword, value in elements.items():
+                setattr(item, keyword, value)
+            if path == CODE:
+                item.CodeMeaning = "1"
+            setattr(holder, names[-1], [item])
+            answer = modality.create(new_uid(), step)
+            tags = [tag_for_keyword(keyword) for keyword in missing] if is_strict else []
+            if (answer.Status, listed(answer)) != (MISSING if tags else SUCCESS, tags):
+                wrong.append((path, elements, answer))
+    assert wrong == []
+
+
+@modes
+@pytest.mark.parametrize("place", ["PatientComments", "OperatorsName"])
+def test_text_needs_a_character_set(serving, new_uid, is_strict, place):
+    """In the list itself, and in its items."""
+    created, more, uid = whole(), modifications(whole()), new_uid()
+    for one in (created, more):
+        holder = one if place == "PatientComments" else one.PerformedSeriesSequence[0]
+        setattr(holder, place, "XY")
+        del one.SpecificCharacterSet
+    with serving(is_strict=is_strict) as served, Modality(served.port) as modality:
+        beyond = [encoded(one).replace(b"XY", b"\xfc\xe9") for one in (created, more)]
+        step = whole()
+        setattr(step, place, "")
+        answers = [modality.create(uid, beyond[0])]
+        if is_strict:
+            assert modality.create(uid, step).Status == SUCCESS
+        answers.append(modality.set(uid, beyond[1]))
+        for answer in answers:
+            if is_strict:
+                assert (answer.Status, listed(answer)) == (MISSING, [0x00080005])
+                assert answer.ErrorComment == f"SpecificCharacterSet is missing for {place}"
+            else:
+                assert answer.Status == SUCCESS
+        assert modality.create(new_uid(), created).Status == SUCCESS  # it has only ASCII
 
 
 @modes

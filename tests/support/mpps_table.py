@@ -1,6 +1,7 @@
 """Table F.7.2-1 of PS3.4 as text, a step that has all of it, and what to leave out of that.
 
-The types that bind an SCU in an N-CREATE, an N-SET, and in the final state; "-" is not allowed.
+The types that bind an SCU in an N-CREATE, an N-SET, and in the final state; "-" is not allowed. Of
+type 1C* are those whose condition a whole step meets.
 """
 
 from typing import Any, NamedTuple
@@ -19,34 +20,36 @@ ScheduledStepAttributesSequence                1   -
 >IssuerOfAccessionNumberSequence               3   -
 >>LocalNamespaceEntityID                       1C  -
 >>UniversalEntityID                            1C  -
->>UniversalEntityIDType                        1C  -
+>>UniversalEntityIDType                        1C* -
 >PlacerOrderNumberImagingServiceRequest        3   -
 >OrderPlacerIdentifierSequence                 3   -
 >>LocalNamespaceEntityID                       1C  -
 >>UniversalEntityID                            1C  -
->>UniversalEntityIDType                        1C  -
+>>UniversalEntityIDType                        1C* -
 >FillerOrderNumberImagingServiceRequest        3   -
 >OrderFillerIdentifierSequence                 3   -
 >>LocalNamespaceEntityID                       1C  -
 >>UniversalEntityID                            1C  -
->>UniversalEntityIDType                        1C  -
+>>UniversalEntityIDType                        1C* -
 >RequestedProcedureID                          2   -
 >RequestedProcedureCodeSequence                3   -
->>CodeValue                                    1C  -
->>CodingSchemeDesignator                       1C  -
->>CodeMeaning                                  1   -
+>>Include F.7.2-1a
 >RequestedProcedureDescription                 2   -
 >ScheduledProcedureStepID                      2   -
 >ScheduledProcedureStepDescription             2   -
 >ScheduledProtocolCodeSequence                 2   -
->>CodeValue                                    1C  -
->>CodingSchemeDesignator                       1C  -
->>CodeMeaning                                  1   -
+>>Include F.7.2-1a
 PatientName                                    2   -
 PatientID                                      2   -
 IssuerOfPatientID                              3   -
 IssuerOfPatientIDQualifiersSequence            3   -
+>UniversalEntityID                             3   -
+>UniversalEntityIDType                         1C* -
 OtherPatientIDsSequence                        3   -
+>PatientID                                     3   -
+>IssuerOfPatientID                             3   -
+>IssuerOfPatientIDQualifiersSequence           3   -
+>TypeOfPatientID                               3   -
 PatientBirthDate                               2   -
 PatientSex                                     2   -
 ReferencedPatientSequence                      2   -
@@ -56,12 +59,12 @@ AdmissionID                                    3   -
 IssuerOfAdmissionIDSequence                    3   -
 >LocalNamespaceEntityID                        1C  -
 >UniversalEntityID                             1C  -
->UniversalEntityIDType                         1C  -
+>UniversalEntityIDType                         1C* -
 ServiceEpisodeID                               3   -
 IssuerOfServiceEpisodeIDSequence               3   -
 >LocalNamespaceEntityID                        1C  -
 >UniversalEntityID                             1C  -
->UniversalEntityIDType                         1C  -
+>UniversalEntityIDType                         1C* -
 ServiceEpisodeDescription                      3   -
 PerformedProcedureStepID                       1   -
 PerformedStationAETitle                        1   -
@@ -73,26 +76,18 @@ PerformedProcedureStepStatus                   1   3/1
 PerformedProcedureStepDescription              2   3/2
 PerformedProcedureTypeDescription              2   3/2
 ProcedureCodeSequence                          2   3/2
->CodeValue                                     1C  1C
->CodingSchemeDesignator                        1C  1C
->CodeMeaning                                   3   3
+>Include F.7.2-1e
 ReasonForPerformedProcedureCodeSequence        3   3
->CodeValue                                     1C  1C
->CodingSchemeDesignator                        1C  1C
->CodeMeaning                                   1   1
+>Include F.7.2-1c
 PerformedProcedureStepEndDate                  2   3/1  1
 PerformedProcedureStepEndTime                  2   3/1  1
 CommentsOnThePerformedProcedureStep            3   3
 PerformedProcedureStepDiscontinuationReasonCodeSequence  3  3
->CodeValue                                     1C  1C
->CodingSchemeDesignator                        1C  1C
->CodeMeaning                                   1   1
+>Include F.7.2-1c
 Modality                                       1   -
 StudyID                                        2   -
 PerformedProtocolCodeSequence                  2   3/2
->CodeValue                                     1C  1C
->CodingSchemeDesignator                        1C  1C
->CodeMeaning                                   3   3
+>Include F.7.2-1e
 PerformedSeriesSequence                        2   3/1  1
 >PerformingPhysicianName                       2   2
 >ProtocolName                                  1   1
@@ -112,6 +107,34 @@ PerformedSeriesSequence                        2   3/1  1
 >>ReferencedSOPClassUID                        1   1
 >>ReferencedSOPInstanceUID                     1   1
 """
+
+# The macros of codes; of the values that a code may have, a whole step has the first.
+MACROS = {
+    "F.7.2-1a": (
+        """
+CodeValue                                      1C* -
+CodingSchemeDesignator                         1C* -
+CodingSchemeVersion                            1C  -
+CodeMeaning                                    1   -
+"""
+    ),
+    "F.7.2-1c": (
+        """
+CodeValue                                      1C* 3/1C
+CodingSchemeDesignator                         1C* 1C*
+CodingSchemeVersion                            1C  1C
+CodeMeaning                                    1   1
+"""
+    ),
+    "F.7.2-1e": (
+        """
+CodeValue                                      1C* 3/1C
+CodingSchemeDesignator                         1C* 1C*
+CodingSchemeVersion                            1C  1C
+CodeMeaning                                    3   3
+"""
+    ),
+}
 
 VITAL = {
     "ScheduledStepAttributesSequence",
@@ -151,9 +174,25 @@ class Row(NamedTuple):
         return ">".join(self.path)
 
 
+def lines() -> list[str]:
+    """The rows of the table, with those of the macros in it."""
+    found = []
+    for line in TEXT.strip().splitlines():
+        depth, is_macro, name = line.partition("Include ")
+        if not is_macro:
+            found.append(line)
+            continue
+        simple = MACROS[name].strip().splitlines()
+        may_set = "-" if name == "F.7.2-1a" else "3"
+        found += [depth + row for row in simple]
+        found.append(f"{depth}EquivalentCodeSequence 3 {may_set}")
+        found += [f"{depth}>{row}" for row in simple]
+    return found
+
+
 def rows() -> list[Row]:
     found, path = [], []
-    for line in TEXT.strip().splitlines():
+    for line in lines():
         keyword, create, may_set, *final = line.split()
         depth = keyword.count(">")
         path[depth:] = [keyword.lstrip(">")]

@@ -1,10 +1,10 @@
-"""What a report must and may have: PS3.4 Table F.7.2-1 as one table, and what it says of a list.
+"""What a report must and may have: PS3.4 (2024c) Table F.7.2-1, and what it says of a list.
 
 Two ways of reading it: *strict* is the standard's. By default, what modalities are known to leave
 out or add is accepted, and named in the log.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -25,16 +25,19 @@ class Rule(NamedTuple):
     keyword : str
         The attribute.
     create : str
-        Its type in an N-CREATE: "1" must have a value, "2" must be there, "1C" and "3" may be. The
-        conditions of type 1C are for people, and are not checked.
+        Its type in an N-CREATE: "1" must have a value, "2" must be there, "1C" and "3" may be.
     set : str
-        Its type in an N-SET, "3/1" if it is not to be emptied; empty where it is not allowed.
+        Its type in an N-SET, "3/1" or "3/1C" if it is not to be emptied; empty where it is not
+        allowed.
     final : str
         Its type once the step is COMPLETED or DISCONTINUED, where that differs; not of items.
     items : tuple of Rule
         The rules of a sequence's items.
     is_vital : bool
         Whether an N-CREATE without it is refused even where the rules are not strict.
+    condition : callable, optional
+        Whether an attribute of type 1C is required beside these elements of an item. None where a
+        data set does not tell.
     """
 
     keyword: str
@@ -43,23 +46,47 @@ class Rule(NamedTuple):
     final: str = ""
     items: "tuple[Rule, ...]" = ()
     is_vital: bool = False
+    condition: "Callable[[Mapping[int, Any]], bool] | None" = None
 
 
-_WITH_VALUE: Final = ("1", "1C", "3/1")
+_WITH_VALUE: Final = ("1", "1C", "3/1", "3/1C")
+
+_CODE_VALUE, _SCHEME, _LONG_CODE_VALUE, _URN = 0x00080100, 0x00080102, 0x00080119, 0x00080120
+_LOCAL_ENTITY, _UNIVERSAL_ENTITY = 0x00400031, 0x00400032
+_SHORT_CODE = 16  # characters, which Code Value can have
+
+
+def _needs_code_value(item: Mapping[int, Any]) -> bool:
+    long = item.get(_LONG_CODE_VALUE)
+    return _URN not in item and (long is None or len(long.value or "") <= _SHORT_CODE)
+
+
+def _needs_scheme(item: Mapping[int, Any]) -> bool:
+    return _CODE_VALUE in item or _LONG_CODE_VALUE in item
 
 
 def _code(meaning: str, *, may_be_set: bool) -> tuple[Rule, ...]:
     """Return Tables F.7.2-1a to -1f: the attributes of a code, without most of type 3."""
-    names = ("CodeValue", "LongCodeValue", "URNCodeValue", "CodingSchemeDesignator")
-    kinds = [*((name, "1C") for name in names), ("CodeMeaning", meaning)]
-    return tuple(Rule(name, kind, kind if may_be_set else "") for name, kind in kinds)
+    values = "3/1C" if may_be_set else ""
+    scheme = "1C" if may_be_set else ""
+    simple = (
+        Rule("CodeValue", "1C", values, condition=_needs_code_value),
+        Rule("LongCodeValue", "1C", values),
+        Rule("URNCodeValue", "1C", values),
+        Rule("CodingSchemeDesignator", "1C", scheme, condition=_needs_scheme),
+        Rule("CodingSchemeVersion", "1C", scheme),
+        Rule("CodeMeaning", meaning, meaning if may_be_set else ""),
+    )
+    return *simple, Rule("EquivalentCodeSequence", "3", "3" if may_be_set else "", items=simple)
 
 
 _INSTANCE = tuple(Rule(f"ReferencedSOP{word}UID", "1") for word in ("Class", "Instance"))
 _IMAGE = tuple(rule._replace(set="1") for rule in _INSTANCE)
-_ENTITY = tuple(
-    Rule(name, "1C")
-    for name in ("LocalNamespaceEntityID", "UniversalEntityID", "UniversalEntityIDType")
+_ENTITY_TYPE = Rule("UniversalEntityIDType", "1C", condition=lambda item: _UNIVERSAL_ENTITY in item)
+_ENTITY = (
+    Rule("LocalNamespaceEntityID", "1C", condition=lambda item: _UNIVERSAL_ENTITY not in item),
+    Rule("UniversalEntityID", "1C", condition=lambda item: _LOCAL_ENTITY not in item),
+    _ENTITY_TYPE,
 )
 _SPECIMEN = (Rule("SpecimenIdentifier", "1", "1"), Rule("SpecimenUID", "1", "1"))
 
@@ -104,7 +131,7 @@ TABLE: Final = (
     Rule("PatientName", "2"),
     Rule("PatientID", "2"),
     Rule("IssuerOfPatientID", "3"),
-    Rule("IssuerOfPatientIDQualifiersSequence", "3"),
+    Rule("IssuerOfPatientIDQualifiersSequence", "3", items=(_ENTITY_TYPE,)),
     Rule("OtherPatientIDsSequence", "3"),
     Rule("PatientBirthDate", "2"),
     Rule("PatientSex", "2"),
@@ -152,6 +179,8 @@ _BY_TAG: Final = dict(_TABLE)
 _FINAL: Final = tuple((tag, rule) for tag, rule in _TABLE if rule.final)
 _NOT_EMPTY: Final = {tag: rule for tag, rule in _TABLE if rule.set == "3/1"}
 _CHARACTER_SET, _STATUS = 0x00080005, 0x00400252
+_TEXT: Final = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+"""VRs that Specific Character Set is for."""
 
 
 class Answer(NamedTuple):
@@ -220,7 +249,7 @@ def _faults(
         kind = getattr(rule, service)
         element = listed.get(tag)
         if element is None:
-            if kind in ("1", "2"):
+            if kind in ("1", "2") or (kind == "1C" and rule.condition and rule.condition(listed)):
                 text = f"{rule.keyword} is missing{place}"
                 yield Fault(status.MISSING_ATTRIBUTE, tag, rule.is_vital, text)
         elif kind in _WITH_VALUE and _is_empty(element):
@@ -237,6 +266,17 @@ def _faults_of_items(
             for item in listed[rule.keyword].value or ():
                 yield from _faults(elements(item), inner, service, f" in {rule.keyword}")
                 yield from _faults_of_items(item, inner, service)
+
+
+def _faults_of_text(listed: Dataset) -> Iterator[Fault]:
+    """Yield what is missing where text is not in the default character repertoire."""
+    if _CHARACTER_SET in listed:
+        return
+    for element in listed.iterall():
+        if element.VR in _TEXT and not str(element.value).isascii():
+            text = f"SpecificCharacterSet is missing for {name(element.tag)}"
+            yield Fault(status.MISSING_ATTRIBUTE, _CHARACTER_SET, False, text)
+            return
 
 
 def _refusal(faults: list[Fault]) -> Answer:
@@ -264,6 +304,7 @@ def check_create(listed: Dataset, *, is_strict: bool) -> tuple[Answer, list[str]
     faults = list(_faults(elements(listed), _TABLE, "create"))
     if is_strict:
         faults += _faults_of_items(listed, _TABLE, "create")
+        faults += _faults_of_text(listed)
     else:
         for item in listed.get("ScheduledStepAttributesSequence") or ():
             place = " in ScheduledStepAttributesSequence"
@@ -324,6 +365,7 @@ def check_set(
     )
     if is_strict:
         faults += _faults_of_items(listed, _TABLE, "set")
+        faults += _faults_of_text(listed)
     now = created | to_set
     if _STATUS in given:
         state = listed.PerformedProcedureStepStatus
