@@ -1,6 +1,6 @@
 """Measures the rows and prints them as a table; given a file, also puts it there, without targets.
 
-Usage: python benchmarks/compare.py [README.md]
+Usage: python benchmarks/compare.py [docs/performance.md]
 """
 
 import os

@@ -1,6 +1,7 @@
 """Measures whole reports: connect, associate, one message, release, close.
 
-Usage: python benchmarks/report.py [--growth] [--rounds N] [--seconds S] [README.md]
+Usage: python benchmarks/report.py [--growth] [--rounds N] [--seconds S]
+           [README.md docs/performance.md]
 
 Each server has a core of its own, and so have the clients. With --growth also what it takes when
 lists, contexts and associations become more.

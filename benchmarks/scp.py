@@ -1,6 +1,6 @@
 """Measures `nset.scp` and others; given a file, also puts the tables there.
 
-Usage: python benchmarks/scp.py [--rounds N] [--seconds S] [README.md]
+Usage: python benchmarks/scp.py [--rounds N] [--seconds S] [docs/performance.md]
 """
 
 from statistics import median

@@ -1,6 +1,6 @@
 """Measures pynetdicom's server, the same with nset, and nset's own; puts the table in a file, too.
 
-Usage: python benchmarks/servers.py [--rounds N] [--seconds S] [README.md]
+Usage: python benchmarks/servers.py [--rounds N] [--seconds S] [docs/performance.md]
 """
 
 import subprocess

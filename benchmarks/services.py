@@ -1,6 +1,6 @@
 """Measures each service of `nset.scp` on open associations, beside N-SET.
 
-Usage: python benchmarks/services.py [--rounds N] [--seconds S] [README.md]
+Usage: python benchmarks/services.py [--rounds N] [--seconds S] [docs/performance.md]
 """
 
 from collections.abc import Callable

@@ -1,0 +1,116 @@
+"""docs/: tables and charts say what the code says."""
+
+import importlib
+import re
+import runpy
+from dataclasses import fields
+
+import pytest
+from paths import DOCS, REPOSITORY
+from pynetdicom import AE
+
+
+def text_of(page):
+    return (DOCS / page).read_text("utf-8")
+
+
+def rows(text):
+    """Of the tables of a text: the cells of each line."""
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+
+
+CHARTS = runpy.run_path(str(REPOSITORY / "benchmarks/charts.py"))["files"]()
+
+
+@pytest.mark.parametrize("path", CHARTS, ids=lambda path: path.name)
+def test_charts_show_what_the_tables_say(path):
+    assert path.read_text("utf-8") == CHARTS[path], "run: python benchmarks/charts.py"
+
+
+def test_the_readme_has_the_figures_of_the_page():
+    def figures(text):
+        return re.search("<!-- report: begin -->.*<!-- report: end -->", text, re.DOTALL)[0]
+
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    assert figures(readme) == figures(text_of("performance.md"))
+
+
+def test_limits_have_their_defaults(nset):
+    limits = importlib.import_module("nset.scp").Limits()
+    said = {row[0].strip("`"): row[1] for row in rows(text_of("reference/limits.md"))}
+    mib = 2**20
+    words = {
+        "pdu_length": None,
+        "negotiation_length": f"{limits.negotiation_length // mib} MiB",
+        "data_set_bytes": f"{limits.data_set_bytes // mib} MiB",
+        "pending_requests": f"{limits.pending_requests} per association",
+        "association_bytes": f"{limits.association_bytes // mib} MiB",
+        "server_bytes": None,
+        "connections": f"plus {limits.connections_for(0)}",
+        "first_pdu_timeout": f"{limits.first_pdu_timeout:g} s",
+    }
+    assert words.keys() == {field.name for field in fields(limits)}
+    for name, word in words.items():
+        assert (getattr(limits, name) is None) if word is None else word in said[name]
+    ae = AE()
+    assert said["maximum_associations"] == str(ae.maximum_associations)
+    assert said["maximum_pdu_size"] == str(ae.maximum_pdu_size)
+    timeouts = (ae.acse_timeout, ae.dimse_timeout, ae.network_timeout)
+    assert said["acse_timeout`, `dimse_timeout`, `network_timeout"] == "{}, {}, {} s".format(
+        *timeouts
+    )
+    for name, value in zip(("acse", "dimse", "network"), timeouts, strict=True):
+        assert [f"`ae.{name}_timeout`", f"{value} s"] in [
+            row[:2] for row in rows(text_of("how-to/timeouts.md"))
+        ]
+
+
+def test_fixed_limits_are_those_of_the_code(nset):
+    rules = importlib.import_module("nset._rules")
+    scp_rules = importlib.import_module("nset.scp._rules")
+    data_sets = importlib.import_module("nset.dataset")
+    said = {row[0]: row[1] for row in rows(text_of("reference/limits.md"))}
+    assert said["a command set"] == f"{rules.MAX_COMMAND_SET_LENGTH // 1024} KiB"
+    empty = "empty fragments of a command set or data set before its last one"
+    assert said[empty] == str(scp_rules.MAX_EMPTY_FRAGMENTS)
+    assert said["nested sequences of a data set"] == str(data_sets.MAX_DEPTH)
+    assert said["elements of a data set, with those of items"] == f"{data_sets.MAX_ELEMENTS:,}"
+    assert f"{data_sets.MAX_INFLATED_BYTES // 2**20} MiB" in said["bytes of an inflated data set"]
+    assert said["violations that are logged of one message"] == str(rules.MAX_LOGGED)
+    drained, seconds = scp_rules.MAX_DRAINED_BYTES // 2**20, scp_rules.CLOSE_SECONDS
+    end = "what a peer may send after the end of its association"
+    assert said[end] == f"{drained} MiB, {seconds:g} s"
+
+
+def test_the_conformance_statement_is_that_of_the_entity(nset):
+    server = importlib.import_module("nset.mpps.server")
+    serve = importlib.import_module("nset.mpps.cli").mpps.commands["serve"]
+    default = {parameter.name: parameter.default for parameter in serve.params}
+    ae = server.entity(default["ae_title"], default["max_associations"])
+    text = text_of("conformance.md")
+    assert {row[1] for row in rows(text) if row[0] in dict.fromkeys(names(ae))} >= {
+        str(context.abstract_syntax) for context in ae.supported_contexts
+    }
+    for context in ae.supported_contexts:
+        (listed,) = (row[1] for row in rows(text) if row[0] == ", ".join(names(ae)))
+        assert re.findall(r"1\.2\.[\d.]+\d", listed) == list(context.transfer_syntax)
+    said = {row[0]: row[1] for row in rows(text)}
+    assert said["simultaneous associations"].startswith(f"{default['max_associations']} ")
+    assert said["maximum PDU length announced"] == str(ae.maximum_pdu_size)
+    assert said["port"].startswith(default["address"].strip(":"))
+    assert said["AE title"] == default["ae_title"]
+    assert said["store"] == f"`{default['url']}`"
+    assert said["largest data set"] == f"{default['max_data_set']} MiB"
+    assert "1.2.826.0.1.3680043.9.3811" in ae.implementation_class_uid
+    assert f"### 3.2 AE specification: {default['ae_title']}" in text
+
+
+def names(ae):
+    """Of its SOP Classes."""
+    return [
+        context.abstract_syntax.name.removesuffix(" SOP Class") for context in ae.supported_contexts
+    ]
