@@ -78,11 +78,12 @@ class TestAddress:
     ):
         caplog.set_level(logging.INFO, "nset")
         own, _ = certificates
-        seen = []
+        seen, peers = [], []
 
         async def handle(event):
             requestor = event.assoc.requestor
             seen.append((requestor.address, requestor.port))
+            peers.append(event.peer_address)
             return 0x0000, None
 
         def opened(event):
@@ -99,6 +100,7 @@ class TestAddress:
                 peer.release()
             until(lambda: is_over(server))
         assert seen == [(host, number)] * 2
+        assert peers == [host]
         name = f"RAW@[{host}]:{number}" if ":" in host else f"RAW@{host}:{number}"
         assert f"Accepted the association with {name}: " in "".join(all_said(caplog))
 

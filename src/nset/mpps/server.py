@@ -129,15 +129,14 @@ def handlers(writer: Writer) -> list[tuple[Any, Callable[..., Any]]]:
 def _report(
     event: Any, service: str, uid: str | None, data: BytesIO | None, tags: tuple[int, ...] = ()
 ) -> Report:
-    calling, called = event.assoc.titles()
     return Report(
         service,
         str(uid or ""),
         str(event.context.transfer_syntax),
         data.getvalue() if data is not None else b"",
-        calling,
-        called,
-        peer=event.assoc.address[0],
+        event.calling_ae_title,
+        event.called_ae_title,
+        peer=event.peer_address,
         received=datetime.now(timezone.utc).isoformat(timespec="microseconds"),
         tags=tags,
     )

@@ -27,7 +27,40 @@ _BEFORE_STATUSES: Final = {evt.EVT_C_FIND: 0, evt.EVT_C_GET: 1, evt.EVT_C_MOVE: 
 """How much a generator yields before its statuses: the destination, the number of images."""
 
 
-class DataSetEvent(evt.Event):
+class PeerEvent(evt.Event):
+    """The event of a request, which knows the peer without the objects of an association."""
+
+    _path: Any = None
+
+    @property
+    def calling_ae_title(self) -> str:
+        """The peer's AE title, as in ``event.assoc.requestor.ae_title``."""
+        return self._titles()[0]
+
+    @property
+    def called_ae_title(self) -> str:
+        """The AE title that the peer has called; it need not be the server's."""
+        return self._titles()[1]
+
+    @property
+    def peer_address(self) -> str:
+        """The peer's address, as in ``event.assoc.requestor.address``.
+
+        Behind a trusted proxy it is the one that the PROXY protocol tells.
+        """
+        path: Any = self._path or self.assoc
+        return str(path.address[0])
+
+    def _titles(self) -> tuple[str, str]:
+        accepted: Any = None if self._path is None else self._path.accepted
+        if accepted is not None:
+            return accepted.calling_ae_title, accepted.called_ae_title
+        assoc: Any = self.assoc
+        titles: tuple[str, str] = assoc.titles()
+        return titles
+
+
+class DataSetEvent(PeerEvent):
     """An event whose data set is decoded by nset."""
 
     def _get_dataset(self, attr: str, exc_msg: str) -> Dataset:
@@ -78,8 +111,7 @@ class Served:
     def _nset_call(self, function: Callable[..., Any], event: Any, *args: Any) -> Any:
         """Call a handler; `StatusError` and `DataSetError` are answers."""
         event.assoc = self._nset_assoc
-        if event.event in _WITH_DATA_SET:
-            event.__class__ = DataSetEvent
+        event.__class__ = DataSetEvent if event.event in _WITH_DATA_SET else PeerEvent
         request = copy(event.request)  # as it was received
         measurements = self._nset_measurements
         service = type(request).__name__.replace("_", "-")
