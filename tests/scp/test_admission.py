@@ -45,7 +45,7 @@ def test_connections_that_come_all_at_once(nset, scp, kind):
         assert server.counts.refused_connections == 7
         for caller in callers[:7]:
             caller.is_closed()
-        assert len(server.connected) + len(server.listener.connecting) == 3
+        assert len(server.connections.connected) + len(server.connections.connecting) == 3
         for caller in callers:
             caller.socket.close()
         until(lambda: server.counts.open_connections == 0)

@@ -47,7 +47,7 @@ def test_an_association_that_is_released(nset, lines):
             for number, length in ((1, 0), (2, 64), (3, 0)):
                 peer.send(n_set_pdus(nset, number, length))
                 peer.receive_message()
-            (assoc,) = [path.assoc for path in server.connected]
+            (assoc,) = [path.assoc for path in server.connections.connected]
             peer.release()
         assert lines(server, peer) == [
             ACCEPTED,
@@ -89,7 +89,7 @@ def test_a_connection_that_is_lost_amid_a_message(nset, lines, path):
                 at = sent.rindex(b"\x04\0", 0, -6)
             at = {"command set": 70, "PDU": 20}.get(path, at)
             peer.send(sent[:at])
-            until(lambda: sum(path.bytes_received for path in server.connected) >= at)
+            until(lambda: sum(path.bytes_received for path in server.connections.connected) >= at)
         said = lines(server, peer)
     (level, line) = said[1]
     assert level == "WARNING"
@@ -108,7 +108,7 @@ def test_looking_at_a_request_that_comes_tells_nothing_of_it(nset, scp, lines, c
             peer.send(*sent, p_data((1, LAST, bytes(101))))
             assert peer.receive_message()[0].Status == 0x0213
             peer.send(*sent, p_data((1, 0, bytes(10))))
-            (assoc,) = [path.assoc for path in server.connected]
+            (assoc,) = [path.assoc for path in server.connections.connected]
             until(lambda: assoc.progress() == (7, len(command) + 10))
         said = [line for _, line in lines(server, peer)]
     assert any("within a message: Message ID 7, " in line for line in said)

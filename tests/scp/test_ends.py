@@ -46,7 +46,7 @@ def test_a_peer_that_takes_no_answer_and_aborts(nset):
         accepting(nset, [(evt.EVT_N_SET, succeed)], inline=True) as server,
         Peer(port(server), MPPS) as peer,
     ):
-        (assoc,) = [path.assoc for path in server.connected]
+        (assoc,) = [path.assoc for path in server.connections.connected]
         descriptor = assoc.connection._transport.get_extra_info("socket").fileno()
         with socket.socket(fileno=os.dup(descriptor)) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0x10000)

@@ -189,7 +189,7 @@ def test_a_command_set_that_does_not_end(nset, caplog, way, field):
     fragments = cut(request({0x0100: field, 0x1002: bytes(60000)}), 1000)[:-1]
     with serving(nset, way) as (server, _), Caller(server).associate() as peer:
         peer.send(*(p_data((1, COMMAND, fragment)) for fragment in fragments))
-        (assoc,) = [path.assoc for path in server.connected]
+        (assoc,) = [path.assoc for path in server.connections.connected]
         until(lambda: assoc.path.bytes_received > 60000)
         assert server.counts.open_associations == 1
         peer.send(p_data((1, COMMAND, bytes(6000))))

@@ -77,7 +77,7 @@ def test_requests_that_wait_are_bounded_by_their_bytes(nset):
     ):
         requests = b"".join(n_set(nset, number, MIB, 16384) for number in range(30))
         sent = pour(peer, requests)
-        (assoc,) = [path.assoc for path in server.connected]
+        (assoc,) = [path.assoc for path in server.connections.connected]
         # One is served, one may have begun, and what the system holds is none of the server's.
         assert server.memory.waiting <= 6 * MIB
         assert server.counts.bytes_received <= 7 * MIB
@@ -162,7 +162,7 @@ def test_a_message_that_can_not_go_on_is_aborted(nset, caplog):
     ae.network_timeout = 1
     with accepting(nset, None, ae, limits=limits(nset, server_bytes=MIB)) as server:
         with Peer(port(server), MPPS) as slow, Peer(port(server), MPPS) as peer:
-            for path in server.connected:
+            for path in server.connections.connected:
                 assoc = path.assoc
                 if assoc.requestor.port == slow.socket.getsockname()[1]:
                     assoc.network_timeout = None  # it pauses until the other peer can send no more
@@ -226,7 +226,7 @@ def test_answers_that_the_peer_does_not_take_count(nset):
         Peer(port(server), MPPS) as peer,
     ):
         requests = n_set_pdus(nset) * 60_000
-        (assoc,) = [path.assoc for path in server.connected]
+        (assoc,) = [path.assoc for path in server.connections.connected]
         sent = pour(peer, requests)
         while not assoc.memory.unsent:  # a busy machine has only paused
             assert sent < len(requests)
@@ -374,7 +374,7 @@ def test_memory_is_free_without_the_garbage_collector(nset, kind, observed, way)
                     peer.send(pdu(ABORT, bytes(4)))
                 elif way == "amid a message":
                     peer.send(n_set_pdus(nset)[:-1])
-        until(lambda: not server._associations and not server.connected)
+        until(lambda: not server._associations and not server.connections.connected)
         until(lambda: ended[0]() is None, "the association is kept")
 
 
@@ -385,7 +385,7 @@ def test_who_keeps_an_association_finds_it_as_it_was(nset):
         with Peer(port(server), MPPS) as peer:
             (assoc,) = server.active_associations
             peer.release()
-        until(lambda: not server._associations and not server.connected)
+        until(lambda: not server._associations and not server.connections.connected)
         server.shutdown()
     assert assoc.is_released
     assert not assoc.is_alive()

@@ -56,7 +56,7 @@ def test_nothing_is_read_while_a_connection_opens(nset, monkeypatch, opening, lo
         peer.settimeout(0.3)
         with pytest.raises(TimeoutError):
             peer.sendall(bytes(100_000_000))
-        (assoc,) = [path.assoc for path in server.connected]
+        (assoc,) = [path.assoc for path in server.connections.connected]
         assert assoc.path.bytes_received < 0x100000
         may_return.set()
         until(lambda: is_over(server))

@@ -73,7 +73,7 @@ def test_no_more_than_the_limit_wait(nset, scp):
         peer.send(echo(0))
         assert is_served.wait(TIMEOUT)
         peer.send(*(echo(number) for number in range(1, 100)))
-        (assoc,) = [path.assoc for path in server.connected]
+        (assoc,) = [path.assoc for path in server.connections.connected]
         until(lambda: len(assoc.path.pending) >= 4)
         until(lambda: assoc.path.is_reading_paused)  # as it is before, too, until its next turn
         assert len(assoc.path.pending) == 4

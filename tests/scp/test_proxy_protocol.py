@@ -262,7 +262,7 @@ class TestHealthChecks:
             context = client_context(own) if is_secure else None
             with Proxied(server, LINE, context) as peer:
                 until(lambda: server.counts.open_connections == 1)
-                until(lambda: not server.listener.connecting)
+                until(lambda: not server.connections.connecting)
             until(lambda: is_over(server))
             counts = server.counts
         assert (counts.connections, counts.associations) == (2, 1)

@@ -195,7 +195,7 @@ def test_nothing_is_read_from_the_deadline_on(nset, flood, observed):
         ]
         for thread in threads:
             thread.start()
-        until(lambda: all(one.bytes_received > 30_000 for one in server.connected))
+        until(lambda: all(one.bytes_received > 30_000 for one in server.connections.connected))
         with takes(0, DEADLINE + 2 * SLACK):
             server.shutdown(timeout=DEADLINE)
         stopped.set()

@@ -133,7 +133,7 @@ class Association(TimedAssociation):
         self.connection.connection_lost()
         _log.lost(self)
         self.path.in_data_transfer = False  # before the upper layer has processed it
-        self._server.closed(self.path)
+        self._server.connections.close(self.path)
         self.cancel_timer()
         with self._making:
             if not self.has_providers and (self.is_released or not self._was_requested):

@@ -131,13 +131,13 @@ class Counters:
             tally.responses[service, code] += 1
             self._statuses[code] = self._statuses.get(code, 0) + 1
 
-    def open(self, path: Any, *, is_new: bool) -> None:
+    def open(self, path: Any, is_new: bool) -> None:
         """Add a connection that is open now; count it, if it is new."""
         with self._lock:
             self._paths.add(path)
             self._events["connections"] += is_new
 
-    def close(self, path: Any, *, has_ended: bool = False) -> None:
+    def close(self, path: Any, has_ended: bool = False) -> None:
         """Keep the counts of a connection that is closed, and of its release if it ends alone."""
         with self._lock:
             self._paths.discard(path)

@@ -6,13 +6,14 @@ from nset._implementation import IMPLEMENTATION
 
 if TYPE_CHECKING or IMPLEMENTATION == "python":
     from nset.scp._pure import ServiceEventBase, encode_response, step
-    from nset.scp._pure_protocol import AssociationProtocol, Deadlines, level_check
+    from nset.scp._pure_protocol import AssociationProtocol, Connections, Deadlines, level_check
 else:
     from nset.scp._core import ServiceEventBase, encode_response, step
-    from nset.scp._protocol import AssociationProtocol, Deadlines, level_check
+    from nset.scp._protocol import AssociationProtocol, Connections, Deadlines, level_check
 
 __all__ = [
     "AssociationProtocol",
+    "Connections",
     "Deadlines",
     "ServiceEventBase",
     "encode_response",

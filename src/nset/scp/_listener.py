@@ -28,7 +28,7 @@ _RETRY_SECONDS = 0.1
 
 
 class Listener:
-    """The listening socket in the loop, and the connections from which nothing has come yet.
+    """The listening socket in the loop, and who closes connections from which nothing comes.
 
     In the loop's thread.
 
@@ -38,29 +38,21 @@ class Listener:
         The server, with the socket.
     proxies : Trusted
         The peers whose connections begin with a PROXY protocol header.
-
-    Attributes
-    ----------
-    connecting : dict of Dispatcher to tuple of (asyncio.Task, socket.socket)
-        Connections with a PROXY protocol header or a TLS handshake to come.
-    silent : dict of Dispatcher to None
-        Connections whose peer has sent no PDU, the oldest first.
     """
 
     def __init__(self, server: Any, proxies: _proxy.Trusted) -> None:
         self._server = server
         self._proxies = proxies
-        self.connecting: dict[Dispatcher, tuple[asyncio.Task[None], socket.socket]] = {}
-        self.silent: dict[Dispatcher, None] = {}
-        self._was_full = False
+        self._connections = connections = server.connections
+        connections.first_pdus = Deadlines(server.loop, self._first_pdu_is_due)
+        connections.makes_room = self._makes_room
         self._socket: socket.socket | None = None  # a copy of the server's, for the loop
         self._accepting: asyncio.AbstractServer | asyncio.Task[None] | None = None
-        self._first_pdus = Deadlines(server.loop, self._first_pdu_is_due)
 
     @property
     def sockets(self) -> list[Any]:
         """The sockets of the listener's own."""
-        return [self._socket, *(sock for _, sock in self.connecting.values())]
+        return [self._socket, *(sock for _, sock in self._connections.connecting.values())]
 
     async def listen(self) -> None:
         """Begin to accept connections, with or without TLS."""
@@ -127,18 +119,18 @@ class Listener:
     def _begin(self, sock: socket.socket, address: Any) -> None:
         """Begin with what is before the PDUs of a connection, if there is room for it."""
         server = self._server
-        if not self._admits(server.settings(), address):
+        if not self._connections.admits(server.settings(), address):
             sock.close()
             return
         server.counters.count("connections")
         sock.setblocking(False)
         path = Dispatcher(server)
         path.address = address
-        self._wait_for_pdu(path)
+        self._connections.wait_for_pdu(path)
         # The time to establish an association; asyncio requires more than 0.
         seconds = max(path.settings.acse_timeout or 60, 0.001)
         task = server.loop.create_task(self._open(path, sock, seconds))
-        self.connecting[path] = task, sock
+        self._connections.connecting[path] = task, sock
         server.tasks.add(task)
         task.add_done_callback(partial(self._has_begun, path, sock))
 
@@ -154,8 +146,8 @@ class Listener:
     def _has_begun(self, path: Dispatcher, sock: socket.socket, task: "asyncio.Task[None]") -> None:
         self._server.tasks.discard(task)
         if path.transport is None:  # and the task may not have begun
-            self.connecting.pop(path, None)
-            self.forget(path)
+            self._connections.connecting.pop(path, None)
+            self._connections.stop_waiting(path)
             sock.close()
             path.is_connected, path.is_over = False, True
             if path.made is not None:
@@ -164,59 +156,30 @@ class Listener:
 
     # -- Admission ---------------------------------------------------------------------------------
 
-    def opens(self, path: Dispatcher) -> bool:
-        """Return whether a connection may be opened, which then is to send a PDU soon."""
-        counters = self._server.counters
-        if self.connecting and self.connecting.pop(path, None) is not None:
-            counters.open(path, is_new=False)
-            return True
-        if not self._admits(path.settings, path.address):
-            return False
-        counters.open(path, is_new=True)
-        self._wait_for_pdu(path)
-        return True
-
-    def forget(self, path: Dispatcher) -> None:
-        """Forget a connection that is closed."""
-        self.silent.pop(path, None)
-        self._first_pdus.discard(path)
-
-    def _admits(self, settings: AESettings, address: Any) -> bool:
-        """Return whether there is room for a connection, or a silent one makes it."""
-        number = len(self._server.connected) + len(self.connecting)
-        if number >= settings.maximum_connections:
-            return self._makes_room(settings, address)
-        self._was_full = False
-        return True
-
     def _makes_room(self, settings: AESettings, address: Any) -> bool:
         """Close the oldest silent connection for another one; return whether there was one."""
-        if not self._was_full:
-            self._was_full = True
+        if not self._connections.is_full:
+            self._connections.is_full = True
             _LOGGER.warning(
                 "%d connections already (Limits.connections) when %s connects: closing those that "
                 "have sent nothing, the oldest first, or else new ones",
                 *(settings.maximum_connections, address_name(address)),
             )
         self._server.counters.count("refused_connections")
-        if not self.silent:
+        if not self._connections.silent:
             return False
-        self._close_silent(next(iter(self.silent)))
+        self._close_silent(next(iter(self._connections.silent)))
         return True
 
-    def _wait_for_pdu(self, path: Dispatcher) -> None:
-        self.silent[path] = None
-        self._first_pdus.add(path, path.settings.first_pdu_timeout)
-
     def _first_pdu_is_due(self, path: Dispatcher) -> None:
-        if path in self.silent:
+        if path in self._connections.silent:
             self._silent_too_long(path)
         else:
             path.assoc.check_idle()
 
     def _silent_too_long(self, path: Dispatcher) -> None:
         if path.is_reading_paused:  # it is the server that does not read
-            self._wait_for_pdu(path)
+            self._connections.wait_for_pdu(path)
             return
         acse_timeout = path.settings.acse_timeout
         if acse_timeout is not None and acse_timeout <= self._server.limits.first_pdu_timeout:
@@ -225,7 +188,7 @@ class Listener:
         path.assoc.call_later(_RETRY_SECONDS, self._end_silence)
 
     def _end_silence(self, assoc: Association) -> None:
-        if assoc.path not in self.silent:
+        if assoc.path not in self._connections.silent:
             return
         _LOGGER.info(
             "Closing the connection with %s, which has sent no PDU in %s s",
@@ -235,9 +198,9 @@ class Listener:
 
     def _close_silent(self, path: Dispatcher) -> None:
         """Close a connection whose peer has sent no PDU."""
-        self.silent.pop(path, None)
-        self._server.connected.discard(path)  # it counts no more
-        connecting = self.connecting.pop(path, None)
+        self._connections.silent.pop(path, None)
+        self._connections.connected.discard(path)  # it counts no more
+        connecting = self._connections.connecting.pop(path, None)
         if connecting is None:
             path.abort()
         else:

@@ -1,7 +1,7 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from logging import Logger
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any
 
 from typing_extensions import disjoint_base
@@ -9,6 +9,28 @@ from typing_extensions import disjoint_base
 from nset.scp._core import FastPath
 
 def level_check(logger: Logger) -> Callable[[int], bool]: ...
+
+@disjoint_base
+class Connections:
+    @property
+    def connected(self) -> set[Any]: ...
+    @property
+    def associations(self) -> dict[Any, None]: ...
+    @property
+    def connecting(self) -> dict[Any, Any]: ...
+    @property
+    def silent(self) -> dict[Any, None]: ...
+    @property
+    def lock(self) -> Lock: ...
+    bindings: Any
+    first_pdus: Any
+    makes_room: Any
+    is_full: bool
+    def __init__(self, server: Any) -> None: ...
+    def admits(self, settings: Any, address: Any) -> bool: ...
+    def wait_for_pdu(self, path: Any) -> None: ...
+    def stop_waiting(self, path: Any) -> None: ...
+    def close(self, path: Any, has_ended: bool = False) -> None: ...
 
 @disjoint_base
 class AssociationProtocol(FastPath):

@@ -8,7 +8,7 @@ As ``_pure_protocol.py``, which the pure-Python fallback uses.
 
 from logging import Logger
 from operator import itemgetter
-from threading import RLock
+from threading import Lock, RLock
 from time import monotonic
 from weakref import ref
 
@@ -62,6 +62,71 @@ def level_check(logger):
 cdef object _logs_releases = level_check(_rules.RELEASE_LOGGER)
 
 
+cdef class Connections:
+    """See ``_pure_protocol.Connections``."""
+
+    cdef readonly set connected
+    cdef readonly dict associations
+    cdef readonly dict connecting
+    cdef readonly dict silent
+    cdef readonly object lock
+    cdef public object bindings
+    cdef public Deadlines first_pdus
+    cdef public object makes_room
+    cdef public bint is_full
+    cdef object _server
+    cdef object _counters
+
+    def __init__(self, server):
+        self._server, self._counters = server, server.counters
+        self.connected, self.associations, self.connecting, self.silent = set(), {}, {}, {}
+        self.lock = Lock()
+
+    cpdef bint admits(self, settings, address) except -1:
+        """See ``_pure_protocol.Connections.admits``."""
+        if len(self.connected) + len(self.connecting) >= <Py_ssize_t>settings.maximum_connections:
+            return self.makes_room(settings, address)
+        self.is_full = False
+        return True
+
+    cpdef object wait_for_pdu(self, AssociationProtocol path):
+        """See ``_pure_protocol.Connections.wait_for_pdu``."""
+        self.silent[path] = None
+        self.first_pdus.add(path, path.settings.first_pdu_timeout)
+
+    cpdef object stop_waiting(self, AssociationProtocol path):
+        """See ``_pure_protocol.Connections.stop_waiting``."""
+        self.silent.pop(path, None)
+        self.first_pdus.discard(path)
+
+    cdef bint open(self, AssociationProtocol path) except -1:
+        cdef object counters = self._counters
+        cdef bint is_new = not self.connecting or self.connecting.pop(path, None) is None
+        if is_new:
+            if not self.admits(path.settings, path.address):
+                return False
+            self.wait_for_pdu(path)
+        counters.open(path, is_new)
+        self.connected.add(path)
+        with self.lock:
+            self.associations[path] = None
+            path.bindings = self.bindings
+        if counters.measurements is not None:
+            path.measure = counters.measurements.fast_response
+        return True
+
+    cpdef object close(self, AssociationProtocol path, bint has_ended=False):
+        """See ``_pure_protocol.Connections.close``."""
+        self.stop_waiting(path)
+        self.connected.discard(path)
+        self._counters.close(path, has_ended)
+        if has_ended:
+            if self._server.share is None and not self._server.is_releasing:
+                self.associations.pop(path, None)  # as `Server.forget`, without a call
+            else:
+                self._server.forget(path)
+
+
 cdef object _settings_of(server):
     """Return the `AESettings` of a server; without a call, if the AE has not changed."""
     cdef object known = server.settings
@@ -74,6 +139,7 @@ cdef class AssociationProtocol(FastPath):
     """See ``_pure_protocol.AssociationProtocol``."""
 
     cdef readonly object server
+    cdef Connections _connections
     cdef readonly object making
     cdef readonly object settings
     cdef readonly double since
@@ -106,6 +172,7 @@ cdef class AssociationProtocol(FastPath):
             settings.pdu_length, limits.negotiation_length, limits.data_set_bytes, self.event_class
         )
         self.server = server
+        self._connections = server.connections
         self.settings = settings
         self.making = _RLock()
         self.since = _monotonic()
@@ -236,7 +303,7 @@ cdef class AssociationProtocol(FastPath):
         self.transport, self.write = transport, transport.write
         if self.address is None:
             self.address = transport.get_extra_info("peername") or ("?", 0)
-        if not self.server.opened(self):
+        if not self._connections.open(self):
             self.is_over = self._is_refused = True
             transport.abort()
         elif self.has_callbacks:
@@ -279,7 +346,7 @@ cdef class AssociationProtocol(FastPath):
             if ends_alone:
                 self.is_over = True
         if ends_alone:
-            self.server.closed(self, has_ended=True)
+            self._connections.close(self, has_ended=True)
             self.discard_input()
             self.transport = self.write = None
         else:
@@ -300,7 +367,7 @@ cdef class AssociationProtocol(FastPath):
             return
         if not self._was_heard:
             self._was_heard = True
-            (<dict>self.server.listener.silent).pop(self, None)
+            self._connections.silent.pop(self, None)
         if not self._process_ordinary(pdu):
             self._association().pdu_received(pdu)
 

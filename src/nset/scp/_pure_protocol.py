@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import takewhile
 from logging import Logger
-from threading import RLock
+from threading import Lock, RLock
 from time import monotonic
 from typing import Any
 from weakref import ref
@@ -14,12 +14,108 @@ from nset import _pdu
 from nset.scp import _rules, _services
 from nset.scp._pure import FastPath
 
-__all__ = ["AssociationProtocol", "Deadlines", "level_check"]
+__all__ = ["AssociationProtocol", "Connections", "Deadlines", "level_check"]
 
 
 def level_check(logger: Logger) -> Callable[[int], bool]:
     """Return the logger's method `isEnabledFor`, or what is faster and tells the same."""
     return logger.isEnabledFor
+
+
+class Connections:
+    """The connections of a server and their associations.
+
+    In the loop's thread, but for attributes that say otherwise.
+
+    Parameters
+    ----------
+    server : Server
+        The server. Has `counters`, `share`, `is_releasing`, and `forget` for an association that is
+        over.
+
+    Attributes
+    ----------
+    connected : set of AssociationProtocol
+        Those whose connection is open.
+    associations : dict of AssociationProtocol to None
+        Those that are not over, the oldest first; added to with `lock`, removed in any thread.
+    connecting : dict of AssociationProtocol to tuple of (asyncio.Task, socket.socket)
+        Those with a PROXY protocol header or a TLS handshake to come.
+    silent : dict of AssociationProtocol to None
+        Those whose peer has sent no PDU, the oldest first.
+    lock : threading.Lock
+        Guards the change of handlers and bindings.
+    bindings : Bindings
+        The server's handlers, examined; set with `lock`, in any thread.
+    first_pdus : Deadlines
+        Of the first PDUs; set once there is a loop.
+    makes_room : callable
+        Called with the AE's settings and a peer's address where there are too many connections;
+        returns whether there is room for the peer now. Set with `first_pdus`.
+    is_full : bool
+        Whether there were too many when the last peer connected.
+    """
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._counters = server.counters
+        self.connected: set[Any] = set()
+        self.associations: dict[Any, None] = {}
+        self.connecting: dict[Any, Any] = {}
+        self.silent: dict[Any, None] = {}
+        self.lock = Lock()
+        self.bindings: Any = None
+        self.first_pdus: Any = None
+        self.makes_room: Any = None
+        self.is_full = False
+
+    def admits(self, settings: Any, address: Any) -> bool:
+        """Return whether there is room for a connection of a peer, or is made."""
+        if len(self.connected) + len(self.connecting) >= settings.maximum_connections:
+            return bool(self.makes_room(settings, address))
+        self.is_full = False
+        return True
+
+    def wait_for_pdu(self, path: Any) -> None:
+        """Wait a limited time for the first PDU of a connection."""
+        self.silent[path] = None
+        self.first_pdus.add(path, path.settings.first_pdu_timeout)
+
+    def stop_waiting(self, path: Any) -> None:
+        """Wait no more for the first PDU of a connection, nor look whether it is idle."""
+        self.silent.pop(path, None)
+        self.first_pdus.discard(path)
+
+    def open(self, path: Any) -> bool:
+        """Add an association whose connection is open, after its TLS handshake.
+
+        Returns
+        -------
+        bool
+            False, with nothing done, if there are too many connections.
+        """
+        counters = self._counters
+        is_new = self.connecting.pop(path, None) is None
+        if is_new:
+            if not self.admits(path.settings, path.address):
+                return False
+            self.wait_for_pdu(path)
+        counters.open(path, is_new)
+        self.connected.add(path)
+        with self.lock:
+            self.associations[path] = None
+            path.bindings = self.bindings
+        if counters.measurements is not None:
+            path.measure = counters.measurements.fast_response
+        return True
+
+    def close(self, path: Any, has_ended: bool = False) -> None:
+        """Remove an association whose connection is closed; all of it, if it has ended with it."""
+        self.stop_waiting(path)
+        self.connected.discard(path)
+        self._counters.close(path, has_ended)
+        if has_ended:
+            self._server.forget(path)
 
 
 class AssociationProtocol(FastPath):
@@ -32,8 +128,8 @@ class AssociationProtocol(FastPath):
     Parameters
     ----------
     server : Server
-        The server. Has `opened`, `negotiated`, `closed` for what happens to an association,
-        `make_association`, `listener`, and what the fast path needs.
+        The server. Has its `connections`, `negotiated` for an A-ASSOCIATE-RQ, `make_association`,
+        and what the fast path needs.
 
     Attributes
     ----------
@@ -151,7 +247,7 @@ class AssociationProtocol(FastPath):
         self.transport, self.write = transport, transport.write
         if self.address is None:
             self.address = transport.get_extra_info("peername") or ("?", 0)
-        if not self.server.opened(self):
+        if not self.server.connections.open(self):
             self.is_over = self._is_refused = True
             transport.abort()
         elif self.has_callbacks:
@@ -193,7 +289,7 @@ class AssociationProtocol(FastPath):
             if ends_alone:
                 self.is_over = True
         if ends_alone:
-            self.server.closed(self, has_ended=True)
+            self.server.connections.close(self, has_ended=True)
             self.discard_input()
             self.transport = self.write = None
         else:
@@ -214,7 +310,7 @@ class AssociationProtocol(FastPath):
             return
         if not self._was_heard:
             self._was_heard = True
-            self.server.listener.silent.pop(self, None)
+            self.server.connections.silent.pop(self, None)
         if not self._process_ordinary(pdu):
             self.assoc.pdu_received(pdu)
 

@@ -27,7 +27,7 @@ from nset.scp._association import Association
 from nset.scp._counters import Counters, Counts
 from nset.scp._dispatch import Dispatcher
 from nset.scp._handlers import Bindings, CoroutineHandlers, messages_are_logged, rebound
-from nset.scp._implementation import level_check
+from nset.scp._implementation import Connections, level_check
 from nset.scp._limits import Limits, check_count
 from nset.scp._listener import Listener
 from nset.scp._measurements import Measurements
@@ -66,12 +66,12 @@ class Server(AssociationServer):
     It has the interface of pynetdicom's servers, and is safe to share between threads.
 
     =====================  ==========================================================
-    the loop's thread      `run`, `close`, `wait_closed`, `opened`, `negotiated`, `closed`,
-                           `leave`; `connected`, `tasks`, `aborting`, `listener`, `settings`
+    the loop's thread      `run`, `close`, `wait_closed`, `negotiated`, `leave`; `tasks`,
+                           `aborting`, `listener`, `settings`
     any thread             `stop`, `shutdown`, `interrupt`, `bind`, `unbind`, `forget`,
                            `counts`, `active_associations`; `deadline`
-    guarded by             ``_handlers``, `bindings`; adding to ``_associations``
-    `handlers_lock`
+    guarded by             ``_handlers``
+    ``connections.lock``
     =====================  ==========================================================
 
     Parameters
@@ -105,8 +105,8 @@ class Server(AssociationServer):
 
     Attributes
     ----------
-    connected : set of Dispatcher
-        The associations whose connection is open.
+    connections : Connections
+        The server's connections and associations.
     counters : Counters
         The server's counters.
     deadline : float
@@ -148,13 +148,10 @@ class Server(AssociationServer):
         self._given = sock
         self.counters = Counters(Measurements() if metrics else None)
         self.memory = ServerMemory(self.limits.bytes_for_server(), self._has_room)
-        self.connected: set[Dispatcher] = set()
+        self.connections = Connections(self)
         self.tasks: set[Any] = set()  # of handlers that wait, and of handshakes
         self.aborting: set[Association] = set()  # by workers
         self.is_releasing = False
-        self._associations: dict[Dispatcher, None] = {}  # those not over, the oldest first
-        self.handlers_lock = threading.Lock()  # guards the change of handlers and bindings
-        self.bindings: Bindings
         self._proxies = _proxy.Trusted(proxy_protocol)
         self._stopping = asyncio.Event()
         self._is_to_stop = False
@@ -199,7 +196,7 @@ class Server(AssociationServer):
 
     def _bind_defaults(self) -> None:
         super()._bind_defaults()
-        self.bindings = self.bindings_of(self._handlers)
+        self.connections.bindings = self.bindings_of(self._handlers)
 
     def bindings_of(self, handlers: dict[Any, Any]) -> Bindings:
         """Return the handlers, examined, and measured if the server measures them."""
@@ -240,16 +237,20 @@ class Server(AssociationServer):
     def _rebind(
         self, event: Any, handler: Any, args: list[Any] | None = None, *, unbind: bool = False
     ) -> None:
-        with self.handlers_lock:
+        with self.connections.lock:
             handlers = rebound(self._handlers, event, handler, args, unbind=unbind)
             self._handlers = handlers
-            if hasattr(self, "bindings"):  # else more defaults are to be bound
-                self.bindings = self.bindings_of(handlers)
+            if self.connections.bindings is not None:  # else more defaults are to be bound
+                bindings = self.connections.bindings = self.bindings_of(handlers)
                 for path in list(self._associations):
                     if path.own_handlers is None:
-                        path.bindings = self.bindings
+                        path.bindings = bindings
 
     # -- Associations ------------------------------------------------------------------------------
+
+    @property
+    def _associations(self) -> dict[Dispatcher, None]:
+        return self.connections.associations
 
     @property
     def active_associations(self) -> list[Any]:
@@ -265,7 +266,7 @@ class Server(AssociationServer):
         """The counts since the server was started, for a monitoring system."""
         active = [path for path in list(self._associations) if path.is_active]
         established = sum(path.is_established for path in active)
-        counts = self.counters.counts(len(self.connected), established)
+        counts = self.counters.counts(len(self.connections.connected), established)
         if self.loop is None:  # there are no threads yet
             return counts
         workers = self.threads.handler_workers, self.threads.service_workers
@@ -288,24 +289,6 @@ class Server(AssociationServer):
     def make_association(self, path: Dispatcher) -> Association:
         """Make the association of a protocol."""
         return Association(self, path)
-
-    def opened(self, path: Dispatcher) -> bool:
-        """Add an association whose connection is open, after its TLS handshake.
-
-        Returns
-        -------
-        bool
-            False, with nothing done, if there are too many connections.
-        """
-        if not self.listener.opens(path):
-            return False
-        self.connected.add(path)
-        with self.handlers_lock:
-            self._associations[path] = None
-            path.bindings = self.bindings
-        if self.counters.measurements is not None:
-            path.measure = self.counters.measurements.fast_response
-        return True
 
     def negotiated(self, request: bytes, settings: AESettings) -> Accepted | None:
         """Return the answer to an A-ASSOCIATE-RQ; None where pynetdicom has to negotiate."""
@@ -334,14 +317,6 @@ class Server(AssociationServer):
         if self.is_releasing and not self._associations:
             self.threads.call(self._stopped.set)
 
-    def closed(self, path: Dispatcher, *, has_ended: bool = False) -> None:
-        """Remove an association whose connection is closed; all of it, if it has ended with it."""
-        self.listener.forget(path)
-        self.connected.discard(path)
-        self.counters.close(path, has_ended=has_ended)
-        if has_ended:
-            self.forget(path)
-
     def accepts_more(self) -> bool:
         """Return whether there are fewer associations than the AE's limit, whatever their state."""
         ae: Any = self.ae
@@ -361,7 +336,7 @@ class Server(AssociationServer):
 
     def _read_on(self) -> None:
         """Resume reading for associations that were paused by the memory limit."""
-        for path in list(self.connected):
+        for path in list(self.connections.connected):
             if path.is_reading_paused:
                 path.assoc.flow.resume()
 
@@ -437,14 +412,14 @@ class Server(AssociationServer):
                 "Aborting %d associations at shutdown, which cuts off %d requests",
                 *(len(active), sum(assoc.unanswered() for assoc in active)),
             )
-        for path in list(self.connected):
+        for path in list(self.connections.connected):
             path.assoc.read_no_more()
         for path in list(self._associations):
             path.assoc.request_abort("shutdown")
         end = time.monotonic() + self._closing_timeout
-        while (self.connected or self.aborting) and time.monotonic() < end:
+        while (self.connections.connected or self.aborting) and time.monotonic() < end:
             await asyncio.sleep(0.001)
-        for path in list(self.connected):
+        for path in list(self.connections.connected):
             path.abort()
         for task in list(self.tasks):
             task.cancel()
@@ -475,16 +450,18 @@ class Server(AssociationServer):
         Neither the loop is touched, whose epoll they share, nor is a connection shut down.
         """
         # Threads that do not exist in this process may have held these.
-        self.handlers_lock, self._ended = threading.Lock(), threading.Event()
+        bindings, connected = self.connections.bindings, self.connections.connected
+        self.connections, self._ended = Connections(self), threading.Event()
+        self.connections.bindings = bindings
         self.counters.renew()
         null = os.open(os.devnull, os.O_RDWR)
-        for path in self.connected:
+        for path in connected:
             path.close_in_child(null)
         os.close(null)
         for sock in (self.socket, *([] if self.listener is None else self.listener.sockets)):
             if sock is not None and sock.fileno() >= 0:
                 os.close(sock.detach())
-        self._associations, self.connected, self.tasks = {}, set(), set()
+        self.tasks = set()
         self.loop = self.thread = self.task = None
         self._leave()
 

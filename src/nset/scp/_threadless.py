@@ -133,7 +133,7 @@ class ThreadlessAssociation(_StockAssociation):
     def _rebind(
         self, event: Any, handler: Any, args: list[Any] | None = None, *, unbind: bool = False
     ) -> None:
-        with self._server.handlers_lock:
+        with self._server.connections.lock:
             handlers = rebound(self._handlers, event, handler, args, unbind=unbind)
             self.bindings = self._server.bindings_of(handlers)
             self._own_handlers = handlers
