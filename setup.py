@@ -1,4 +1,4 @@
-"""The extensions, and the switch that has them built or not.
+"""The extensions, the switch that has them built or not, and an sdist of the same bytes each time.
 
 ``NSET_IMPLEMENTATION`` means here what it means at run time: ``compiled`` builds all or fails,
 ``python`` builds none, ``auto`` (the default) builds all where that works, else none.
@@ -6,21 +6,30 @@ Everything else about the package is in pyproject.toml; the compiler directives 
 the .pyx files.
 """
 
+import gzip
 import os
 import sys
+import tarfile
+import time
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 
 CHOICES = ("auto", "compiled", "python")
 choice = os.environ.get("NSET_IMPLEMENTATION", "auto")
 if choice not in CHOICES:
     raise ValueError(f"NSET_IMPLEMENTATION must be one of {', '.join(CHOICES)}, not {choice!r}")
 
-# MSVC optimises, warns and leaves out debug data without being told to.
-COMPILE_ARGS = [] if sys.platform == "win32" else ["-O3", "-g0", "-Wall", "-Wextra"]
+# MSVC optimises, warns and leaves out debug data without being told to. Cython's initializers lack
+# the fields that a newer Python has added to a type; those are zero then.
+COMPILE_ARGS = ["-O3", "-g0", "-Wall", "-Wextra", "-Wno-missing-field-initializers"]
+if sys.platform == "win32":
+    COMPILE_ARGS = []
 LINK_ARGS = {"linux": ["-s"], "darwin": ["-Wl,-x"]}.get(sys.platform, [])
+
+os.umask(0o022)  # a wheel has the modes of what is made here: the same for whoever makes it
 
 
 class BuildCores(build_ext):
@@ -53,6 +62,33 @@ class BuildCores(build_ext):
             Path(output).unlink(missing_ok=True)
 
 
+class SameBytesSdist(sdist):
+    """Makes the same bytes of the same files; SOURCE_DATE_EPOCH is their date, else it is now.
+
+    setuptools heeds that variable in wheels, but not in an sdist.
+    """
+
+    def make_archive(self, base_name, *args, base_dir, **kwargs):
+        """Return the path of the archive of all files in the folder `base_dir`."""
+        date = int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))
+
+        def entry(info):
+            info.mtime = date
+            info.mode = 0o755 if info.mode & 0o100 else 0o644  # as git has them, for any umask
+            info.uid = info.gid = 0
+            info.uname = info.gname = ""
+            return info
+
+        archive = f"{base_name}.tar.gz"
+        with (
+            open(archive, "wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=date) as compressed,
+            tarfile.open(fileobj=compressed, mode="w") as tar,
+        ):
+            tar.add(base_dir, filter=entry)
+        return archive
+
+
 cores = [
     Extension(
         name,
@@ -71,5 +107,5 @@ for core in cores:
 
 setup(
     ext_modules=[] if choice == "python" else cores,
-    cmdclass={"build_ext": BuildCores},
+    cmdclass={"build_ext": BuildCores, "sdist": SameBytesSdist},
 )
