@@ -67,6 +67,8 @@ cdef enum:
     ATTRIBUTE_IDENTIFIER_LIST
     OFFENDING_ELEMENT
     CONTEXT_ID
+    OWN_REQUEST_KEYWORDS
+    OWN_RESPONSE_KEYWORDS
     MESSAGE_ID
     RESPONDED_TO
     STATUS
@@ -75,14 +77,13 @@ cdef enum:
         1 << ERROR_COMMENT | 1 << ERROR_ID
         | 1 << ATTRIBUTE_IDENTIFIER_LIST | 1 << OFFENDING_ELEMENT
     )
+    NOT_SET_BY_INIT = 1 << CONTEXT_ID | 1 << OWN_REQUEST_KEYWORDS | 1 << OWN_RESPONSE_KEYWORDS
 
 cdef type _UID = UID
 # For isinstance(), so not C types: an object may return one of these as its __class__.
 cdef object _BytesIO = BytesIO
 cdef object _int = int
 cdef dict _modules = sys.modules
-cdef tuple _REQUEST_KEYWORDS = _rules.REQUEST_KEYWORDS
-cdef tuple _RESPONSE_KEYWORDS = _rules.RESPONSE_KEYWORDS
 
 
 # -- UIDs -----------------------------------------------------------------------------------------
@@ -614,7 +615,7 @@ cdef Primitive _new(object cls):
     if not _is_unpatched(<Class*><PyObject*>cls):
         return cls()
     primitive = _registered.tp_new(_registered, <PyObject*>nothing, NULL)
-    primitive._absent = 1 << CONTEXT_ID
+    primitive._absent = NOT_SET_BY_INIT
     return primitive
 
 
@@ -655,31 +656,36 @@ cdef class _Field:
         The name of the attribute.
     doc : str
         What `help` shows.
+    default : object, optional
+        The value of the class, and of an instance without one of its own.
     """
 
     cdef readonly object __doc__
+    cdef object _default
     cdef str _keyword
     cdef str _name  # the element's, for error texts
     cdef int _kind
     cdef unsigned int _slot
     cdef uint16_t _bit
 
-    def __init__(self, int kind, unsigned int slot, str keyword not None, doc):
+    def __init__(self, int kind, unsigned int slot, str keyword not None, doc, default=None):
         if slot >= SLOTS:
             raise ValueError("no slot of a Primitive")
         self._kind, self._slot, self._bit = kind, slot, <uint16_t>(1 << slot)
-        self._keyword, self.__doc__ = keyword, doc
+        self._keyword, self.__doc__, self._default = keyword, doc, default
         self._name = _rules.ELEMENT_NAMES.get(keyword.lstrip("_"))
 
     def __get__(self, instance, owner):
         if instance is None:
-            return self
+            return self if self._default is None else self._default
         cdef Primitive primitive = <Primitive?>instance
         with cython.critical_section(primitive):
             if primitive._lazy & self._bit:
                 primitive._make(self._slot)
             if not primitive._absent & self._bit or self._slot == CONTEXT_ID:
                 return _get_slot(primitive, self._slot)
+        if self._default is not None:
+            return self._default
         raise _rules.no_attribute(instance, self._keyword)
 
     def __set__(self, instance, value):
@@ -749,9 +755,8 @@ cdef _Computed _computed(object (*compute)(Primitive primitive), str name, str d
 
 
 cdef object _is_valid_request(Primitive primitive):
-    cdef object keywords = primitive.REQUEST_KEYWORDS
-    if keywords is not _REQUEST_KEYWORDS or not _is_unpatched(Py_TYPE(primitive)):
-        return _are_set(primitive, keywords)
+    if not (primitive._absent & 1 << OWN_REQUEST_KEYWORDS and _is_unpatched(Py_TYPE(primitive))):
+        return _are_set(primitive, primitive.REQUEST_KEYWORDS)
     with cython.critical_section(primitive):
         return (
             primitive._message_id is not None
@@ -762,9 +767,8 @@ cdef object _is_valid_request(Primitive primitive):
 
 
 cdef object _is_valid_response(Primitive primitive):
-    cdef object keywords = primitive.RESPONSE_KEYWORDS
-    if keywords is not _RESPONSE_KEYWORDS or not _is_unpatched(Py_TYPE(primitive)):
-        return _are_set(primitive, keywords)
+    if not (primitive._absent & 1 << OWN_RESPONSE_KEYWORDS and _is_unpatched(Py_TYPE(primitive))):
+        return _are_set(primitive, primitive.RESPONSE_KEYWORDS)
     with cython.critical_section(primitive):
         return (
             primitive._message_id_being_responded_to is not None and primitive._status is not None
@@ -798,8 +802,6 @@ cdef class Primitive:
     Instances are safe to share between threads: each attribute is read and written atomically.
     """
 
-    REQUEST_KEYWORDS = _rules.REQUEST_KEYWORDS
-    RESPONSE_KEYWORDS = _rules.RESPONSE_KEYWORDS
     STATUS_OPTIONAL_KEYWORDS = _rules.STATUS_OPTIONAL_KEYWORDS
 
     _dataset_path = None
@@ -872,6 +874,16 @@ cdef class Primitive:
         ANY, CONTEXT_ID, "_context_id",
         "ID of the presentation context (PS3.8 Section 9.3.2.2) that the message came in.",
     )
+    REQUEST_KEYWORDS = _Field(
+        ANY, OWN_REQUEST_KEYWORDS, "REQUEST_KEYWORDS",
+        "What an N-SET-RQ must have (PS3.7 Table 10.1-3): keywords.",
+        _rules.REQUEST_KEYWORDS,
+    )
+    RESPONSE_KEYWORDS = _Field(
+        ANY, OWN_RESPONSE_KEYWORDS, "RESPONSE_KEYWORDS",
+        "What an N-SET-RSP must have (PS3.7 Table 10.1-3): keywords.",
+        _rules.RESPONSE_KEYWORDS,
+    )
     is_valid_request = _computed(
         _is_valid_request,
         "is_valid_request",
@@ -897,6 +909,8 @@ cdef class Primitive:
     cdef object _attribute_identifier_list
     cdef object _offending_element
     cdef object _context
+    cdef object _own_request_keywords
+    cdef object _own_response_keywords
     cdef object _message_id
     cdef object _message_id_being_responded_to
     cdef object _status
@@ -908,7 +922,7 @@ cdef class Primitive:
     cdef uint16_t _absent
 
     def __cinit__(self):
-        self._absent = STATUS_OPTIONAL | 1 << CONTEXT_ID
+        self._absent = STATUS_OPTIONAL | NOT_SET_BY_INIT
 
     def __init__(self, *args):
         if args:
@@ -924,7 +938,7 @@ cdef class Primitive:
             self._error_id = None
             self._attribute_identifier_list = None
             self._offending_element = None
-            self._absent &= 1 << CONTEXT_ID
+            self._absent &= NOT_SET_BY_INIT
 
     cdef inline void _mark(self, uint16_t uid, bint is_conformant) noexcept:
         """Record whether a UID that was set is conformant text without a UID object."""
@@ -1029,7 +1043,7 @@ cdef class Primitive:
                 value = field.__get__(self)
             except AttributeError:
                 continue  # deleted, and so it is in the copy
-            if value is not None or keyword in _rules.STATUS_OPTIONAL_KEYWORDS:
+            if value is not (<_Field>field)._default or keyword in _rules.STATUS_OPTIONAL_KEYWORDS:
                 state[keyword] = value
         return state
 
@@ -1046,4 +1060,7 @@ cdef class Primitive:
 assert _number_of_slots(Primitive()) == SLOTS
 
 # The fields themselves, for a state that does not depend on overrides in a subclass.
-cdef dict _fields = {keyword: getattr(Primitive, keyword) for keyword in _rules.STATE_KEYWORDS}
+cdef dict _fields = {
+    keyword: vars(Primitive)[keyword]
+    for keyword in (*_rules.STATE_KEYWORDS, "REQUEST_KEYWORDS", "RESPONSE_KEYWORDS")
+}
