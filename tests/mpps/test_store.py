@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 UID = f"{ROOT}.1"
 WHOLE = encoded(whole())
+SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
 
 
 def last():
@@ -62,9 +63,7 @@ def report(mpps):
 # -- What is kept ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
-)
+@pytest.mark.parametrize("syntax", SYNTAXES)
 def test_kept_byte_for_byte_and_merged(serving, syntax):
     created, changes = encoded(whole(), syntax), encoded(last(), syntax)
     with serving() as served, Modality(served.port, syntax) as modality:
@@ -81,6 +80,33 @@ def test_kept_byte_for_byte_and_merged(serving, syntax):
     merged.update(last())
     assert step.data_set() == merged
     assert (step.transfer_syntax, step.messages) == (syntax, 2)
+
+
+@pytest.mark.parametrize("first", SYNTAXES)
+@pytest.mark.parametrize("second", SYNTAXES)
+@pytest.mark.parametrize("names_set", [False, True], ids=["", "names its character set"])
+def test_an_n_set_in_another_transfer_syntax(serving, first, second, names_set):
+    """The step stays in that of the N-CREATE."""
+    created, changes = whole(), last()
+    created.TotalNumberOfExposures, changes.TotalNumberOfExposures = 1, 0x0102
+    for data_set in (created, changes):
+        data_set.SpecificCharacterSet = "ISO_IR 100"
+        data_set.PerformedSeriesSequence[0].OperatorsName = "Gómez^José"
+        data_set.PerformedProcedureStepDescription = "Röntgen"
+    expected = Dataset()
+    expected.update(created)
+    expected.update(changes)
+    data = encoded(changes, second)
+    if not names_set:  # its first element
+        data = data[8 + len("ISO_IR 100") :]
+    with serving() as served:
+        with Modality(served.port, first) as modality:
+            assert modality.create(UID, encoded(created, first)).Status == 0x0000
+        with Modality(served.port, second) as modality:
+            assert modality.set(UID, data).Status == 0x0000
+        step = served.store.get(UID)
+    assert step.transfer_syntax == first
+    assert step.data_set() == expected
 
 
 def test_columns(serving):

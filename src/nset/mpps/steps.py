@@ -268,10 +268,10 @@ class Changes:
 
 
 def unify(step: Dataset, listed: Dataset) -> None:
-    """Put a step and a Modification List for it in one character set, that of the step.
+    """Put a step and a Modification List for it in one character set and transfer syntax.
 
-    If that of the list is another one, it is UTF-8 then (PS3.4 F.7.2.2.3). A list that names none
-    is read as the step's are.
+    They are those of the step. If the character set of the list is another one, it is UTF-8 then
+    (PS3.4 F.7.2.2.3). A list that names none is read as the step's are.
 
     Parameters
     ----------
@@ -282,10 +282,20 @@ def unify(step: Dataset, listed: Dataset) -> None:
     """
     theirs = listed.get("SpecificCharacterSet")
     if theirs and theirs != step.get("SpecificCharacterSet"):
-        for data_set in (step, listed):
-            for _ in data_set.iterall():  # each value is decoded when it is read
-                pass
+        _read(step)
+        _read(listed)
         step.SpecificCharacterSet = "ISO_IR 192"
+    elif listed.original_encoding != step.original_encoding:
+        if not theirs:
+            implicit, little = listed.original_encoding
+            listed.set_original_encoding(implicit, little, step.original_character_set)
+        _read(listed)
+
+
+def _read(data_set: Dataset) -> None:
+    """Have each value decoded; those that are not are written as they came."""
+    for _ in data_set.iterall():
+        pass
 
 
 def _get(step: Step | None, report: Report) -> Answer:
