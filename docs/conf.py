@@ -10,7 +10,7 @@ os.environ["NSET_IMPLEMENTATION"] = "python"
 REPOSITORY = Path(__file__).parent.parent
 
 project = "nset"
-author = "the nset authors"
+author = copyright = "the nset authors"
 release = re.search(
     r'^__version__ = "(.*)"', (REPOSITORY / "src/nset/__init__.py").read_text(), re.MULTILINE
 )[1]
@@ -19,6 +19,7 @@ extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
+pygments_style = "friendly"
 html_theme = "furo"
 html_title = "nset"
 html_static_path = ["_static"]
@@ -33,3 +34,4 @@ autodoc_typehints = "none"  # numpydoc's sections have the types
 # inventories, so that the site is built without a network.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!nset).*")]
+default_role = "py:obj"

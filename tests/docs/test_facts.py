@@ -1,5 +1,6 @@
 """docs/: tables and charts say what the code says."""
 
+import ast
 import importlib
 import re
 import runpy
@@ -7,6 +8,7 @@ from dataclasses import fields
 
 import pytest
 from paths import DOCS, REPOSITORY
+from pydicom.datadict import dictionary_keyword
 from pynetdicom import AE
 
 
@@ -114,3 +116,102 @@ def names(ae):
     return [
         context.abstract_syntax.name.removesuffix(" SOP Class") for context in ae.supported_contexts
     ]
+
+
+REFERENCE = DOCS / "reference/api"
+MODULES = {"config", "status", "wire"}  # they have pages of their own
+WITHOUT_ALL = {
+    "nset.config": {"ENFORCE_UID_CONFORMANCE", "VALIDATORS", "CODECS", "validate_ui"},
+    "nset.status": {"category", "lookup", "StatusCode", "STATUS_CODES"},
+    "nset.scp.systemd": {"listening_socket", "notify"},
+}
+
+
+def public(module):
+    """Its public names."""
+    if hasattr(module, "__all__"):
+        return set(module.__all__) - MODULES
+    names = WITHOUT_ALL[module.__name__]
+    if module.__name__ == "nset.status":
+        names = names | {name for name, value in vars(module).items() if is_code(name, value)}
+    return names
+
+
+def is_code(name, value):
+    return not name.startswith("_") and name.isupper() and type(value) is int
+
+
+@pytest.mark.parametrize("page", sorted(REFERENCE.glob("*.md")), ids=lambda page: page.stem)
+def test_the_reference_has_every_public_name(nset, page):
+    module = importlib.import_module(page.stem)
+    text = page.read_text("utf-8")
+    listed = re.findall(r"^\.\. (?:auto\w+|py:data):: ([\w.]+)", text, re.MULTILINE)
+    assert listed.pop(0) == page.stem
+    names = {name.removeprefix(f"{page.stem}.") for name in listed}
+    assert names == public(module)
+
+
+def test_the_reference_has_every_package():
+    pages = {page.stem for page in REFERENCE.glob("*.md")}
+    assert set(re.findall(r"^api/(.*)$", text_of("reference/api.md"), re.MULTILINE)) == pages
+    source = REPOSITORY / "src"
+    with_all = {
+        ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+        for path in source.rglob("*.py")
+        if "__all__ = " in path.read_text("utf-8")
+    }
+    assert {name for name in with_all if "._" not in name} <= pages
+
+
+def test_the_names_of_status_codes_have_their_values(nset):
+    said = re.findall(
+        r"py:data:: (\w+)\n   :value: (0x....)\n", text_of("reference/api/nset.status.md")
+    )
+    codes = {
+        name: f"0x{value:04X}" for name, value in vars(nset.status).items() if is_code(name, value)
+    }
+    assert dict(said) == codes
+
+
+def test_constants_have_their_values(nset):
+    for page in REFERENCE.glob("*.md"):
+        said = re.findall(r"py:data:: (\w+)\n   :value: (.*)\n", page.read_text("utf-8"))
+        module = importlib.import_module(page.stem)
+        for name, value in said:
+            assert ast.literal_eval(value) == getattr(module, name)
+
+
+def test_command_sets_are_those_of_n_set(nset):
+    elements = importlib.import_module("nset._command_set").COMMAND_ELEMENTS
+    listed = [row for row in rows(text_of("reference/command-sets.md")) if row[0].startswith("(")]
+    assert listed == [
+        [
+            f"({tag >> 16:04X},{tag & 0xFFFF:04X})",
+            element.keyword,
+            element.vr,
+            *(
+                "" if not there else "required" if element.required else "optional"
+                for there in (element.in_request, element.in_response)
+            ),
+        ]
+        for tag, element in elements.items()
+    ]
+
+
+def test_services_are_those_of_the_fast_path(nset):
+    services = importlib.import_module("nset.scp._services")
+    said = {row[0]: row[1:] for row in rows(text_of("reference/command-sets.md")) if len(row) == 6}
+
+    def keywords(tags):
+        return ", ".join(dictionary_keyword(tag) for tag in tags)
+
+    for service in services.SERVICES:
+        optional = ", optional" if service.data_set == services.OPTIONAL else ""
+        assert said[service.name] == [
+            f"{service.command_field:04X}H",
+            keywords(service.required),
+            keywords(service.optional),
+            service.request_keyword + optional if service.request_keyword else "",
+            service.response_keyword or "",
+        ]
+    assert len(said) == len(services.SERVICES) + len(("service", "---"))
