@@ -16,6 +16,9 @@ _LOGGER = logging.getLogger("nset.mpps")
 
 CREATE, SET, GET = "N-CREATE", "N-SET", "N-GET"
 
+# The status of a step, and the dates and times of its start and end.
+_STATUS, _STARTED, _ENDED = 0x00400252, (0x00400244, 0x00400245), (0x00400250, 0x00400251)
+
 # PS3.4 Table F.9.2-1: of an N-CREATE; and of an N-SET, by the status of the step then.
 _CREATED = 1
 _EVENT_TYPES = {rules.IN_PROGRESS: 4, "COMPLETED": 2, "DISCONTINUED": 3}
@@ -214,6 +217,7 @@ class Changes:
                 (report.uid, number, *(_text(keyword, item) for keyword in _SEARCHED))
                 for number, item in enumerate(listed.ScheduledStepAttributesSequence, 1)
             ]
+            elements = rules.elements(listed)
             step = Step(
                 uid=report.uid,
                 status=rules.IN_PROGRESS,
@@ -222,8 +226,8 @@ class Changes:
                 modality=_text("Modality", listed),
                 calling_ae_title=report.calling,
                 called_ae_title=report.called,
-                started=_time("Start", listed),
-                ended=_time("End", listed),
+                started=_ascii(elements, *_STARTED),
+                ended=_ascii(elements, *_ENDED),
                 created=report.received,
                 updated=report.received,
                 messages=0,
@@ -243,17 +247,15 @@ class Changes:
             return Answer(status.NO_SUCH_SOP_INSTANCE, "there is no such instance"), []
         if step.status != rules.IN_PROGRESS:
             return rules.FINAL, []
-        before, listed = step.data_set(), decode(report.data, report.transfer_syntax)
-        unify(before, listed)
-        answer, now, excused = rules.check_set(before, listed, is_strict=is_strict)
+        merged, listed = step.data_set(), decode(report.data, report.transfer_syntax)
+        unify(merged, listed, is_recoded=report.transfer_syntax != step.transfer_syntax)
+        answer, now, excused = rules.check_set(merged, listed, is_strict=is_strict)
         if answer.status in (status.SUCCESS, status.ATTRIBUTE_LIST_ERROR):
-            after = Dataset({element.tag: element for element in now.values()})
-            implicit, little = before.original_encoding
-            after.set_original_encoding(implicit, little, before.original_character_set)
-            attributes = encode(after, step.transfer_syntax)
-            state = _text("PerformedProcedureStepStatus", listed) or step.status
-            ended = _time("End", listed, before)
-            step.attributes, step.status, step.ended = attributes, state, ended
+            # Item by item, pydicom would take longer for it than all the rest.
+            merged._dict = {element.tag: element for element in now.values()}
+            step.attributes = encode(merged, step.transfer_syntax)
+            step.status = _ascii(now, _STATUS) or step.status
+            step.ended = _ascii(now, *_ENDED)
             if step.uid not in self.created:
                 self.updated[step.uid] = step
             self._keep(step, report, digest)
@@ -267,7 +269,7 @@ class Changes:
         self.events.append((report.received, step.uid, step.messages, event_type))
 
 
-def unify(step: Dataset, listed: Dataset) -> None:
+def unify(step: Dataset, listed: Dataset, *, is_recoded: bool) -> None:
     """Put a step and a Modification List for it in one character set and transfer syntax.
 
     They are those of the step. If the character set of the list is another one, it is UTF-8 then
@@ -279,13 +281,15 @@ def unify(step: Dataset, listed: Dataset) -> None:
         The step's attributes.
     listed : pydicom.Dataset
         The Modification List.
+    is_recoded : bool
+        Whether it is in another transfer syntax.
     """
     theirs = listed.get("SpecificCharacterSet")
     if theirs and theirs != step.get("SpecificCharacterSet"):
         _read(step)
         _read(listed)
         step.SpecificCharacterSet = "ISO_IR 192"
-    elif listed.original_encoding != step.original_encoding:
+    elif is_recoded:
         if not theirs:
             implicit, little = listed.original_encoding
             listed.set_original_encoding(implicit, little, step.original_character_set)
@@ -314,20 +318,19 @@ def _get(step: Step | None, report: Report) -> Answer:
     return Answer(code, tags=unknown, attributes=chosen)
 
 
-def _text(keyword: str, *data_sets: Dataset) -> str:
-    """Return the value of the first data set that has one, as a column has it."""
-    for data_set in data_sets:
-        value = getattr(data_set, keyword, None)
-        if value is not None:
-            return str(value).replace("\0", "")  # PostgreSQL takes no NUL
-    return ""
+def _text(keyword: str, data_set: Dataset) -> str:
+    """Return a value as a column has it."""
+    value = getattr(data_set, keyword, None)
+    return "" if value is None else str(value).replace("\0", "")  # PostgreSQL takes no NUL
 
 
-def _time(end: str, *data_sets: Dataset) -> str:
-    """Return the date and time of the "Start" or "End"."""
-    return "".join(
-        _text(f"PerformedProcedureStep{end}{part}", *data_sets) for part in ("Date", "Time")
-    )
+def _ascii(elements: dict[int, Any], *tags: int) -> str:
+    """Return values that are ASCII, one behind the other; elements are raw, or not."""
+    values = [elements[tag].value for tag in tags if tag in elements]
+    texts = [
+        value.decode("ascii", "replace") if type(value) is bytes else value for value in values
+    ]
+    return "".join(str(text or "").strip(" \0") for text in texts)
 
 
 def _described(report: Report) -> str:
