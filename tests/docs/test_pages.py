@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from configparser import ConfigParser
+from contextlib import closing
 
 import pages
 import pytest
@@ -32,7 +33,7 @@ def folder(tmp_path, monkeypatch):
     """A folder with what the programs of the pages read."""
     for name in ("server", "clients"):
         make_certificate(tmp_path, name)
-    with sqlite3.connect(tmp_path / "reports.sqlite") as database:
+    with closing(sqlite3.connect(tmp_path / "reports.sqlite")) as database:
         database.execute("CREATE TABLE reports (uid, data)")
     monkeypatch.chdir(tmp_path)
     return tmp_path
