@@ -20,8 +20,8 @@ CORES := $(addprefix src/nset/,_core.pyx _core.pxd _dict.pxd dataset/_core.pyx d
 EXTENSIONS := src/nset/_core.*.so src/nset/dataset/_core.*.so src/nset/scp/_core.*.so \
 	src/nset/scp/_protocol.*.so
 
-.PHONY: help demo test test-all test-peers test-kill test-free-threaded bench bench-servers bench-scp \
-	bench-report bench-services bench-processes bench-mpps soak lint types docs annotate clean
+.PHONY: help demo test test-all test-peers test-kill test-free-threaded test-newer-pythons try-release bench \
+	bench-servers bench-scp bench-report bench-services bench-processes bench-mpps soak lint types docs annotate clean
 
 help: ## show this list (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -69,6 +69,17 @@ bench-mpps: $(TOOLS) ## nset mpps beside one commit for each report, and DCMTK w
 
 bench-processes: $(TOOLS) ## whole reports to several processes of nset.scp, beside one
 	$(BIN)/python benchmarks/processes.py
+
+test-newer-pythons: $(TOOLS) ## on Debian testing's 3.14 and 3.15, in a folder: needs root; TESTS="unit codec" for some
+	rm -rf build/sdist
+	$(BIN)/python -m build --sdist --outdir build/sdist
+	.ci/newer-pythons build/sdist/*.tar.gz $(TESTS)
+
+try-release: $(TOOLS) ## sdist and wheels to an index on this machine, and a fresh environment from there
+	rm -rf build/release
+	mkdir -p build/release
+	PATH=$(CURDIR)/$(BIN):$$PATH .ci/same-bytes build/release
+	$(BIN)/python .ci/try_release.py build/release/*
 
 soak: $(TOOLS) ## ten minutes of good associations beside bad ones; SECONDS=60 for less
 	$(BIN)/python benchmarks/soak.py --seconds $(or $(SECONDS),600)
