@@ -1,9 +1,11 @@
 """Measures what several processes of `nset.scp.run` serve, beside one.
 
-Usage: python benchmarks/processes.py [--most N] [--rounds N] [--seconds S] [README.md]
+Usage: python benchmarks/processes.py [--most N] [--rounds N] [--seconds S] [--without-dcmtk]
+                                      [docs/how-to/processes.md]
 
 The clients have no cores of their own, so their CPU time is left out: what N processes serve in a
-second is what was served for each second of CPU time of the busiest of them.
+second is what was served for each second of CPU time of the busiest of them. DCMTK's server has a
+thread for each association, in one process: what it serves in a second of CPU time is a core's.
 """
 
 import os
@@ -14,6 +16,7 @@ from statistics import median
 from typing import NamedTuple
 
 import acceptors
+import dcmtk
 import lists
 import load
 import psutil
@@ -24,6 +27,7 @@ from support import Peer
 from nset.demo import MPPS
 
 CLIENTS = 32
+DCMTK = 0  # as a number of processes of nset
 TARGET = 0.9  # of what so many processes would serve if they did not share anything
 
 
@@ -44,7 +48,8 @@ class Served(NamedTuple):
 
 def served(server: load.Server, seconds: float, clients: list[Callable[[], None]]) -> Served:
     """Have each client go on for a while, in a thread of its own."""
-    processes = [child.pid for child in psutil.Process(server.pid).children()]
+    children = [child.pid for child in psutil.Process(server.pid).children()]
+    processes = children or [server.pid]
     calls = [0] * len(clients)
     is_over = threading.Event()
 
@@ -84,21 +89,26 @@ def main() -> None:
     parser = tables.arguments(__doc__, "processes")
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--most", type=int, default=cores, help="processes; by default the cores")
+    parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
     options = parser.parse_args()
     numbers = [1 << power for power in range(options.most.bit_length())]
+    if not options.without_dcmtk:
+        numbers.append(DCMTK)
     taken: dict[int, list[Served]] = {number: [] for number in numbers}
     for number in tables.progress(numbers * options.rounds, "measuring"):
-        with load.running(acceptors.command("processes", str(number))) as server:
+        processes = acceptors.command("processes", str(number))
+        with load.running(dcmtk.command() if number == DCMTK else processes) as server:
             taken[number].append(reports(server, options.seconds))
     lines = []
     for number, rounds in taken.items():
         pairs = zip(rounds, taken[1], strict=True)
         ratio = median(several.per_second / one.per_second for several, one in pairs)
-        mark = "" if number == 1 else " ✓" if ratio >= TARGET * number else " ✗"
+        mark = "" if number in (1, DCMTK) else " ✓" if ratio >= TARGET * number else " ✗"
         shares = [max(one.cpu) / sum(one.cpu) * 100 for one in rounds]
+        name = f"{number} process{'es' * (number > 1)}"
         lines.append(
             [
-                f"{number} process{'es' * (number > 1)}",
+                "DCMTK, on one core" if number == DCMTK else name,
                 tables.spread([one.microseconds for one in rounds]),
                 tables.spread(shares),
                 tables.spread([one.per_second for one in rounds]),
@@ -109,10 +119,11 @@ def main() -> None:
         f"{CLIENTS} clients, each a report after another",
         *("µs of CPU for each", "% of it in the busiest", "reports a second", "to one process"),
     ]
+    others = [] if options.without_dcmtk else [dcmtk.version()]
     text = (
         f"{tables.markdown(head, lines)}\n\n"
         f"Medians [and extremes] of {options.rounds} rounds in turns, each with new servers; the "
-        f"ratio is of the same\nround. {tables.machine()}"
+        f"ratio is of the same\nround. {tables.machine(others)}"
     )
     print(text)
     tables.write(text, options.file, "processes")

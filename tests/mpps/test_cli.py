@@ -120,6 +120,14 @@ def test_errors(run, monkeypatch, tmp_path, arguments, status, words):
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("option", ["--processes", "--metrics"])
+def test_what_needs_processes_that_are_forked(run, monkeypatch, option):
+    monkeypatch.delattr(os, "fork", raising=False)
+    words = "cannot fork processes, which --processes and --metrics need"
+    assert words in run(":0", option, "2", status=2)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_an_address_in_use(run):
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = "{}:{}".format(*other.getsockname())

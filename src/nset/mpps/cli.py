@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import ssl
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from copy import copy
@@ -157,6 +158,11 @@ def serve(
             raise
         raise click.ClickException(f"it needs {exc.name}: pip install 'nset[{extra}]'") from exc
 
+    can_fork = hasattr(os, "fork")
+    if not can_fork and (processes > 1 or metrics_at is not None):
+        raise click.UsageError(
+            f"{sys.platform} cannot fork processes, which --processes and --metrics need"
+        )
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -193,7 +199,7 @@ def serve(
 
     try:
         sock = systemd.listening_socket()
-        if not hasattr(os, "fork"):
+        if not can_fork:
             with handlers() as bound:
                 _LOGGER.info("Serving as %s at %s", ae_title, address)
                 scp.start_server(
