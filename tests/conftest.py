@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
-from implementations import IMPLEMENTATIONS, loaded
+from implementations import IMPLEMENTATIONS, loaded, names_of_nset
 from sound_pynetdicom import sound_pynetdicom
 
 
@@ -40,7 +40,7 @@ def no_other_copy() -> Iterator[None]:
     on the slow path.
     """
     yield
-    if copy := [name for name in sys.modules if name.partition(".")[0] == "nset"]:
+    if copy := names_of_nset():
         for name in copy:
             del sys.modules[name]
         pytest.fail(f"{copy} were imported")

@@ -46,18 +46,25 @@ class Outcome(NamedTuple):
     records: tuple[tuple[str, str, str, str | None], ...] = ()
 
 
-_ORIGINS = ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks")
+class _Record(logging.LogRecord):
+    """What is said, without line, file, thread, process and time."""
+
+    def __init__(self, name: str, level: int, *message: Any, **_: Any) -> None:
+        _, _, self.msg, self.args, self.exc_info, *_ = message
+        self.name, self.levelno, self.levelname = name, level, logging.getLevelName(level)
 
 
 @contextmanager
 def without_origins() -> Iterator[None]:
-    """Make log records without line, thread and process, in half the time: for thousands."""
-    before = {name: vars(logging)[name] for name in _ORIGINS if name in vars(logging)}
-    vars(logging).update(dict.fromkeys(before))
+    """Make log records without their origins, in half the time: for thousands."""
+    factory, source = logging.getLogRecordFactory(), logging._srcfile
+    logging.setLogRecordFactory(_Record)
+    logging._srcfile = None  # looks for no caller
     try:
         yield
     finally:
-        vars(logging).update(before)
+        logging.setLogRecordFactory(factory)
+        logging._srcfile = source
 
 
 @contextmanager
