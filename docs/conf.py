@@ -26,6 +26,16 @@ html_static_path = ["_static"]
 html_css_files = ["nset.css"]
 html_copy_source = False
 
+
+def setup(app):
+    app.connect("autodoc-skip-member", is_skipped)
+
+
+def is_skipped(app, what, name, member, skip, options):
+    """Return whether it is a field of a named tuple, which its class describes."""
+    return True if (member.__doc__ or "").startswith("Alias for field number") else None
+
+
 numpydoc_show_class_members = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc's sections have the types

@@ -53,12 +53,19 @@ def test_sessions_give_what_they_show(nset, page):
     assert result.failed == 0
 
 
-@with_blocks("python")
-def test_programs_run_and_print_what_is_said(page, folder):
+PROGRAMS = {
+    (page, "forks" if "scp.run(" in block.text else "serves"): None
+    for page in pages.PAGES
+    for block in pages.blocks(page, "python")
+}
+
+
+@pytest.mark.parametrize(("page", "how"), PROGRAMS, ids=pages.name)
+def test_programs_run_and_print_what_is_said(page, how, folder):
     """Where a page has a block of text, it is what the programs print."""
-    if "scp.run(" in page.read_text("utf-8") and not hasattr(os, "fork"):
+    if how == "forks" and not hasattr(os, "fork"):
         pytest.skip("nset.scp.run forks")
-    command = [sys.executable, "-W", "error", SUPPORT / "run_page.py", page]
+    command = [sys.executable, "-W", "error", SUPPORT / "run_page.py", page, how]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
     errors = [line for line in ran.stderr.splitlines() if not line.startswith('{"time": ')]
     assert (ran.returncode, errors) == (0, []), ran.stderr

@@ -30,6 +30,8 @@ def blocks(page: Path, language: str | None = None) -> list[Block]:
     return [block for block in code if language in (None, block.language)]
 
 
-def name(page: Path) -> str:
+def name(page: Path | str) -> str:
     """Of the page, for the name of a test."""
+    if isinstance(page, str):
+        return page
     return page.relative_to(REPOSITORY).with_suffix("").as_posix()

@@ -1,4 +1,6 @@
-"""Runs the Python of a page as one program: python run_page.py PAGE.
+"""Runs the Python of a page as one program: python run_page.py PAGE serves|forks.
+
+Blocks that fork are a program of their own, as those before may have started threads.
 
 The names that how-to and reference pages take as given are here. Servers listen at a port that is
 free. What a page serves gets an N-SET, and has to answer it.
@@ -86,13 +88,15 @@ def compiled(text: str, page: str) -> CodeType:
     return compile(text, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
-def main(page: str) -> None:
+def main(page: str, how: str) -> None:
     nset.scp.run, nset.scp.serve = run_for_one_report, serve_one_report
     names: dict[str, Any] = {"nset": nset, "evt": evt}
     names["store"] = lambda event: event.modification_list
     names["steps"] = {INSTANCE: Step()}
     names["ae"], names["handlers"] = entity(), [(evt.EVT_N_SET, lambda event: (0x0000, None))]
     for block in blocks(Path(page), "python"):
+        if ("scp.run(" in block.text) is not (how == "forks"):
+            continue
         before = dict(names)
         code = compiled(block.text, page)
         if code.co_flags & inspect.CO_COROUTINE:
@@ -112,4 +116,4 @@ def main(page: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
