@@ -201,6 +201,9 @@ def test_metrics_health_checks_and_json_logs(nset, tmp_path):
         with running(*options, cwd=tmp_path) as (port, process):
             with Modality(port) as modality:
                 assert modality.create(UID, whole()).Status == 0x0000
+                step = whole()
+                del step.PatientSex
+                assert modality.create(f"{ROOT}.2", step).Status == 0x0000
                 modality.release()
             until(lambda: fetched(number, "/readyz")[0] == 200, seconds=6 * TIMEOUT)
             assert fetched(number, "/healthz")[0] == 200
@@ -218,6 +221,10 @@ def test_metrics_health_checks_and_json_logs(nset, tmp_path):
                 for line in process.communicate(timeout=6 * TIMEOUT)[1].splitlines()
             ]
     assert {record["calling_ae_title"] for record in records if "peer" in record} == {"RAW"}
+    (excused,) = [record for record in records if record["message"].endswith("Sex is missing")]
+    assert (excused["service"], excused["sop_instance_uid"]) == ("N-CREATE", f"{ROOT}.2")
+    assert (excused["peer"], excused["called_ae_title"]) == ("127.0.0.1", "ANY-SCP")
+    assert excused["status"] == 0x0000
 
 
 def test_what_is_not_excused_and_what_is_too_long(nset, tmp_path):

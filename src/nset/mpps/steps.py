@@ -200,7 +200,8 @@ class Changes:
         except Exception:
             _LOGGER.exception("%s can't be processed", _described(report))
             return Answer(status.PROCESSING_FAILURE, "the data set can't be processed")
-        _log(report, answer, excused)
+        if answer is not rules.DONE or excused:
+            _log(report, answer, excused)
         return answer
 
     def _create(
@@ -338,11 +339,19 @@ def _described(report: Report) -> str:
 
 
 def _log(report: Report, answer: Answer, excused: list[str]) -> None:
+    fields = {
+        "peer": report.peer,
+        "calling_ae_title": report.calling,
+        "called_ae_title": report.called,
+        "service": report.service,
+        "sop_instance_uid": report.uid,
+        "status": answer.status,
+    }
     if answer.status not in (status.SUCCESS, status.ATTRIBUTE_LIST_ERROR):
-        _LOGGER.warning(
-            "%s refused with %04XH: %s", _described(report), answer.status, answer.comment
-        )
+        text, more = "%s refused with %04XH: %s", (answer.status, answer.comment)
+        _LOGGER.warning(text, _described(report), *more, extra=fields)
         return
     texts = [*excused, *([answer.comment] if answer.comment else [])]
     if texts:
-        _LOGGER.warning("%s stored, although %s", _described(report), ", ".join(texts))
+        text = "%s stored, although %s"
+        _LOGGER.warning(text, _described(report), ", ".join(texts), extra=fields)
