@@ -166,15 +166,23 @@ def test_the_program(nset):
 
 
 def test_subscribers_are_notified(nset, tmp_path):
+    """By the next server, if the first one was killed before they could be."""
     ris = Subscriber()
-    with ris.listening(("127.0.0.1", 0)) as at:
-        options = ["--notify", f"RIS@127.0.0.1:{at}", "--ae-title", "MPPS", "--processes", "2"]
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))  # nobody listens there yet
+        at = held.getsockname()
+        options = ["--notify", f"RIS@127.0.0.1:{at[1]}", "--ae-title", "MPPS", "--processes", "2"]
         with running(*options, cwd=tmp_path) as (port, process):
             with Modality(port) as modality:
                 assert modality.create(UID, whole()).Status == 0x0000
                 assert modality.set(UID, completed()).Status == 0x0000
+            process.kill()
+        with ris.listening(at), running(*options, cwd=tmp_path) as (port, process):
+            with Modality(port) as modality:
+                assert modality.create(f"{ROOT}.2", whole()).Status == 0x0000
                 modality.release()
-            ris.until_told((1, 1), (1, 2))
+            ris.until_told((1, 1), (1, 2), (2, 1))
             process.send_signal(signal.SIGTERM)
             assert process.wait(6 * TIMEOUT) == 0
     assert set(ris.associations) == {("MPPS", "RIS")}
