@@ -215,3 +215,19 @@ def test_services_are_those_of_the_fast_path(nset):
             service.response_keyword or "",
         ]
     assert len(said) == len(services.SERVICES) + len(("service", "---"))
+
+
+@pytest.mark.parametrize(
+    "page", [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("*/README.md")], ids=lambda page: page.name
+)
+def test_links_into_the_repository_lead_somewhere(page):
+    """Of pages that Sphinx does not read."""
+    for target, anchor in re.findall(
+        r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text("utf-8")
+    ):
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.MULTILINE)
+            words = [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads]
+            assert anchor in words, anchor
