@@ -87,10 +87,13 @@ class Notifier:
         """Tell that something new waits; from any thread."""
         self._news.set()
 
-    def close(self) -> None:
-        """End the thread, after the report that is being sent; what waits is in the store."""
+    def end(self) -> None:
+        """Have the thread end, after the report that is being sent; what waits is in the store."""
         self._ending.set()
         self._news.set()
+
+    def join(self) -> None:
+        """Wait for its end, as long as a peer that is silent can delay it."""
         self._thread.join(3 * _TIMEOUT_SECONDS)
 
     def _run(self) -> None:

@@ -79,7 +79,9 @@ class Writer:
             self._thread.join()
         self._store.close()
         for notifier in self._notifiers:
-            notifier.close()
+            notifier.end()
+        for notifier in self._notifiers:
+            notifier.join()
 
     def _run(self) -> None:
         is_open = True
