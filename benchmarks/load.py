@@ -28,7 +28,7 @@ ASSOCIATE_RQ = associate_rq(MPPS)
 ASSOCIATE_AC = 0x02
 RELEASE_RQ, RELEASE_RP, ABORT = (pdu(kind, bytes(4)) for kind in (0x05, 0x06, 0x07))
 
-_PATIENCE = 20  # seconds; a server that does not end is killed then
+_END_SECONDS = 20  # a server that has not ended by then is killed
 _SETTLE = 0.5  # seconds; what the last of many associations has begun is over by then
 
 
@@ -135,7 +135,7 @@ def running(
             assert process.stdin is not None
             process.stdin.close()
             try:
-                process.wait(_PATIENCE)
+                process.wait(_END_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
 

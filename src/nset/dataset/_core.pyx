@@ -540,7 +540,7 @@ cdef object _number(const char* text, Py_ssize_t size, bint is_decimal):
     return number
 
 cdef object _text(const char* text, Py_ssize_t size, object encodings):
-    """Decode text; None where a code extension or an unusual character set has its say."""
+    """Decode text; None if it has a code extension, or an unusual character set."""
     cdef object name = encodings[0] if type(encodings) is list else encodings
     if memchr(text, 0x1B, size) != NULL:
         return None

@@ -84,7 +84,7 @@ class Notifier:
         self._thread.start()
 
     def wake(self) -> None:
-        """Tell that something new waits; from any thread."""
+        """Start sending: new notifications are in the store. Any thread may call it."""
         self._news.set()
 
     def end(self) -> None:

@@ -36,8 +36,8 @@ class Rule(NamedTuple):
     is_vital : bool
         Whether an N-CREATE without it is refused even where the rules are not strict.
     condition : callable, optional
-        Whether an attribute of type 1C is required beside these elements of an item. None where a
-        data set does not tell.
+        Whether an attribute of type 1C is required beside these elements of an item. None where
+        that can't be seen in a data set.
     """
 
     keyword: str

@@ -58,7 +58,7 @@ class Report(NamedTuple):
     tags: tuple[int, ...] = ()
 
     def digest(self) -> bytes:
-        """Return what tells a request that came again from another one."""
+        """Return a digest by which a request that was sent again is recognized."""
         text = f"{self.service}\n{self.transfer_syntax}\n".encode()
         return hashlib.blake2b(text + self.data, digest_size=16).digest()
 

@@ -38,7 +38,7 @@ class Writer:
     is_strict : bool
         Whether nothing is excused.
     notifiers : iterable of Notifier
-        What tells subscribers, once reports are on the disk.
+        What notifies subscribers, once reports are on the disk.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ class ConnectionUser(Protocol):
         """Pause: the peer does not read, and `size` bytes wait in the transport."""
 
     def writing_resumed(self) -> None:
-        """Note that there is room again."""
+        """Resume: the transport takes bytes again."""
 
 
 class Connection:

@@ -89,7 +89,7 @@ cdef class PduReader:
     cdef readonly int context_id
     cdef public dict contexts
     cdef int _other_context  # of other fragments of its data set, or -1
-    cdef PyObject* _data_set  # bytes of which _data_set_length have come; nobody else has them
+    cdef PyObject* _data_set  # bytes of which _data_set_length have come; not shared
     cdef size_t _data_set_length
     cdef int _empty_fragments
     cdef readonly size_t request_length

@@ -46,7 +46,7 @@ class PeerEvent(evt.Event):
     def peer_address(self) -> str:
         """The peer's address, as in ``event.assoc.requestor.address``.
 
-        Behind a trusted proxy it is the one that the PROXY protocol tells.
+        Behind a trusted proxy it is the one in the PROXY protocol header.
         """
         path: Any = self._path or self.assoc
         return str(path.address[0])

@@ -304,7 +304,7 @@ class Dispatcher(AssociationProtocol):
         task.add_done_callback(partial(self._task_done, event, service))
 
     def encoded(self, event: Any, service: Any, code: int, data_set: Any) -> bytes | None:
-        """Return what is sent of the data set of an answer; None if the slow path has to tell."""
+        """Return the encoded data set of an answer; None if the slow path is to encode it."""
         if not issubclass(type(data_set), Dataset):
             return None
         if service.statuses[code][0] not in _WITH_DATA_SET:

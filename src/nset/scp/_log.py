@@ -17,7 +17,7 @@ def peer_name(assoc: Any) -> str:
 
 
 def _log(assoc: Any, level: int, text: str, *args: Any, **fields: Any) -> None:
-    """Log a record with the fields of an association, and others."""
+    """Log a record with the fields of an association, and `fields`."""
     if _LOGGER.isEnabledFor(level):
         _LOGGER.log(level, text, *args, extra={**of_association(assoc), **fields}, stacklevel=2)
 

@@ -136,7 +136,7 @@ class _Child:
 
 
 class Parent:
-    """The process that starts the others, and ends them; it does no DICOM.
+    """The process that starts and ends the server processes; it does no DICOM.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ __all__ = ["AssociationProtocol", "Connections", "Deadlines", "level_check"]
 
 
 def level_check(logger: Logger) -> Callable[[int], bool]:
-    """Return the logger's method `isEnabledFor`, or what is faster and tells the same."""
+    """Return the logger's method `isEnabledFor`, or a faster function with the same result."""
     return logger.isEnabledFor
 
 
