@@ -28,6 +28,8 @@ COMPILE_ARGS = ["-O3", "-g0", "-Wall", "-Wextra", "-Wno-missing-field-initialize
 if sys.platform == "win32":
     COMPILE_ARGS = []
 LINK_ARGS = {"linux": ["-s"], "darwin": ["-Wl,-x"]}.get(sys.platform, [])
+if "-fsanitize" in os.environ.get("CFLAGS", ""):  # whose reports name functions and lines
+    COMPILE_ARGS, LINK_ARGS = ["-O1", "-g", "-fno-omit-frame-pointer"], []
 
 os.umask(0o022)  # a wheel has the modes of what is made here: the same for whoever makes it
 
