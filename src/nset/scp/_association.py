@@ -307,8 +307,9 @@ class Association(TimedAssociation):
         if self._is_sending:
             return
         self.path.is_busy = False
-        if self._has_made("memory") and self.memory.serving:
-            self.memory.note("serving", 0)
+        memory = self.path.memory
+        if memory is not None and memory.serving:
+            memory.note("serving", 0)
         self.advance()
 
     def _try(self, job: Callable[[], None]) -> None:
@@ -559,7 +560,7 @@ class Association(TimedAssociation):
             _LOGGER.error("Network timeout reached")
             _log.closing_unread(self)
             self.path.abort()
-        elif self._has_made("memory") and self.memory.is_over_limit and not self.is_working():
+        elif self._is_over_memory() and not self.is_working():
             self.dul.note_abort("memory")
             _log.aborting_over_memory(self, self._server.memory)
             self.request_abort("memory")
@@ -569,6 +570,9 @@ class Association(TimedAssociation):
         else:
             self._idle = True
             self.advance()
+
+    def _is_over_memory(self) -> bool:
+        return self.path.memory is not None and self.path.memory.is_over_limit
 
     def _end_idle(self) -> None:
         self._idle = False
@@ -653,8 +657,8 @@ class Association(TimedAssociation):
             self.dimse.msg_queue.close()
             remove_file(self.dimse.message)
         self.path.pending.clear()
-        if self._has_made("memory"):
-            self.memory.close()
+        if self.path.memory is not None:
+            self.path.memory.close()
         self._server.forget(self.path)
         self._tell_end()
         if self.has_providers:  # which may be at work

@@ -998,7 +998,7 @@ cdef class FastPath(PduReader):
         waiting = self._bytes_waiting()
         if waiting != self._noted:
             self._noted = waiting
-            self._association().flow.note_incomplete(waiting)
+            self.note_incomplete(waiting)
 
     cdef object _read_items(self):
         cdef object item

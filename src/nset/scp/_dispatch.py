@@ -26,7 +26,7 @@ from nset.scp import _services
 from nset.scp._data_sets import DataSetEvent, Served
 from nset.scp._details import encode_status_error
 from nset.scp._implementation import AssociationProtocol, ServiceEventBase, encode_response
-from nset.scp._memory import ALLOWANCE_BYTES
+from nset.scp._memory import ALLOWANCE_BYTES, Memory
 
 _LOGGER = logging.getLogger("pynetdicom.service_class")
 _MESSAGE_LOGGER = logging.getLogger("pynetdicom._handlers")
@@ -217,12 +217,15 @@ class Dispatcher(AssociationProtocol):
     ----------
     job_began : float
         When the association's job has begun, by the monotonic clock.
+    memory : Memory or None
+        Its bytes that wait, once there were any; any thread.
     queued_size : int
         Bytes in memory of the request that is served next, if it has waited.
     """
 
     event_class = ServiceEvent
     job_began = 0.0
+    memory: Memory | None = None
     queued_size = 0
     _is_long = False  # the request that is served
 
@@ -247,6 +250,14 @@ class Dispatcher(AssociationProtocol):
         """How many bytes were given to the transport, those of the slow path included."""
         assoc = self.made
         return self.bytes_sent + (0 if assoc is None else assoc.connection.bytes_sent)
+
+    def memory_on_demand(self) -> Memory:
+        """Return its bytes that wait; any thread."""
+        with self.making:
+            if self.memory is None:
+                server = self.server
+                self.memory = Memory(server.memory, server.limits.association_bytes)
+            return self.memory
 
     def serve_queued(self, request: Any, size: int) -> bool:
         """Serve a queued request, even of an SOP Class that a program has registered.
@@ -285,6 +296,13 @@ class Dispatcher(AssociationProtocol):
         return found is not None
 
     # -- What the core calls -----------------------------------------------------------------------
+
+    def note_incomplete(self, size: int) -> None:
+        """Count the received bytes of partial PDUs and messages."""
+        memory = self.memory or self.memory_on_demand()
+        memory.note("incomplete", size)
+        if memory.is_over_limit:
+            self.assoc.flow.check_memory()
 
     def call_in_worker(self, event: Any, service: Any) -> None:
         """Call a plain handler in a worker's thread."""

@@ -12,7 +12,7 @@ class FlowControl:
     """Counts the pending requests and bytes of one association, and pauses and resumes reading.
 
     =====================  ==========================================================
-    the loop's thread      `pause`, `resume`, `check`, ``note_...``
+    the loop's thread      `pause`, `resume`, `check`, `check_memory`, ``note_...``
     any thread             `enqueue`, `take`, `check_soon`, `pending`
     =====================  ==========================================================
 
@@ -79,15 +79,10 @@ class FlowControl:
         self._memory.queue(-size)
         return context_id, message, size
 
-    def note_incomplete(self, size: int) -> None:
-        """Count the received bytes of partial messages."""
-        self._memory.note("incomplete", size)
-        self._check_memory()
-
     def note_serving(self, size: int) -> None:
         """Count a long request while it is served."""
         self._memory.note("serving", size)
-        self._check_memory()
+        self.check_memory()
 
     def note_served(self) -> None:
         """Stop counting the request that was served."""
@@ -128,13 +123,14 @@ class FlowControl:
         # A thread that waits for the peer needs the input after the requests.
         if self.pending() >= self._max_pending and self._checkpoint.is_set():
             self.pause()
-        self._check_memory()
+        self.check_memory()
 
     def check_soon(self) -> None:
         """Call that in the loop's thread."""
         self._threads.in_loop(self.check)
 
-    def _check_memory(self) -> None:
+    def check_memory(self) -> None:
+        """Pause reading if too many bytes wait."""
         if self._memory.is_over_limit:
             self.pause()
             self.resume()  # the reason may have ended before the pause

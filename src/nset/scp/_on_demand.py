@@ -135,7 +135,7 @@ class OnDemandAssociation(ThreadlessAssociation):
         self.tally = Tally(self._server.counters)
 
     def _make_memory(self) -> None:
-        self.memory = Memory(self._server.memory, self.limits.association_bytes)
+        self.memory = self.path.memory_on_demand()
 
     def _make_checkpoint(self) -> None:
         self._reactor_checkpoint = Checkpoint(self, self._threads)

@@ -348,6 +348,8 @@ cdef class AssociationProtocol(FastPath):
         if ends_alone:
             self._connections.close(self, has_ended=True)
             self.discard_input()
+            if self._noted:
+                self.note_incomplete(0)
             self.transport = self.write = None
         else:
             self._association().connection_lost()

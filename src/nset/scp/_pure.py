@@ -44,8 +44,7 @@ class FastPath(PduReader):
     assoc : Association
         The one of its events. Has `pdu_received`, `request_received` and `fault_received` for what
         the fast path leaves, and `responded`, called after a response if other work waits; and
-        `flow`, with `pause` and `resume` for reading and `note_incomplete` for bytes of partial
-        messages.
+        `flow`, with `pause` and `resume` for reading.
     handlers : tuple of tuple of (callable, tuple, int)
         What is bound to the events of the services, by their numbers: the function, more arguments,
         and how it is called; any thread.
@@ -161,6 +160,7 @@ class FastPath(PduReader):
     failed: Any
     refuse: Any
     log_echo: Any
+    note_incomplete: Any
     begin_concurrent: Any
     end_concurrent: Any
 
@@ -192,7 +192,7 @@ class FastPath(PduReader):
         waiting = self.bytes_waiting
         if waiting != self._noted:
             self._noted = waiting
-            self.assoc.flow.note_incomplete(waiting)
+            self.note_incomplete(waiting)
 
     def _read_items(self) -> None:
         while not self.is_reading_paused:

@@ -291,6 +291,8 @@ class AssociationProtocol(FastPath):
         if ends_alone:
             self.server.connections.close(self, has_ended=True)
             self.discard_input()
+            if self._noted:
+                self.note_incomplete(0)
             self.transport = self.write = None
         else:
             self.assoc.connection_lost()
