@@ -9,6 +9,7 @@ from dataclasses import fields
 import pytest
 from paths import DOCS, REPOSITORY
 from pydicom.datadict import dictionary_keyword
+from pydicom.uid import UID
 from pynetdicom import AE
 
 
@@ -231,3 +232,20 @@ def test_links_into_the_repository_lead_somewhere(page):
             heads = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.MULTILINE)
             words = [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads]
             assert anchor in words, anchor
+
+
+def test_the_page_has_the_status_codes(nset):
+    listed = [row for row in rows(text_of("reference/status.md")) if len(row) == 4]
+    assert listed[2:] == [
+        [
+            f"{row.code:04X}",
+            row.category,
+            row.meaning,
+            ", ".join(class_name(uid) for uid in row.sop_classes) or "any",
+        ]
+        for row in nset.status.STATUS_CODES
+    ]
+
+
+def class_name(uid):
+    return UID(uid).name.removesuffix(" - Trial").removesuffix(" SOP Class")
