@@ -22,8 +22,8 @@ EXTENSIONS := src/nset/_core.*.so src/nset/dataset/_core.*.so src/nset/scp/_core
 	src/nset/scp/_protocol.*.so
 
 .PHONY: help demo test test-all test-peers test-kill test-free-threaded test-newer-pythons try-release bench \
-	bench-servers bench-scp bench-report bench-services bench-processes bench-mpps soak lint types docs annotate \
-	sanitize clean
+	bench-servers bench-scp bench-report bench-services bench-processes bench-mpps bench-all soak lint types \
+	docs annotate sanitize clean
 
 help: ## show this list (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -60,7 +60,7 @@ bench-servers: $(TOOLS) ## a pynetdicom server without nset and with it, in alte
 bench-scp: $(TOOLS) ## nset.scp beside canned bytes on uvloop and DCMTK in C++ (Debian: libdcmtk-dev, libsqlite3-dev)
 	$(BIN)/python benchmarks/scp.py
 
-bench-report: $(TOOLS) ## whole reports: pynetdicom, install(), nset.scp, DCMTK, canned bytes; GROWTH=1 for more
+bench-report: $(TOOLS) ## whole reports: pynetdicom, install(), nset.scp, DCMTK, canned bytes; GROWTH=1: as they grow
 	$(BIN)/python benchmarks/report.py $(if $(GROWTH),--growth)
 
 bench-services: $(TOOLS) ## each service of nset.scp on open associations, beside N-SET and pynetdicom
@@ -71,6 +71,9 @@ bench-mpps: $(TOOLS) ## nset mpps beside one commit for each report, and DCMTK w
 
 bench-processes: $(TOOLS) ## whole reports to several processes of nset.scp, beside one
 	$(BIN)/python benchmarks/processes.py
+
+bench-all: $(TOOLS) ## all of them, results.json, and the tables and charts of it; SKIP=growth,mpps for less
+	$(BIN)/python benchmarks/all.py $(if $(SKIP),--skip $(SKIP))
 
 test-newer-pythons: $(TOOLS) ## on Debian testing's 3.14 and 3.15, in a folder: needs root; TESTS="unit codec" for some
 	rm -rf build/sdist

@@ -1,18 +1,17 @@
-"""Draws the charts of docs/: bars of what its tables say.
+"""Draws the charts of docs/: bars of what results.json says.
 
 Usage: python benchmarks/charts.py
 
-From the tables between the markers of docs/performance.md it makes docs/_static/NAME-light.svg and
-NAME-dark.svg for each chart.
+It makes docs/_static/NAME-light.svg and NAME-dark.svg for each chart.
 """
 
-import re
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-DOCS = Path(__file__).parents[1] / "docs"
-PAGE = DOCS / "performance.md"
+import results
+
+DOCS = results.ROOT / "docs"
 
 
 class Chart(NamedTuple):
@@ -21,7 +20,7 @@ class Chart(NamedTuple):
     name: str
     title: str
     marker: str
-    """Of the table."""
+    """Of the result."""
     cells: dict[str, tuple[str, str]]
     """For each bar the row and the column that it shows."""
 
@@ -70,21 +69,19 @@ OTHERS = ("pynetdicom", "DCMTK, C++", "canned bytes")
 WIDTH, NAMES, VALUES, LINE, TOP = 520, 120, 60, 30, 34  # pixels
 
 
-def cell(text: str, marker: str, row: str, column: str) -> float:
-    """Return the number that begins the cell of the first table there that has both."""
-    (between,) = re.findall(rf"<!-- {marker}: begin -->(.*?)<!-- {marker}: end -->", text, re.S)
-    for table in re.findall(r"(?:^\|.*\n)+", between, re.M):
-        head, _, *lines = ([c.strip() for c in line.split("|")] for line in table.splitlines())
-        for line in lines:
-            if line[1] == row and column in head:
-                return float(line[head.index(column)].split()[0])
-    raise ValueError(f"{PAGE.name} has no {row!r}, {column!r} between the markers of {marker!r}")
+def cell(result: dict[str, Any], row: str, column: str) -> float:
+    """Return the number that begins the cell of the first table that has both."""
+    for table in result["parts"]:
+        for cells in table["rows"] if isinstance(table, dict) else ():
+            if cells[0] == row and column in table["head"]:
+                return float(cells[table["head"].index(column)].split()[0])
+    raise ValueError(f"{results.FILE.name} has no {row!r}, {column!r}")
 
 
-def svg(chart: Chart, text: str, colours: tuple[str, str, str]) -> str:
+def svg(chart: Chart, result: dict[str, Any], colours: tuple[str, str, str]) -> str:
     """Return the chart in those colours."""
     ink, others, own = colours
-    values = {name: cell(text, chart.marker, *at) for name, at in chart.cells.items()}
+    values = {name: cell(result, *at) for name, at in chart.cells.items()}
     height = TOP + LINE * len(values)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}"'
@@ -107,15 +104,19 @@ def svg(chart: Chart, text: str, colours: tuple[str, str, str]) -> str:
 
 def files() -> dict[Path, str]:
     """Return each file's text."""
-    text = PAGE.read_text(encoding="utf-8")
+    measured = results.load()
     return {
-        DOCS / "_static" / f"{chart.name}-{theme}.svg": svg(chart, text, colours)
+        DOCS / "_static" / f"{chart.name}-{theme}.svg": svg(chart, measured[chart.marker], colours)
         for chart in CHARTS
         for theme, colours in COLOURS.items()
     }
 
 
-if __name__ == "__main__":
+def draw() -> None:
+    """Write them."""
     for path, text in files().items():
         path.write_text(text, encoding="utf-8")
-        print(path)
+
+
+if __name__ == "__main__":
+    draw()

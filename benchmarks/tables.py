@@ -9,6 +9,7 @@ from statistics import median
 from typing import TypeVar
 
 import cpuinfo
+import results
 from rich.console import Console
 from rich.progress import track
 from tabulate import tabulate
@@ -64,9 +65,7 @@ def machine(others: Sequence[str] = ()) -> str:
 
 
 def write(text: str, files: Iterable[Path], marker: str) -> None:
-    """Put it between the two markers of each file."""
-    begin, end = f"<!-- {marker}: begin -->", f"<!-- {marker}: end -->"
-    for file in files:
-        before, rest = file.read_text(encoding="utf-8").split(begin)
-        _, after = rest.split(end)
-        file.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+    """Record it, and put it between the two markers of each file; nothing, if there is none."""
+    if files := list(files):
+        results.record(marker, text)
+        results.write(files)

@@ -3,7 +3,7 @@
 import ast
 import importlib
 import re
-import runpy
+import sys
 from dataclasses import fields
 
 import pytest
@@ -26,20 +26,26 @@ def rows(text):
     ]
 
 
-CHARTS = runpy.run_path(str(REPOSITORY / "benchmarks/charts.py"))["files"]()
+sys.path.append(str(REPOSITORY / "benchmarks"))
+charts, results = map(importlib.import_module, ("charts", "results"))
+CHARTS = charts.files()
 
 
 @pytest.mark.parametrize("path", CHARTS, ids=lambda path: path.name)
-def test_charts_show_what_the_tables_say(path):
+def test_charts_show_what_was_measured(path):
     assert path.read_text("utf-8") == CHARTS[path], "run: python benchmarks/charts.py"
 
 
-def test_the_readme_has_the_figures_of_the_page():
-    def figures(text):
-        return re.search("<!-- report: begin -->.*<!-- report: end -->", text, re.DOTALL)[0]
-
-    readme = (REPOSITORY / "README.md").read_text("utf-8")
-    assert figures(readme) == figures(text_of("performance.md"))
+def test_tables_are_what_was_measured():
+    measured = results.load()
+    seen = set()
+    for page in results.pages():
+        for marker, block in results.blocks(page).items():
+            seen.add(marker)
+            assert results.parsed(block) == measured[marker], (
+                f"{page}: run python benchmarks/results.py"
+            )
+    assert seen >= {"figures", "servers", "scp", "report", "services", "processes", "mpps"}
 
 
 def test_limits_have_their_defaults(nset):
