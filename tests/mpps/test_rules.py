@@ -326,6 +326,17 @@ def test_duplicates_and_unknown_instances(serving, new_uid, is_strict):
 
 
 @modes
+@pytest.mark.parametrize("uid", [None, ""], ids=["missing", "empty"])
+def test_the_modality_names_the_instance(serving, is_strict, uid):
+    """PS3.4 F.7.2.1.2: no SCP makes a UID for it."""
+    with serving(is_strict=is_strict) as served, Modality(served.port) as modality:
+        answer = modality.create(uid, WHOLE)
+        assert answer.Status == 0x0117
+        assert answer.ErrorComment == "there is no Affected SOP Instance UID"
+        assert list(served.store.find()) == []
+
+
+@modes
 def test_what_was_not_created(serving, new_uid, is_strict, caplog):
     uid, step = new_uid(), whole()
     del step.CommentsOnThePerformedProcedureStep

@@ -41,8 +41,8 @@ class Modality(Peer):
             raise
         self.transfer_syntax = transfer_syntax
 
-    def create(self, uid: str, listed: Dataset | bytes) -> Dataset:
-        return self._ask(0x0140, listed, x1000=uid_bytes(uid))
+    def create(self, uid: str | None, listed: Dataset | bytes) -> Dataset:
+        return self._ask(0x0140, listed, **({} if uid is None else {"x1000": uid_bytes(uid)}))
 
     def set(self, uid: str, listed: Dataset | bytes) -> Dataset:
         return self._ask(0x0120, listed, x1001=uid_bytes(uid))
