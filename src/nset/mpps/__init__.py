@@ -3,7 +3,7 @@
 =================  ===================================================================
 `rules`            what N-CREATE and N-SET must and may have: one table
 `steps`            a performed procedure step, and what a report makes of it
-`store`            where steps are kept: the interface, the schema
+`store`            where steps are kept: what both databases share, the schema
 `sqlite`           a store in a file of SQLite
 `postgresql`       a store in PostgreSQL
 `stores`           the store of a URL

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from nset.mpps.store import Conflict, SqlStore, Unavailable
+from nset.mpps.store import Conflict, Store, Unavailable
 
 # Seconds; a modality waits some ten of them for its answer.
 _CONNECT_SECONDS = 3
@@ -16,7 +16,7 @@ _SILENT_SECONDS = 5
 _LOCK = 0x6E736574
 
 
-class PostgresqlStore(SqlStore):
+class PostgresqlStore(Store):
     """Steps in a database.
 
     Parameters

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from nset.mpps.store import SqlStore, Unavailable
+from nset.mpps.store import Store, Unavailable
 
 _LOCKED_SECONDS = 5.0  # that a transaction of another process is waited for
 
@@ -17,7 +17,7 @@ _AGAIN_SECONDS = 0.01
 _LOG_PAGES = 4000
 
 
-class SqliteStore(SqlStore):
+class SqliteStore(Store):
     """Steps in a file; several processes of one machine may share it.
 
     Parameters

@@ -1,11 +1,11 @@
-"""Where steps are kept: the interface of a store, and its schema."""
+"""Where steps are kept: what both databases share, and the schema."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from nset.mpps.steps import Changes, Message, Report, Scheduled, Step
 
@@ -110,81 +110,8 @@ class StoreError(Exception):
     """The store can't be used: it is no such store, or of a newer nset."""
 
 
-class Store(Protocol):
-    """A store of performed procedure steps, used by one thread at a time."""
-
-    def write(
-        self,
-        uids: Iterable[str],
-        apply: Callable[[Changes], Any],
-        subscribers: tuple[str, ...] = (),
-    ) -> Any:
-        """Lock steps, change them, and commit: all of it or nothing.
-
-        Parameters
-        ----------
-        uids : iterable of str
-            The SOP Instance UIDs of those that may be changed.
-        apply : callable
-            Gets the `Changes` with the steps that are there, and adds to them.
-        subscribers : tuple of str
-            Who is told of the changes: see `waiting`.
-
-        Returns
-        -------
-        object
-            What `apply` returns, when the changes are on the disk.
-
-        Raises
-        ------
-        Unavailable, Conflict
-            Nothing was changed; or, if the database was lost in the commit, all of it may be.
-        """
-        ...
-
-    def find(self, limit: int | None = None, **conditions: str) -> Iterator[Step]:
-        """Yield steps that meet all conditions, the newest first."""
-        ...
-
-    def get(self, uid: str) -> Step | None:
-        """Return a step."""
-        ...
-
-    def scheduled(self, uid: str) -> list[Scheduled]:
-        """Return what a step is searched by besides."""
-        ...
-
-    def messages(self, uid: str) -> list[Message]:
-        """Return a step's requests, in their order."""
-        ...
-
-    def waiting(self, subscriber: str) -> list[Notification]:
-        """Return what waits for a subscriber, the oldest first; not more than a hundred."""
-        ...
-
-    def claim(self, subscriber: str, now: str, until: str) -> bool:
-        """Return whether this caller is to notify a subscriber; no other one is until then."""
-        ...
-
-    def drop(self, subscriber: str, before: str) -> int:
-        """Drop what has waited for too long, for this subscriber; return how many there were."""
-        ...
-
-    def release(self, subscriber: str, until: str, sent: list[Notification]) -> None:
-        """Forget what has been sent, and let other callers claim the subscriber."""
-        ...
-
-    def check(self, *, create: bool) -> None:
-        """Migrate the schema, or only see that it is of this version."""
-        ...
-
-    def close(self) -> None:
-        """Close the connection to the database; the next call opens it again."""
-        ...
-
-
-class SqlStore:
-    """What both stores share: the statements.
+class Store:
+    """Performed procedure steps in a database, used by one thread at a time; the statements.
 
     Attributes
     ----------
@@ -307,7 +234,27 @@ class SqlStore:
         apply: Callable[[Changes], Any],
         subscribers: tuple[str, ...] = (),
     ) -> Any:
-        """Lock steps, change them, and commit: see `Store.write`."""
+        """Lock steps, change them, and commit: all of it or nothing.
+
+        Parameters
+        ----------
+        uids : iterable of str
+            The SOP Instance UIDs of those that may be changed.
+        apply : callable
+            Gets the `Changes` with the steps that are there, and adds to them.
+        subscribers : tuple of str
+            Who is told of the changes: see `waiting`.
+
+        Returns
+        -------
+        object
+            What `apply` returns, when the changes are on the disk.
+
+        Raises
+        ------
+        Unavailable, Conflict
+            Nothing was changed; or, if the database was lost in the commit, all of it may be.
+        """
         wanted = sorted(set(uids))  # in one order, so that no two processes wait for each other
         with self._transaction() as cursor:
             select = f"{_SELECT} WHERE uid IN ({self._parameters(len(wanted))}) ORDER BY uid"
@@ -342,7 +289,7 @@ class SqlStore:
     # -- Notifications -----------------------------------------------------------------------------
 
     def waiting(self, subscriber: str) -> list[Notification]:
-        """Return what waits for a subscriber: see `Store.waiting`."""
+        """Return what waits for a subscriber, the oldest first; not more than a hundred."""
         statement = (
             "SELECT received, uid, number, event_type FROM notifications WHERE subscriber = ? "
             f"ORDER BY received, uid, number LIMIT {_MAX_NOTIFICATIONS}"
@@ -352,7 +299,7 @@ class SqlStore:
         return [Notification(*row) for row in rows]
 
     def claim(self, subscriber: str, now: str, until: str) -> bool:
-        """Return whether this caller is to notify a subscriber: see `Store.claim`."""
+        """Return whether this caller is to notify a subscriber; no other one is until then."""
         statement = (
             "INSERT INTO subscribers VALUES (?, ?) ON CONFLICT (subscriber) DO UPDATE "
             "SET claimed_until = excluded.claimed_until WHERE subscribers.claimed_until < ?"
@@ -362,14 +309,14 @@ class SqlStore:
         return count == 1
 
     def drop(self, subscriber: str, before: str) -> int:
-        """Drop what has waited for too long: see `Store.drop`."""
+        """Drop what has waited for too long, for this subscriber; return how many there were."""
         statement = "DELETE FROM notifications WHERE subscriber = ? AND received < ?"
         with self._transaction() as cursor:
             count: int = cursor.execute(self._adapted(statement), [subscriber, before]).rowcount
         return count
 
     def release(self, subscriber: str, until: str, sent: list[Notification]) -> None:
-        """Forget what has been sent: see `Store.release`."""
+        """Forget what has been sent, and let other callers claim the subscriber."""
         with self._transaction() as cursor:
             if sent:
                 statement = (
@@ -388,7 +335,7 @@ class SqlStore:
     # -- Reading -----------------------------------------------------------------------------------
 
     def find(self, limit: int | None = None, **conditions: str) -> Iterator[Step]:
-        """Yield steps that meet all conditions, the newest first: see `Store.find`."""
+        """Yield steps that meet all conditions, the newest first."""
         texts = [CONDITIONS[name].format(self.parameter) for name in conditions]
         values = list(conditions.values())
         left = sys.maxsize if limit is None else limit

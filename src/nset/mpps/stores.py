@@ -3,7 +3,7 @@
 import re
 
 from nset.mpps.sqlite import SqliteStore
-from nset.mpps.store import SqlStore, Store, StoreError, Unavailable
+from nset.mpps.store import Store, StoreError, Unavailable
 
 
 def open_store(url: str, *, create: bool = False) -> Store:
@@ -27,7 +27,7 @@ def open_store(url: str, *, create: bool = False) -> Store:
     StoreError
         If it can't be used.
     """
-    store: SqlStore
+    store: Store
     try:
         if url.startswith("sqlite:///"):
             store = SqliteStore(url.removeprefix("sqlite:///"), create=create)
