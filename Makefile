@@ -36,9 +36,9 @@ test test-all test-free-threaded: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(BUILT) ## the tests of nset itself, on both implementations or on one: NSET_IMPLEMENTATION=python make test
 	@echo "Some 8000 tests: about 3 minutes on 2 cores"
-	$(BIN)/python -m pytest $(TOGETHER) -m 'not upstream and not soak and not peers'
+	$(BIN)/python -m pytest $(TOGETHER) -m 'not upstream and not soak and not peers and not exhaustive'
 
-test-all: $(BUILT) ## the same with pynetdicom's own tests on nset, then half a minute of load
+test-all: $(BUILT) ## the same with pynetdicom's own tests on nset, more random inputs, then half a minute of load
 	$(BIN)/python -m pytest $(TOGETHER) -m 'not soak and not peers'
 	$(BIN)/python -m pytest -m soak
 

@@ -256,7 +256,9 @@ def mutated(rng):
     return bytes(data)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in (1, 2, 3))]
+)
 def test_mutated_command_sets(seed):
     rng = random.Random(seed)
     count = 25_000

@@ -193,7 +193,13 @@ def disagreements(values, ours, theirs):
 
 
 @pytest.mark.parametrize(
-    "setting", DEFAULT_VALIDATION + CUSTOM_VALIDATION, ids=lambda s: "-".join(map(str, s[:2]))
+    "setting",
+    [
+        pytest.param(setting, marks=[pytest.mark.exhaustive] if index else [])
+        for settings in (DEFAULT_VALIDATION, CUSTOM_VALIDATION)
+        for index, setting in enumerate(settings)
+    ],
+    ids=lambda s: "-".join(map(str, s[:2])),
 )
 def test_random_uids(setting):
     values = uids.corpus(COUNT if setting in DEFAULT_VALIDATION else COUNT // 4)
