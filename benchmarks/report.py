@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from io import BytesIO
+from itertools import count
 from statistics import median
 from typing import NamedTuple
 
@@ -90,10 +91,10 @@ def n_create(data_set: bytes) -> Message:
     return Message(load.message_pdus(dimse_messages.N_CREATE_RQ(), create), answer)
 
 
-def proposal(contexts: int) -> list[tuple[str, ...]]:
+def proposal(contexts: int, *others: str) -> list[tuple[str, ...]]:
     """What a modality proposes: MPPS and the storage of objects, in three transfer syntaxes."""
-    others = [context.abstract_syntax for context in AllStoragePresentationContexts]
-    return [(uid, *TRANSFER_SYNTAXES) for uid in (MPPS, *others[: contexts - 1])]
+    images = [context.abstract_syntax for context in AllStoragePresentationContexts]
+    return [(uid, *TRANSFER_SYNTAXES, *others) for uid in (MPPS, *images[: contexts - 1])]
 
 
 def ask(peer: Peer, message: Message, *, is_checked: bool = True) -> None:
@@ -117,6 +118,17 @@ def per_report(
             load.release(peer)
 
     return per_call(server, seconds, report)
+
+
+def per_unseen(server: load.Server, seconds: float, contexts: int) -> float:
+    """Microseconds of the server's CPU for an association, each of whose contexts is a new one."""
+    numbers = count()
+
+    def associate() -> None:
+        with Peer(server.port, *proposal(contexts, f"{lists.ROOT}.{next(numbers)}")) as peer:
+            load.release(peer)
+
+    return per_call(server, seconds, associate)
 
 
 def per_request(server: load.Server, seconds: float, message: Message, is_checked: bool) -> float:
@@ -173,6 +185,9 @@ def growth(seconds: float) -> list[Row]:
         name = f"associate and release, {contexts} context{'s' * (contexts > 1)} proposed"
         measure = partial(per_report, seconds=seconds, contexts=contexts)
         rows.append(Row(name, "ignore", NO_MESSAGE, measure))
+    name = f"the same, {CONTEXTS[-1]} that are new each time"
+    measure = partial(per_unseen, seconds=seconds, contexts=CONTEXTS[-1])
+    rows.append(Row(name, "ignore", NO_MESSAGE, measure))
     for associations in ASSOCIATIONS:
         measure = partial(load.cpu_per_request, associations=associations, seconds=seconds)
         servers = tuple(kind for kind in SERVERS if associations <= 100 or kind not in STOCK)
