@@ -125,7 +125,7 @@ def per_unseen(server: load.Server, seconds: float, contexts: int) -> float:
     numbers = count()
 
     def associate() -> None:
-        with Peer(server.port, *proposal(contexts, f"{lists.ROOT}.{next(numbers)}")) as peer:
+        with Peer(server.port, *proposal(contexts, f"1.2.{next(numbers)}")) as peer:
             load.release(peer)
 
     return per_call(server, seconds, associate)

@@ -706,7 +706,7 @@ def negotiated(nset: Any, server: Any, sent: bytes) -> Any:
 
 
 abstract_syntaxes = st.sampled_from([MPPS, ECHO, "1.2.840.10008.5.1.1.1", "1.2.3", "1.02", "x"])
-transfer_syntaxes = st.lists(st.sampled_from([*SYNTAXES, "1.2.4"]), min_size=0, max_size=4)
+transfer_syntaxes = st.lists(st.sampled_from([*SYNTAXES, "1.2.4", ECHO]), min_size=0, max_size=4)
 numbers = st.one_of(st.sampled_from([1, 3, 5, 255]), st.integers(0, 255))
 titles = st.sampled_from(
     [b"CT 4", b"  CT", b"A\\B", b"", b"\x00CT", b"16 CHARACTERS OF", "Ä".encode()]
@@ -733,7 +733,11 @@ user_items = st.lists(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    contexts=st.lists(st.tuples(numbers, abstract_syntaxes, transfer_syntaxes), max_size=6),
+    proposals=st.lists(
+        st.lists(st.tuples(numbers, abstract_syntaxes, transfer_syntaxes), max_size=6),
+        min_size=1,
+        max_size=3,
+    ),
     called=titles,
     calling=titles,
     version=st.sampled_from([1, 1, 1, 2, 3]),
@@ -742,20 +746,24 @@ user_items = st.lists(
         user_items,
     ),
 )
-def test_any_request_is_negotiated_alike(nset, contexts, called, calling, version, user):
-    sent = request(
-        contexts,
-        called=called[:16].ljust(16),
-        calling=calling[:16].ljust(16),
-        version=version,
-        user=user,
-    )
+def test_any_request_is_negotiated_alike(nset, proposals, called, calling, version, user):
+    """Whatever is remembered of others."""
+    sent = [
+        request(
+            contexts,
+            called=called[:16].ljust(16),
+            calling=calling[:16].ljust(16),
+            version=version,
+            user=user,
+        )
+        for contexts in proposals
+    ]
     results = []
     for is_on in (True, True, False):  # a second time, what is remembered
         with ExitStack() as stack:
             stack.enter_context(ordinary(is_on))
             server = stack.enter_context(accepting(nset, None, supporting()))
-            results.append([negotiated(nset, server, sent) for _ in range(2)])
+            results.append([negotiated(nset, server, one) for one in [*sent, *sent]])
     assert results[0] == results[1] == results[2]
 
 

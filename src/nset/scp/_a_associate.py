@@ -1,23 +1,25 @@
 """The ordinary A-ASSOCIATE-RQ and its A-ASSOCIATE-AC, in bytes (PS3.8 Sections 9.3.2 and 9.3.3).
 
-pynetdicom negotiates each presentation context once; its result is remembered with the bytes of the
-proposal, until a setting changes that it rests on. Whatever is not ordinary, such as a role
-selection, a user identity or a violation of the standard, is left to pynetdicom altogether.
+pynetdicom negotiates each abstract syntax once with each transfer syntax that an answer may have;
+the result is remembered, until a setting changes that it rests on. Whatever is not ordinary, such
+as a role selection, a user identity or a violation of the standard, is left to pynetdicom
+altogether.
 """
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from pydicom._uid_dict import UID_dictionary
 from pynetdicom import _config
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import ServiceUser
 from pynetdicom.pdu_items import (
     PresentationContextItemAC,
-    PresentationContextItemRQ,
     UserInformationItem,
 )
-from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
+from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
 
 from nset import _pdu
 from nset._uid import is_conformant_uid
@@ -31,13 +33,17 @@ _MAXIMUM_LENGTH, _CLASS_UID, _VERSION_NAME = 0x51, 0x52, 0x55
 _TITLE: Final = re.compile(rb" *([!-\[\]-~](?:[ -\[\]-~]*[!-\[\]-~])?) *")
 _NAME: Final = re.compile(rb"[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?")
 
+_ROOT: Final = "1.2.840.10008."
+_TRANSFER_SYNTAXES: Final = frozenset(
+    uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"
+)
+
 # A longer A-ASSOCIATE-RQ may take pynetdicom more than a few milliseconds.
 MAX_REQUEST_BYTES: Final = 0x1000
 
-# What is remembered: at most 3 MiB of bytes from peers, and what pynetdicom has made of them.
+# What is remembered: at most 1 MiB of requests, and contexts of two UIDs and an ID each.
 _MAX_REQUESTS: Final = 256
 _MAX_CONTEXTS: Final = 2048
-_MAX_CONTEXT_BYTES: Final = 0x400
 
 _VALIDATORS: Final = tuple(_config.VALIDATORS.values())
 
@@ -107,6 +113,15 @@ class _Result(NamedTuple):
     values: dict[str, Any]
     """... and what they were then."""
 
+    def numbered(self, context_id: int) -> "_Result":
+        """Return the same for a context of another ID."""
+        context = PresentationContext.__new__(PresentationContext)
+        vars(context).update(vars(self.context))
+        context.context_id = context_id
+        _, answer, supported, values = self
+        item = answer[:4] + context_id.to_bytes(1, "big") + answer[5:]
+        return _Result(context, item, supported, values)
+
 
 class _Proposal(NamedTuple):
     called: bytes
@@ -131,7 +146,7 @@ class Negotiations:
         self._validators: dict[Any, Any] = {}
         self._user_information = b""
         self._by_request: dict[bytes, Accepted] = {}
-        self._results: dict[bytes, _Result] = {}
+        self._results: dict[tuple[str, str, int], _Result] = {}  # by syntaxes and context ID
 
     def accept(self, request: bytes, ae_settings: AESettings) -> Accepted | None:
         """Negotiate.
@@ -205,10 +220,9 @@ class Negotiations:
         ):
             return None
         results = []
+        supported = self._server.supported.by_syntax(self._server.contexts)
         for item in proposal.contexts:
-            result = self._results.get(item)
-            if result is None or result.supported != result.values:
-                result = self._result_of(item)
+            result = self._result_of(item, supported)
             if result is None:
                 return None
             results.append(result)
@@ -243,25 +257,49 @@ class Negotiations:
             results,
         )
 
-    def _result_of(self, item: bytes) -> _Result | None:
-        """Let pynetdicom negotiate a context; None if its item is not ordinary."""
-        if not _is_ordinary_context(item):
+    def _result_of(self, item: bytes, supported: dict[Any, PresentationContext]) -> _Result | None:
+        """Return what becomes of a context; None if its item is not ordinary."""
+        end = 12 + int.from_bytes(item[10:12], "big")
+        abstract, proposed = item[12:end].decode("latin-1"), _transfer_syntaxes(item[end:])
+        if (
+            len(item) <= end
+            or item[4] % 2 == 0
+            or item[8] != _ABSTRACT_SYNTAX
+            or not is_conformant_uid(abstract)
+            or proposed is None
+        ):
             return None
-        proposed_item = PresentationContextItemRQ()
-        proposed_item.decode(item)
-        proposed = proposed_item.to_primitive()
+        # As pynetdicom chooses: the first supported one that is proposed, else the first proposed.
+        chosen, context = proposed[0], supported.get(abstract)
+        if context is not None:
+            chosen = next((uid for uid in context.transfer_syntax if uid in proposed), chosen)
+        return self._result(abstract, chosen, item[4])
+
+    def _result(self, abstract: str, transfer: str, context_id: int) -> _Result:
+        """Return what becomes of a context of one transfer syntax."""
+        key = abstract, transfer, context_id
+        result = self._results.get(key)
+        if result is None or result.supported != result.values:
+            if context_id == 1:
+                result = self._negotiated(abstract, transfer)
+            else:
+                result = self._result(abstract, transfer, 1).numbered(context_id)
+            if len(self._results) >= _MAX_CONTEXTS:
+                self._results.clear()
+            self._results[key] = result
+        return result
+
+    def _negotiated(self, abstract: str, transfer: str) -> _Result:
+        """Let pynetdicom negotiate a context of one transfer syntax."""
+        proposed = build_context(abstract, transfer)
+        proposed.context_id = 1
         server = self._server
         supported = server.supported.relevant(server.contexts, [proposed])
         ((context,), _) = negotiate_as_acceptor([proposed], supported)
         answer = PresentationContextItemAC()
         answer.from_primitive(context)
         rests_on = vars(supported[0]) if supported else {}
-        result = _Result(context, answer.encode(), rests_on, copied(rests_on))
-        if len(item) <= _MAX_CONTEXT_BYTES:
-            if len(self._results) >= _MAX_CONTEXTS:
-                self._results.clear()
-            self._results[item] = result
-        return result
+        return _Result(context, answer.encode(), rests_on, copied(rests_on))
 
 
 def _order(result: _Result) -> tuple[bool, int | None]:
@@ -307,18 +345,18 @@ def _peer_length(request: bytes, begin: int) -> int | None:
     return None if 0 < number < _pdu.PDV_HEADER_LENGTH + 2 else number
 
 
-def _is_ordinary_context(item: bytes) -> bool:
-    kinds = []
-    for kind, at, end in _items(item, 8, len(item)):
-        kinds.append(kind)
-        if not _is_uid(item[at:end]):
-            return False
-    return (
-        len(item) > 8
-        and item[4] % 2 == 1
-        and len(kinds) > 1
-        and kinds == [_ABSTRACT_SYNTAX] + [_TRANSFER_SYNTAX] * (len(kinds) - 1)
-    )
+@lru_cache(maxsize=64)  # a modality proposes the same for many abstract syntaxes
+def _transfer_syntaxes(items: bytes) -> list[str] | None:
+    """Return what a context proposes; None if they are not ordinary."""
+    uids = []
+    for kind, at, end in _items(items, 0, len(items)):
+        uid = items[at:end].decode("latin-1")
+        if kind != _TRANSFER_SYNTAX or not is_conformant_uid(uid):
+            return None
+        if uid not in _TRANSFER_SYNTAXES and uid.startswith(_ROOT):  # pynetdicom logs it
+            return None
+        uids.append(uid)
+    return uids or None
 
 
 def _is_uid(value: bytes) -> bool:

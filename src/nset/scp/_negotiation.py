@@ -43,12 +43,17 @@ class SupportedContexts:
         list of pynetdicom.presentation.PresentationContext
             At least one: with none, the refusal would be another one.
         """
+        index = self.by_syntax(contexts)
+        wanted = {context.abstract_syntax for context in requested}
+        return [index[syntax] for syntax in wanted if syntax in index] or contexts[:1]
+
+    def by_syntax(self, contexts: list[PresentationContext]) -> dict[Any, PresentationContext]:
+        """Return all that are supported by their abstract syntax."""
         index = self._index
         if index[:2] != (contexts, len(contexts)):
             by_syntax = {context.abstract_syntax: context for context in contexts}
             index = self._index = (contexts, len(contexts), by_syntax)
-        wanted = {context.abstract_syntax for context in requested}
-        return [index[2][syntax] for syntax in wanted if syntax in index[2]] or contexts[:1]
+        return index[2]
 
 
 class _User(ServiceUser):
