@@ -2,14 +2,14 @@
 
 import importlib
 import subprocess
-import sys
 
 import pytest
 from paths import REPOSITORY
+from strict_python import STRICT_PYTHON
 
 
 def run(*arguments):
-    command = [sys.executable, "-W", "error", *arguments]
+    command = [*STRICT_PYTHON, *arguments]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120)
 
 

@@ -16,6 +16,7 @@ from command_sets import element
 from dumped import ABORT, DATA_SET, ECHO, REQUEST, WHOLE, p_data, request
 from n_set_requests import uid
 from paths import DOCS
+from strict_python import STRICT_PYTHON
 
 PAGE = DOCS / "how-to/dump.md"
 
@@ -251,7 +252,7 @@ def test_on_a_terminal_nothing_is_lost(nset, dump, monkeypatch):
 
 
 def spawn(*arguments, **more):
-    command = [sys.executable, "-W", "error", *arguments]
+    command = [*STRICT_PYTHON, *arguments]
     return subprocess.run(command, capture_output=True, timeout=60, **more)
 
 

@@ -6,7 +6,6 @@ import random
 import re
 import struct
 import subprocess
-import sys
 
 import pytest
 from dicom_streams import (
@@ -35,6 +34,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import DATA
 from pydicom import Dataset
+from strict_python import STRICT_PYTHON
 
 quick = settings(derandomize=True, database=None, deadline=None, max_examples=200)
 
@@ -473,7 +473,7 @@ def test_without_dpkt(nset):
     """
 
     def spawn(source):
-        command = [sys.executable, "-W", "error", "-c", program, "dump", source]
+        command = [*STRICT_PYTHON, "-c", program, "dump", source]
         return subprocess.run(command, capture_output=True, timeout=60)
 
     assert spawn(p_data(3, ECHO).hex()).returncode == 0

@@ -16,6 +16,7 @@ import pytest
 from certificates import make_certificate
 from click.testing import CliRunner
 from paths import DOCS, REPOSITORY, SUPPORT
+from strict_python import STRICT_PYTHON
 
 README = REPOSITORY / "README.md"
 MPPS_SERVERS = [README, DOCS / "tutorials/mpps-server.md"]
@@ -65,7 +66,7 @@ def test_programs_run_and_print_what_is_said(page, how, folder):
     """Where a page has a block of text, it is what the programs print."""
     if how == "forks" and not hasattr(os, "fork"):
         pytest.skip("nset.scp.run forks")
-    command = [sys.executable, "-W", "error", SUPPORT / "run_page.py", page, how]
+    command = [*STRICT_PYTHON, SUPPORT / "run_page.py", page, how]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
     errors = [line for line in ran.stderr.splitlines() if not line.startswith('{"time": ')]
     assert (ran.returncode, errors) == (0, []), ran.stderr

@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from mpps_peers import ROOT, Modality, Subscriber, Workstation
 from mpps_table import modifications, whole
 from raw_peer import Peer, associate_rq
+from strict_python import STRICT_PYTHON
 
 UID = f"{ROOT}.1"
 
@@ -29,7 +30,7 @@ UID = f"{ROOT}.1"
 @contextmanager
 def running(*arguments, store="sqlite:///mpps.sqlite", cwd=None):
     """Run ``nset mpps`` at a free port; give that, and the process."""
-    command = [sys.executable, "-W", "error", "-m", "nset", "mpps", "127.0.0.1:0"]
+    command = [*STRICT_PYTHON, "-m", "nset", "mpps", "127.0.0.1:0"]
     process = subprocess.Popen(
         [*command, "--store", store, *arguments], stderr=subprocess.PIPE, text=True, cwd=cwd
     )
