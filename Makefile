@@ -23,7 +23,7 @@ EXTENSIONS := src/nset/_core.*.so src/nset/dataset/_core.*.so src/nset/scp/_core
 
 .PHONY: help demo test test-all test-peers test-kill test-free-threaded test-newer-pythons try-release bench \
 	bench-servers bench-scp bench-report bench-services bench-processes bench-mpps bench-all soak lint types \
-	docs annotate sanitize clean
+	docs annotate sanitize fuzz clean
 
 help: ## show this list (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -137,6 +137,10 @@ sanitize: $(SANITIZED) ## what decodes and encodes, under GCC's address and unde
 		$(addprefix tests/scp/test_,bad_negotiation.py bad_requests.py data_sets_of_requests.py ends.py \
 		every_pdu.py fragments.py lengths.py ordinary_associations.py silent_connections.py timeouts.py)
 	$(UNDER_SANITIZERS) tests/dataset/fuzz.py --number 5000
+
+fuzz: $(SANITIZED) ## atheris on both implementations, then its inputs under the sanitizers; SECONDS=600 for more
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(SECONDS),120)
+	$(UNDER_SANITIZERS) tests/fuzz/fuzz.py --replay
 
 clean: ## remove everything that was built or installed
 	rm -rf $(VENV) $(VENV)-free-threaded build dist src/*.egg-info $(EXTENSIONS)

@@ -15,8 +15,8 @@ from random import Random
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 
+from compared_data_sets import compare
 from encoded_data_sets import EXPLICIT, IMPLICIT, damaged, random_data_set
-from test_differential import compare
 
 from nset import dataset
 
