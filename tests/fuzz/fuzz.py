@@ -1,6 +1,6 @@
 """Fuzzes nset with atheris: inputs that are changed until they reach more of the Python code.
 
-Usage: python tests/fuzz/fuzz.py [--seconds 120] [--keep | --replay] [TARGET ...]
+Usage: python tests/fuzz/fuzz.py [--seconds 120] [--seed N] [--keep | --replay] [TARGET ...]
 
 Both implementations get each input. One that fails is printed and added to found.txt, which
 test_corpus.py replays. What reaches more than the corpus stays in build/fuzz; --keep makes corpus/
@@ -70,13 +70,12 @@ def unpack(target: str, *more: bytes) -> Path:
     return folder
 
 
-def fuzz(target: str, seconds: int) -> bool:
+def fuzz(target: str, seconds: int, seed: int) -> bool:
     """Fuzz a target so long; print how far that went, and return whether it failed."""
     folder = unpack(target)
     with tempfile.TemporaryDirectory() as faults:
-        done = child(
-            target, f"-max_total_time={seconds}", f"-artifact_prefix={faults}/", str(folder)
-        )
+        limits = f"-max_total_time={seconds}", f"-seed={seed}"
+        done = child(target, *limits, f"-artifact_prefix={faults}/", str(folder))
         lines = done.stderr.splitlines()
         found = [path.read_bytes() for path in Path(faults).iterdir()]
     if done.returncode == 0:
@@ -130,6 +129,7 @@ def main() -> None:
         run(sys.argv[2], sys.argv[3:])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=120, help="that all targets take together")
+    parser.add_argument("--seed", type=int, default=0, help="for the same inputs; 0: others")
     parser.add_argument("--keep", action="store_true", help="make the corpus anew afterwards")
     parser.add_argument("--replay", action="store_true", help="what there is, without atheris")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(inputs.TARGETS))
@@ -145,7 +145,7 @@ def main() -> None:
         for target in targets:
             unpack(target, *SEEDS[target]())
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
-        failed = list(pool.map(lambda target: fuzz(target, seconds), targets))
+        failed = list(pool.map(lambda target: fuzz(target, seconds, options.seed), targets))
         if options.keep and not any(failed):
             list(pool.map(keep, targets))
     sys.exit(any(failed))
