@@ -22,8 +22,8 @@ EXTENSIONS := src/nset/_core.*.so src/nset/dataset/_core.*.so src/nset/scp/_core
 	src/nset/scp/_protocol.*.so
 
 .PHONY: help demo test test-all test-peers test-kill test-free-threaded test-newer-pythons try-release bench \
-	bench-servers bench-scp bench-report bench-services bench-processes bench-mpps bench-all soak lint types \
-	docs annotate sanitize fuzz clean
+	bench-servers bench-scp bench-report bench-services bench-processes bench-mpps bench-all instructions soak \
+	lint types docs annotate sanitize fuzz clean
 
 help: ## show this list (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -85,6 +85,9 @@ try-release: $(TOOLS) ## sdist and wheels to an index on this machine, and a fre
 	mkdir -p build/release
 	PATH=$(CURDIR)/$(BIN):$$PATH .ci/same-bytes build/release
 	$(BIN)/python .ci/try_release.py build/release/*
+
+instructions: $(TOOLS) ## of hot operations, counted by callgrind (Debian: valgrind) and compared with those before
+	$(BIN)/python benchmarks/instructions.py
 
 soak: $(TOOLS) ## ten minutes of good associations beside bad ones; SECONDS=60 for less
 	$(BIN)/python benchmarks/soak.py --seconds $(or $(SECONDS),600)
