@@ -43,7 +43,7 @@ PREFERRED = associate_rq(MPPS, CT, FIND, *SYNTAXES)
 
 
 class Running(NamedTuple):
-    """A server with its loop, the package that it is of, and `True` for each `Association` made."""
+    """A server with its loop, the package that it is of, and whether an `Association` was made."""
 
     nset: ModuleType
     loop: asyncio.AbstractEventLoop
@@ -239,7 +239,8 @@ async def _call(function: Any, *args: Any) -> None:
 
 async def _converse(running: Running, chunks: list[bytes], is_patient: bool) -> tuple[bytes, bool]:
     """Send it all; give what is sent back, and whether an `Association` was needed."""
-    server, made_before = running.server, len(running.made)
+    server = running.server
+    running.made.clear()
     from nset.scp._dispatch import Dispatcher
 
     path = Dispatcher(server)
@@ -267,7 +268,7 @@ async def _converse(running: Running, chunks: list[bytes], is_patient: bool) -> 
         else:
             await asyncio.sleep(0)
     await _until(is_quiet, "it has come to an end with its work")
-    needed = len(running.made) > made_before
+    needed = bool(running.made)
     transport.close()
     connections = server.connections
     await _until(lambda: path not in connections.associations, "the association is over")
