@@ -254,6 +254,6 @@ def _objects() -> Counter[str]:
         {
             f"{kind.__module__}.{kind.__qualname__}": number
             for kind, number in kinds.items()
-            if kind.__module__.startswith(("nset", "pynetdicom", "_asyncio", "asyncio"))
+            if str(kind.__module__).startswith(("nset", "pynetdicom", "_asyncio", "asyncio"))
         }
     )
