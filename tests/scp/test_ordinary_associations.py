@@ -654,6 +654,7 @@ def test_what_nobody_reads_is_not_made(nset, caplog, monkeypatch, what):
                     with suppress(ConnectionError):  # of a peer that has sent too much after it
                         while (got := peer.receive()) is not None:
                             seen.add("received", got)
+                until(lambda: server.counts.connections == 1)  # where nothing is sent, too
                 in_loop(server, int)
             over(server)
             *rest_of_it, counts = seen.everything(server)
