@@ -146,6 +146,8 @@ class Negotiations:
         self._validators: dict[Any, Any] = {}
         self._user_information = b""
         self._by_request: dict[bytes, Accepted] = {}
+        # A modality proposes the same for many abstract syntaxes.
+        self._transfer_syntaxes = lru_cache(maxsize=64)(_transfer_syntaxes)
         self._results: dict[tuple[str, str, int], _Result] = {}  # by syntaxes and context ID
 
     def accept(self, request: bytes, ae_settings: AESettings) -> Accepted | None:
@@ -260,7 +262,7 @@ class Negotiations:
     def _result_of(self, item: bytes, supported: dict[Any, PresentationContext]) -> _Result | None:
         """Return what becomes of a context; None if its item is not ordinary."""
         end = 12 + int.from_bytes(item[10:12], "big")
-        abstract, proposed = item[12:end].decode("latin-1"), _transfer_syntaxes(item[end:])
+        abstract, proposed = item[12:end].decode("latin-1"), self._transfer_syntaxes(item[end:])
         if (
             len(item) <= end
             or item[4] % 2 == 0
@@ -345,7 +347,6 @@ def _peer_length(request: bytes, begin: int) -> int | None:
     return None if 0 < number < _pdu.PDV_HEADER_LENGTH + 2 else number
 
 
-@lru_cache(maxsize=64)  # a modality proposes the same for many abstract syntaxes
 def _transfer_syntaxes(items: bytes) -> list[str] | None:
     """Return what a context proposes; None if they are not ordinary."""
     uids = []
