@@ -35,10 +35,11 @@ demo: $(VENV)/built-$(or $(NSET_IMPLEMENTATION),auto) ## a modality reports a pr
 test test-all test-free-threaded: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(BUILT) ## the tests of nset itself, on both implementations or on one: NSET_IMPLEMENTATION=python make test
-	@echo "Some 8000 tests: about 3 minutes on 2 cores"
-	$(BIN)/python -m pytest $(TOGETHER) -m 'not upstream and not soak and not peers and not exhaustive'
+	@echo "Some 9000 tests: about 3 minutes on 2 cores"
+	$(BIN)/python -m pytest $(TOGETHER) -m 'not upstream and not soak and not peers and not exhaustive' \
+		--ignore=tests/docs --ignore=tests/fuzz
 
-test-all: $(BUILT) ## the same with pynetdicom's own tests on nset, more random inputs, then half a minute of load
+test-all: $(BUILT) ## the same, the pages, more random inputs, pynetdicom's own tests on nset, then half a minute of load
 	$(BIN)/python -m pytest $(TOGETHER) -m 'not soak and not peers'
 	$(BIN)/python -m pytest -m soak
 
