@@ -200,8 +200,7 @@ class Changes:
         except Exception:
             _LOGGER.exception("%s can't be processed", _described(report))
             return Answer(status.PROCESSING_FAILURE, "the data set can't be processed")
-        if answer is not rules.DONE or excused:
-            _log(report, answer, excused)
+        _log(report, answer, excused)
         return answer
 
     def _create(
@@ -339,6 +338,14 @@ def _described(report: Report) -> str:
 
 
 def _log(report: Report, answer: Answer, excused: list[str]) -> None:
+    more: tuple[Any, ...]
+    if answer.status not in (status.SUCCESS, status.ATTRIBUTE_LIST_ERROR):
+        text, more = "%s refused with %04XH: %s", (answer.status, answer.comment)
+    elif excused or answer.comment:
+        texts = [*excused, *([answer.comment] if answer.comment else [])]
+        text, more = "%s stored, although %s", (", ".join(texts),)
+    else:
+        return
     fields = {
         "peer": report.peer,
         "calling_ae_title": report.calling,
@@ -347,11 +354,4 @@ def _log(report: Report, answer: Answer, excused: list[str]) -> None:
         "sop_instance_uid": report.uid,
         "status": answer.status,
     }
-    if answer.status not in (status.SUCCESS, status.ATTRIBUTE_LIST_ERROR):
-        text, more = "%s refused with %04XH: %s", (answer.status, answer.comment)
-        _LOGGER.warning(text, _described(report), *more, extra=fields)
-        return
-    texts = [*excused, *([answer.comment] if answer.comment else [])]
-    if texts:
-        text = "%s stored, although %s"
-        _LOGGER.warning(text, _described(report), ", ".join(texts), extra=fields)
+    _LOGGER.warning(text, _described(report), *more, extra=fields)

@@ -341,7 +341,8 @@ def _peer_length(request: bytes, begin: int) -> int | None:
         found[kind] = request[at:end]
     length, uid = found.pop(_MAXIMUM_LENGTH, b""), found.pop(_CLASS_UID, b"")
     name = found.pop(_VERSION_NAME, b"-")
-    if found or len(length) != 4 or not _is_uid(uid) or not _NAME.fullmatch(name):
+    conforms = is_conformant_uid(uid.decode("latin-1")) and _NAME.fullmatch(name)
+    if found or len(length) != 4 or not conforms:
         return None
     number = int.from_bytes(length, "big")
     return None if 0 < number < _pdu.PDV_HEADER_LENGTH + 2 else number
@@ -358,10 +359,6 @@ def _transfer_syntaxes(items: bytes) -> list[str] | None:
             return None
         uids.append(uid)
     return uids or None
-
-
-def _is_uid(value: bytes) -> bool:
-    return is_conformant_uid(value.decode("latin-1"))
 
 
 def _items(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -101,7 +101,7 @@ cdef class Connections:
 
     cdef bint open(self, AssociationProtocol path) except -1:
         cdef object counters = self._counters
-        cdef bint is_new = not self.connecting or self.connecting.pop(path, None) is None
+        cdef bint is_new = self.connecting.pop(path, None) is None
         if is_new:
             if not self.admits(path.settings, path.address):
                 return False
@@ -121,10 +121,7 @@ cdef class Connections:
         self.connected.discard(path)
         self._counters.close(path, has_ended)
         if has_ended:
-            if self._server.share is None and not self._server.is_releasing:
-                self.associations.pop(path, None)  # as `Server.forget`, without a call
-            else:
-                self._server.forget(path)
+            self._server.forget(path)
 
 
 cdef object _settings_of(server):

@@ -30,8 +30,7 @@ class Connections:
     Parameters
     ----------
     server : Server
-        The server. Has `counters`, `share`, `is_releasing`, and `forget` for an association that is
-        over.
+        The server. Has `counters`, and `forget` for an association that is over.
 
     Attributes
     ----------
