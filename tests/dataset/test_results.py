@@ -234,7 +234,11 @@ def test_import_nset_does_not_import_it() -> None:
 
 
 def test_threads_that_share_a_data_set(dataset: ModuleType) -> None:
-    encoded = dataset.encode(made(), IMPLICIT)
+    written = made()
+    if dataset.IMPLEMENTATION == "python":
+        # pydicom stores the element of an empty sequence before it makes a Sequence of its list.
+        del written.PerformedProtocolCodeSequence
+    encoded = dataset.encode(written, IMPLICIT)
     expected = pydicom_decode(encoded, IMPLICIT)
     read_all(expected)
     for _ in range(20):
