@@ -163,6 +163,7 @@ cdef class FastPath(PduReader):
     cdef size_t _noted
 
     cdef object _association(self)
+    cdef tuple _handlers_of_services(self)
     cdef object _receive(self, bytes data)
     cdef object _read(self)
     cdef object _read_items(self)

@@ -314,7 +314,8 @@ cdef bytes _encode_response(
     if limit != 0 and PDV_HEADER + size > limit:
         return None
     # As much in each PDU of the data set as there is room for, of an even length.
-    length = ((0xFFFFFFFF if limit == 0 else limit) - PDV_HEADER) & ~<size_t>1
+    length = limit if limit != 0 else <size_t>0xFFFFFFFF
+    length = (length - PDV_HEADER) & ~<size_t>1
     number = (data_size + length - 1) // length
     pdus = PyBytes_FromStringAndSize(
         NULL, <Py_ssize_t>((1 + number) * PDU_PREFIX + size + data_size + (data_size & 1))
@@ -892,11 +893,14 @@ cdef class FastPath(PduReader):
         with cython.critical_section(self):
             return self._assoc
 
+    cdef tuple _handlers_of_services(self):
+        with cython.critical_section(self):
+            return self._handlers
+
     @property
     def handlers(self):
         """The handlers of the services; may be set in any thread."""
-        with cython.critical_section(self):
-            return self._handlers
+        return self._handlers_of_services()
 
     @handlers.setter
     def handlers(self, tuple value):
@@ -1036,7 +1040,7 @@ cdef class FastPath(PduReader):
         return self._serve(event)
 
     cdef bint _serve(self, ServiceEventBase event) except -1:
-        cdef tuple handler = self.handlers[event._index]
+        cdef tuple handler = self._handlers_of_services()[event._index]
         cdef dict classes = self.service_classes[event._index]
         cdef object context = self.contexts.get(event._context_id)
         cdef object service = classes.get(event._uid_of_class())
