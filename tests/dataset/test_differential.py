@@ -1,17 +1,19 @@
 """Whatever the bytes: pydicom's result, to the last attribute, or pydicom's exception."""
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from types import ModuleType
 
 import pydicom
 import pytest
-from compared_data_sets import agree, both, compare
+from compared_data_sets import agree, both, change_character_set, compare
 from encoded_data_sets import (
     EXPLICIT,
     IMPLICIT,
     damaged,
     encoded_element,
+    encoded_item,
     pydicom_decode,
     pydicom_encode,
     random_data_set,
@@ -59,6 +61,33 @@ def test_an_empty_sequence_beside_an_invalid_pixel_representation(
     for _ in range(2):
         agree(lambda: dataset.encode(ours, syntax), lambda: pydicom_encode(theirs, syntax))
         assert state(ours) == state(theirs)
+
+
+def _explicit(tag: int, vr: str, value: bytes) -> bytes:
+    return encoded_element(tag, vr, value, implicit=False)
+
+
+ITEMS = {
+    "an empty element": _explicit(0x00280010, "US", b""),
+    "an empty group length": _explicit(0x00280000, "UL", b""),
+    "a sequence": _explicit(0x00400260, "SQ", encoded_item(_explicit(0x00080100, "SH", b"A "))),
+    "implicit VRs": encoded_element(0xFFFF0000, "UL", b"", implicit=True),
+}
+
+
+@pytest.mark.parametrize("tag", [0x00400340, 0x00090000])
+@pytest.mark.parametrize("item", ITEMS.values(), ids=ITEMS)
+@pytest.mark.parametrize("look", [change_character_set, list])
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+def test_items_that_nobody_has_looked_at_of_a_data_set_that_is_written_anew(
+    dataset: ModuleType, tag: int, item: bytes, look: Callable[[Dataset], object], syntax: str
+) -> None:
+    """pydicom converts what is empty, and sequences, in each item of what it can't copy."""
+    data = _explicit(tag, "SQ", encoded_item(item))
+    ours, theirs = dataset.decode(data, EXPLICIT), pydicom_decode(data, EXPLICIT)
+    both(ours, theirs, look)
+    agree(lambda: dataset.encode(ours, syntax), lambda: pydicom_encode(theirs, syntax))
+    assert state(ours) == state(theirs)
 
 
 def shipped() -> list[tuple[bytes, str]]:

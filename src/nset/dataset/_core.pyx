@@ -931,7 +931,7 @@ def encode(object data_set, bint implicit):
     writer.implicit = implicit
     writer.names = []
     try:
-        _write_data_set(writer, data_set, [_DEFAULT_ENCODING], 0)
+        _write_data_set(writer, data_set, [_DEFAULT_ENCODING], 0, False)
     except Exception:  # then pydicom says what is wrong, if something is
         return None
     for name, original in writer.names:
@@ -939,16 +939,19 @@ def encode(object data_set, bint implicit):
     return PyBytes_FromStringAndSize(<const char*>writer.data, writer.size)
 
 
-cdef int _write_data_set(_Writer writer, object data_set, list encodings, int depth) except -1:
+cdef int _write_data_set(
+    _Writer writer, object data_set, list encodings, int depth, bint is_changed
+) except -1:
+    """Write a data set; it is changed where one that it is in has another encoding than before."""
     cdef dict elements
     cdef object element
     cdef uint32_t number
-    cdef bint is_changed
     if type(data_set) not in _WRITTEN or depth > DEPTH or not is_usable:
         raise _NotOrdinary
     elements = PyObject_GenericGetAttr(data_set, "_dict")
     is_changed = (
-        PyObject_GenericGetAttr(data_set, "_read_implicit") is not <bint>writer.implicit
+        is_changed
+        or PyObject_GenericGetAttr(data_set, "_read_implicit") is not <bint>writer.implicit
         or PyObject_GenericGetAttr(data_set, "_read_little") is not True
     )
     element = _get(elements, _CHARACTER_SET)
@@ -970,6 +973,8 @@ cdef int _write_data_set(_Writer writer, object data_set, list encodings, int de
         if is_changed and type(element) is _RawDataElement:
             raise _NotOrdinary  # pydicom converts it first, and may have something to say
         if number & 0xFFFF == 0 and number >> 16 > 6:  # pydicom writes no group lengths
+            if is_changed and element.VR != "UL":
+                raise _NotOrdinary  # it may be a sequence, of which pydicom converts the items
             continue
         if type(element) is _RawDataElement:
             if (<tuple>element)[3] is not None:
@@ -980,7 +985,7 @@ cdef int _write_data_set(_Writer writer, object data_set, list encodings, int de
             element = _converted(data_set, tag)
         if type(element) is not _DataElement:
             raise _NotOrdinary
-        _write_element(writer, number, element, encodings, depth)
+        _write_element(writer, number, element, encodings, depth, is_changed)
     return 0
 
 cdef size_t _open(_Writer writer, uint32_t number, int vr) except 0:
@@ -1022,7 +1027,7 @@ cdef int _write_raw(_Writer writer, uint32_t number, tuple raw) except -1:
     return _close(writer, begin, vr, False)
 
 cdef int _write_element(
-    _Writer writer, uint32_t number, object element, list encodings, int depth
+    _Writer writer, uint32_t number, object element, list encodings, int depth, bint is_changed
 ) except -1:
     cdef int vr = _code(PyObject_GenericGetAttr(element, "VR"))
     cdef object value = PyObject_GenericGetAttr(element, "_value")
@@ -1031,7 +1036,7 @@ cdef int _write_element(
     if not _is_known(vr) or (is_undefined and vr != SQ):
         raise _NotOrdinary
     if vr == SQ:
-        _write_items(writer, value, encodings, depth + 1)
+        _write_items(writer, value, encodings, depth + 1, is_changed)
     elif type(value) is _MultiValue or type(value) is list:
         if type(value) is _MultiValue:
             value = PyObject_GenericGetAttr(value, "_list")
@@ -1044,14 +1049,16 @@ cdef int _write_element(
         writer.more(1)[0] = c' ' if vr != UI and (is_text(vr) or vr == IS or vr == DS) else 0
     return _close(writer, begin, vr, is_undefined)
 
-cdef int _write_items(_Writer writer, object value, list encodings, int depth) except -1:
+cdef int _write_items(
+    _Writer writer, object value, list encodings, int depth, bint is_changed
+) except -1:
     cdef size_t begin
     if type(value) is not _Sequence:
         raise _NotOrdinary
     for item in <list>PyObject_GenericGetAttr(value, "_list"):
         writer.put_header(ITEM, UNDEFINED)
         begin = writer.size
-        _write_data_set(writer, item, encodings, depth)
+        _write_data_set(writer, item, encodings, depth, is_changed)
         if PyObject_GenericGetAttr(item, "is_undefined_length_sequence_item"):
             writer.put_header(ITEM_END, 0)
         elif writer.size - begin >= UNDEFINED:
