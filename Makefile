@@ -73,8 +73,9 @@ bench-mpps: $(TOOLS) ## nset mpps beside one commit for each report, and DCMTK w
 bench-processes: $(TOOLS) ## whole reports to several processes of nset.scp, beside one
 	$(BIN)/python benchmarks/processes.py
 
-bench-all: $(TOOLS) ## all of them, results.json, and the tables and charts of it; SKIP=growth,mpps for less
-	$(BIN)/python benchmarks/all.py $(if $(SKIP),--skip $(SKIP))
+bench-all: $(TOOLS) ## all of them, results.json, and the tables and charts of it; SKIP=growth,mpps ROUNDS=3 SECONDS=0.5 for less
+	$(BIN)/python benchmarks/all.py $(if $(SKIP),--skip $(SKIP)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(SECONDS),--seconds $(SECONDS))
 
 test-newer-pythons: $(TOOLS) ## on Debian testing's 3.14 and 3.15, in a folder: needs root; TESTS="unit codec" for some
 	rm -rf build/sdist

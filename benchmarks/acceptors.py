@@ -105,7 +105,11 @@ async def suspending(event: Any) -> tuple[int, None]:
 def data_set_of(event: Any) -> Dataset:
     """The list of an N-CREATE or N-SET, each of whose elements has been read."""
     is_n_set = event.event is evt.EVT_N_SET
-    data_set: Dataset = event.modification_list if is_n_set else event.attribute_list
+    return read(event.modification_list if is_n_set else event.attribute_list)
+
+
+def read(data_set: Dataset) -> Dataset:
+    """Read each element, and return it."""
     for element in data_set.iterall():
         element.value  # noqa: B018
     return data_set

@@ -1,6 +1,6 @@
 """Measures everything, records it in results.json, and makes the tables and charts of it anew.
 
-Usage: python benchmarks/all.py [--skip growth,mpps] [--rounds N]
+Usage: python benchmarks/all.py [--skip growth,mpps] [--rounds N] [--seconds S]
 
 Wants the machine to itself. A part that fails is told of at the end; what was measured of it before
 stays, as it does for one that is left out.
@@ -9,27 +9,28 @@ stays, as it does for one that is left out.
 import argparse
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import charts
-import results
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 HERE = Path(__file__).parent
 
-# For each part its programs, with the marker of what they measure.
-PARTS: dict[str, list[tuple[str, list[str]]]] = {
-    "primitive": [("figures", ["compare.py"])],
-    "data-sets": [("data-sets", ["data_sets.py"])],
-    "servers": [("servers", ["servers.py"])],
-    "scp": [("scp", ["scp.py"])],
-    "reports": [("report", ["report.py"])],
-    "growth": [("growth", ["report.py", "--growth"])],
-    "services": [("services", ["services.py"])],
-    "processes": [("processes", ["processes.py"])],
-    "mpps": [("mpps", ["mpps.py"]), ("mpps-slow", ["mpps.py", "--sync-ms", "5"])],
+PARTS = {
+    "primitive": [["compare.py"]],
+    "data-sets": [["data_sets.py"]],
+    "servers": [["servers.py"]],
+    "scp": [["scp.py"]],
+    "reports": [["report.py"]],
+    "parts": [["parts.py"]],
+    "growth": [["report.py", "--growth"]],
+    "services": [["services.py"]],
+    "processes": [["processes.py"]],
+    "mpps": [["mpps.py"], ["mpps.py", "--sync-ms", "5"]],
 }
+"""The programs of each."""
+WITHOUT_ROUNDS = "compare.py"
 
 
 def names(text: str) -> list[str]:
@@ -42,47 +43,34 @@ def names(text: str) -> list[str]:
     return found
 
 
-def measured(marker: str, program: list[str], rounds: list[str]) -> str:
-    """Run a program; return what is wrong, or nothing."""
-    pages = [str(page) for page in results.pages() if marker in results.blocks(page)]
-    rounds = [] if program == ["compare.py"] else rounds
-    command = [sys.executable, str(HERE / program[0]), *program[1:], *rounds, *pages]
-    done = subprocess.run(command, check=False, text=True, capture_output=True)
-    if done.returncode != 0:
-        return done.stderr
-    if not pages:
-        results.record(marker, done.stdout.strip())
-    return ""
-
-
 def main() -> None:
     """Measure the parts, one after the other; each alone on the machine."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--skip", type=names, default=[], help=f"of {', '.join(PARTS)}")
     parser.add_argument("--rounds", help="of each, in turns; else as many as each takes itself")
+    parser.add_argument("--seconds", help="that a round lasts; else what each takes itself")
     options = parser.parse_args()
-    rounds = [] if options.rounds is None else ["--rounds", options.rounds]
+    given = {"--rounds": options.rounds, "--seconds": options.seconds}
+    chosen = [part for option in given.items() if option[1] for part in option]
     programs = [
-        (part, *program)
+        (part, program)
         for part, of_part in PARTS.items()
         if part not in options.skip
         for program in of_part
     ]
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn())
-    failed = []
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        task = progress.add_task("", total=len(programs))
-        for part, marker, program in programs:
-            progress.update(task, description=part)
-            if wrong := measured(marker, program, rounds):
-                failed.append(part)
-                console.print(f"{part} failed:\n{wrong}", markup=False)
-            progress.advance(task)
-    results.write(page for page in results.pages() if results.blocks(page))
+    failed, begin = [], time.monotonic()
+    for number, (part, program) in enumerate(programs, 1):
+        # Each shows a bar of its own.
+        minutes, seconds = divmod(int(time.monotonic() - begin), 60)
+        console.print(f"{minutes:3}:{seconds:02}  {number}/{len(programs)}  {' '.join(program)}")
+        rounds = [] if program[0] == WITHOUT_ROUNDS else chosen
+        command = [sys.executable, str(HERE / program[0]), *program[1:], *rounds, "--record"]
+        if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
+            failed.append(part)
     charts.draw()
     if failed:
-        sys.exit(f"Not measured: {', '.join(failed)}")
+        sys.exit(f"Not measured: {', '.join(failed)}; the reasons are above")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""Measures the rows and prints them as a table; given a file, also puts it there, without targets.
+"""Measures the rows and prints them as a table with their targets, or records one without.
 
-Usage: python benchmarks/compare.py [docs/performance.md]
+Usage: python benchmarks/compare.py [--record]
 """
 
 import os
-import sys
+from argparse import ArgumentParser
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 from statistics import median
 
 import tables
@@ -34,13 +33,9 @@ def measured(row: Row) -> dict[str, list[float]]:
     return timing.measure(row.operation, classes(), TURNS)
 
 
-def table(rows: Iterable[Row], *, targets: bool) -> str:
-    """The rows as a Markdown table, and what it was measured on."""
-    text = tables.markdown(_head(targets), [_cells(row, targets) for row in rows])
-    return (
-        f"{text}\n\nMedians of {TURNS} turns, and how many times as fast as pynetdicom. "
-        f"{tables.machine()}"
-    )
+def table(rows: Iterable[Row], *, targets: bool) -> tables.Table:
+    """The rows, measured."""
+    return tables.Table(_head(targets), [_cells(row, targets) for row in rows])
 
 
 def _head(targets: bool) -> list[str]:
@@ -70,7 +65,10 @@ def _duration(nanoseconds: float) -> str:
 
 
 if __name__ == "__main__":
+    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    tables.add_record(parser)
+    record = parser.parse_args().record
     for row in tables.progress(ROWS, "measuring"):
         measured(row)
-    print(table(ROWS, targets=True))
-    tables.write(table(ROWS, targets=False), map(Path, sys.argv[1:]), "figures")
+    text = f"Medians of {TURNS} turns, and how many times as fast as pynetdicom."
+    tables.finish("figures", [table(ROWS, targets=not record)], [text], record=record)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import compare
 import pytest
+import tables
 from pytest_benchmark.fixture import BenchmarkFixture
 from rows import Row
 
@@ -43,4 +44,4 @@ def record(benchmark: BenchmarkFixture) -> Callable[[Row, str], None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if shown:
         terminalreporter.section("against pynetdicom")
-        terminalreporter.write_line(compare.table(shown, targets=True))
+        terminalreporter.write_line(tables.markdown(*compare.table(shown, targets=True)))

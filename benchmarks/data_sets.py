@@ -1,6 +1,6 @@
 """Measures `nset.dataset` against pydicom and DCMTK on the lists of performed procedure steps.
 
-Usage: python benchmarks/data_sets.py [--rounds N] [--without-dcmtk] [README.md]
+Usage: python benchmarks/data_sets.py [--rounds N] [--without-dcmtk] [--record]
 """
 
 import subprocess
@@ -42,7 +42,7 @@ def read_three(data_set: Dataset) -> None:
 
 def main() -> None:
     """Take the rounds, print the table."""
-    parser = tables.arguments(__doc__, "data-sets")
+    parser = tables.arguments(__doc__)
     parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
     options = parser.parse_args()
     lines = []
@@ -50,18 +50,14 @@ def main() -> None:
         for syntax_name, syntax in SYNTAXES.items():
             made = lists.modification_list(series, images)
             for name, statements in _pairs(made, syntax).items():
-                timers = [partial(_timed, statement) for statement in statements]
+                timers = [partial(timed, statement) for statement in statements]
                 if name == READ_ALL and not options.without_dcmtk:
                     timers.append(partial(_timed_dcmtk, pydicom_encode(made, syntax), syntax_name))
                 where = f"{name}: {list_name}, {syntax_name}"
                 lines.append([where, *_measured(timers, options.rounds)])
-    others = [] if options.without_dcmtk else [dcmtk.version()]
-    text = (
-        f"{tables.markdown(HEAD, lines)}\n\n"
-        f"CPU time, medians of {options.rounds} alternating rounds. {tables.machine(others)}"
-    )
-    print(text)
-    tables.write(text, options.file, "data-sets")
+    text = f"CPU time, medians of {options.rounds} alternating rounds."
+    peers = {} if options.without_dcmtk else {"DCMTK": dcmtk.version()}
+    tables.finish("data-sets", [tables.Table(HEAD, lines)], [text], record=options.record, **peers)
 
 
 def _pairs(made: Dataset, syntax: str) -> dict[str, tuple[Callable[[], object], ...]]:
@@ -95,7 +91,7 @@ def _pairs(made: Dataset, syntax: str) -> dict[str, tuple[Callable[[], object], 
     }
 
 
-def _timed(statement: Callable[[], object]) -> float:
+def timed(statement: Callable[[], object]) -> float:
     """Microseconds of CPU that it takes once."""
     begin = thread_time()
     for _ in range(NUMBER):

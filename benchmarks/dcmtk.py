@@ -21,8 +21,8 @@ def command(*arguments: str) -> list[str]:
 
 
 def version() -> str:
-    """DCMTK's, with its name."""
-    return subprocess.check_output(command("--version"), text=True).strip()
+    """DCMTK's."""
+    return subprocess.check_output(command("--version"), text=True).split()[-1]
 
 
 def _program() -> Path:

@@ -1,7 +1,7 @@
 """Measures `nset mpps`: what a stored report takes, and what commits that reports share bring.
 
 Usage: python benchmarks/mpps.py [--rounds N] [--reports N] [--sync-ms N] [--without-dcmtk]
-                                 [docs/how-to/mpps.md]
+                                 [--record]
        python benchmarks/mpps.py serve DATABASE REPORTS_PER_COMMIT
 
 A report is an association with one N-SET of 2 series x 5 images, which completes a step; the server
@@ -158,7 +158,7 @@ def slow_down(milliseconds: int, folder: str) -> None:
 
 def main() -> None:
     """Take the rounds, print the table."""
-    parser = tables.arguments(__doc__, "mpps")
+    parser = tables.arguments(__doc__)
     parser.add_argument("--reports", type=int, default=2000, help="in a round")
     parser.add_argument("--sync-ms", type=int, default=0, help="that a slower disk takes to sync")
     parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
@@ -189,24 +189,26 @@ def main() -> None:
         lines.append(line)
     columns = [f"{what}, {n} at a time" for n in AT_A_TIME for what in ("µs of CPU", "reports/s")]
     head = "a stored report" + (f", {options.sync_ms} ms more to sync" if options.sync_ms else "")
-    texts = [tables.markdown([head, *columns], lines)]
     pairs = zip(taken[NSET, 32], taken[ALONE, 32], strict=True)
     ratio = median(shared.rate / alone.rate for shared, alone in pairs)
-    texts.append(f"Of 32 modalities {ratio:.1f} times as many reports as with a commit for each")
+    ratios = f"Of 32 modalities {ratio:.1f} times as many reports as with a commit for each"
     for number in [] if options.without_dcmtk else AT_A_TIME:
         pairs = zip(taken[NSET, number], taken[DCMTK, number], strict=True)
         ratio = median(ours.cpu / theirs.cpu for ours, theirs in pairs)
-        texts[-1] += f"; {number} at a time {ratio:.2f} times DCMTK's CPU time"
-    others = [f"uvloop {version('uvloop')}"]
-    others += [] if options.without_dcmtk else [dcmtk.version()]
-    texts[-1] += "."
-    texts.append(
+        ratios += f"; {number} at a time {ratio:.2f} times DCMTK's CPU time"
+    text = (
         f"Medians [and extremes] of {options.rounds} rounds in turns, each with a new server and "
-        f"database; the ratios are of\nthe same round. {tables.machine(others)}"
+        "database; the ratios are of the same round."
     )
-    text = "\n\n".join(texts)
-    print(text)
-    tables.write(text, options.file, "mpps-slow" if options.sync_ms else "mpps")
+    peers = {"uvloop": version("uvloop")}
+    peers |= {} if options.without_dcmtk else {"DCMTK": dcmtk.version()}
+    tables.finish(
+        "mpps-slow" if options.sync_ms else "mpps",
+        [tables.Table([head, *columns], lines)],
+        [f"{ratios}.", text],
+        record=options.record,
+        **peers,
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Measures what several processes of `nset.scp.run` serve, beside one.
 
 Usage: python benchmarks/processes.py [--most N] [--rounds N] [--seconds S] [--without-dcmtk]
-                                      [docs/how-to/processes.md]
+                                      [--record]
 
 The clients have no cores of their own, so their CPU time is left out: what N processes serve in a
 second is what was served for each second of CPU time of the busiest of them. DCMTK's server has a
@@ -86,7 +86,7 @@ def reports(server: load.Server, seconds: float) -> Served:
 
 def main() -> None:
     """Take the rounds, print the table."""
-    parser = tables.arguments(__doc__, "processes")
+    parser = tables.arguments(__doc__)
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--most", type=int, default=cores, help="processes; by default the cores")
     parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
@@ -119,14 +119,12 @@ def main() -> None:
         f"{CLIENTS} clients, each a report after another",
         *("µs of CPU for each", "% of it in the busiest", "reports a second", "to one process"),
     ]
-    others = [] if options.without_dcmtk else [dcmtk.version()]
     text = (
-        f"{tables.markdown(head, lines)}\n\n"
         f"Medians [and extremes] of {options.rounds} rounds in turns, each with new servers; the "
-        f"ratio is of the same\nround. {tables.machine(others)}"
+        "ratio is of the same round."
     )
-    print(text)
-    tables.write(text, options.file, "processes")
+    peers = {} if options.without_dcmtk else {"DCMTK": dcmtk.version()}
+    tables.finish("processes", [tables.Table(head, lines)], [text], record=options.record, **peers)
 
 
 if __name__ == "__main__":

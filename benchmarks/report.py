@@ -1,7 +1,6 @@
 """Measures whole reports: connect, associate, one message, release, close.
 
-Usage: python benchmarks/report.py [--growth] [--rounds N] [--seconds S]
-           [README.md docs/performance.md]
+Usage: python benchmarks/report.py [--growth] [--rounds N] [--seconds S] [--record]
 
 Each server has a core of its own, and so have the clients. With --growth also what it takes when
 lists, contexts and associations become more.
@@ -234,7 +233,7 @@ def _cells(taken: dict[str, list[float]]) -> list[str]:
 
 def main() -> None:
     """Take the rounds, print the tables."""
-    parser = tables.arguments(__doc__, "report")
+    parser = tables.arguments(__doc__)
     parser.set_defaults(seconds=1.0)
     parser.add_argument("--growth", action="store_true", help="instead: how they grow")
     parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
@@ -249,15 +248,13 @@ def main() -> None:
         ("as it grows", growth, "growth") if options.growth else ("one report", reports, "report")
     )
     cells = measured(rows(options.seconds), kinds, options.rounds)
-    texts = [tables.markdown([f"{head}: µs of the server's CPU", *names], cells)]
-    others = [f"uvloop {version('uvloop')}", *([dcmtk.version()] if DCMTK in kinds else [])]
-    texts.append(
+    table = tables.Table([f"{head}: µs of the server's CPU", *names], cells)
+    text = (
         f"Medians of {options.rounds} rounds in turns, each with a new server; the ratio is of the "
-        f"same round.\n{tables.machine(others)}"
+        "same round."
     )
-    text = "\n\n".join(texts)
-    print(text)
-    tables.write(text, options.file, marker)
+    peers = {"uvloop": version("uvloop"), **({"DCMTK": dcmtk.version()} if DCMTK in kinds else {})}
+    tables.finish(marker, [table], [text], record=options.record, **peers)
 
 
 if __name__ == "__main__":

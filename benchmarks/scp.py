@@ -1,8 +1,9 @@
-"""Measures `nset.scp` and others; given a file, also puts the tables there.
+"""Measures `nset.scp` beside canned bytes and DCMTK.
 
-Usage: python benchmarks/scp.py [--rounds N] [--seconds S] [docs/performance.md]
+Usage: python benchmarks/scp.py [--rounds N] [--seconds S] [--record]
 """
 
+from importlib.metadata import version
 from statistics import median
 
 import acceptors
@@ -41,7 +42,7 @@ IDLE_HEAD = [
 
 def main() -> None:
     """Take the rounds, print the tables."""
-    parser = tables.arguments(__doc__, "scp")
+    parser = tables.arguments(__doc__)
     parser.add_argument("--idle-seconds", type=float, default=10.0, help="that nothing is sent")
     parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
     options = parser.parse_args()
@@ -51,20 +52,18 @@ def main() -> None:
         commands[DCMTK] = dcmtk.command()
     load.allow_open_files(IDLE)
 
-    busy = tables.markdown(*_busy(commands, options.rounds, options.seconds))
-    idle = tables.markdown(*_idle(commands, options.rounds, options.idle_seconds))
+    busy = _busy(commands, options.rounds, options.seconds)
+    idle = _idle(commands, options.rounds, options.idle_seconds)
     text = (
-        f"{busy}\n\n{idle}\n\n{_in_process()}\n\n"
         f"Medians [and extremes] of {options.rounds} rounds in turns, each with a new server; the "
-        f"ratio is\nthat to canned bytes in the same round. {tables.machine()}"
+        "ratio is that to canned bytes in the same round."
     )
-    print(text)
-    tables.write(text, options.file, "scp")
+    peers = {"uvloop": version("uvloop")}
+    peers |= {} if options.without_dcmtk else {"DCMTK": dcmtk.version()}
+    tables.finish("scp", [busy, idle], [_in_process(), text], record=options.record, **peers)
 
 
-def _busy(
-    commands: dict[str, list[str]], rounds: int, seconds: float
-) -> tuple[list[str], list[list[str]]]:
+def _busy(commands: dict[str, list[str]], rounds: int, seconds: float) -> tables.Table:
     lines = {kind: [name] for kind, name in SERVERS.items() if kind in commands}
     head = ["µs of CPU for each N-SET"]
     turns = [(count, kind) for count in ASSOCIATIONS for _ in range(rounds) for kind in lines]
@@ -78,20 +77,19 @@ def _busy(
             pairs = zip(taken[count, kind], taken[count, ECHO], strict=True)
             ratio = median(one / echo for one, echo in pairs)
             line += [tables.spread(taken[count, kind]), f"{ratio:.2f}x"]
-    return head, [*lines.values()]
+    return tables.Table(head, [*lines.values()])
 
 
-def _idle(
-    commands: dict[str, list[str]], rounds: int, seconds: float
-) -> tuple[list[str], list[list[str]]]:
+def _idle(commands: dict[str, list[str]], rounds: int, seconds: float) -> tables.Table:
     taken: dict[str, list[load.Idle]] = {kind: [] for kind in IDLE_SERVERS if kind in commands}
     for kind in tables.progress([*taken] * rounds, "idle servers"):
         with load.running(commands[kind]) as server:
             taken[kind].append(load.idle(server, IDLE, seconds))
-    return IDLE_HEAD, [
+    lines = [
         [IDLE_SERVERS[kind], *(tables.spread(column) for column in zip(*values, strict=True))]
         for kind, values in taken.items()
     ]
+    return tables.Table(IDLE_HEAD, lines)
 
 
 def _in_process() -> str:

@@ -1,6 +1,6 @@
-"""Measures pynetdicom's server, the same with nset, and nset's own; puts the table in a file, too.
+"""Measures pynetdicom's server, the same with nset, and nset's own.
 
-Usage: python benchmarks/servers.py [--rounds N] [--seconds S] [docs/performance.md]
+Usage: python benchmarks/servers.py [--rounds N] [--seconds S] [--record]
 """
 
 import subprocess
@@ -53,7 +53,7 @@ def _printed(*arguments: str) -> float:
 
 def main() -> None:
     """Take the rounds, print the table."""
-    options = tables.arguments(__doc__, "servers").parse_args()
+    options = tables.arguments(__doc__).parse_args()
 
     list_of_2_x_5 = MPPS, *load.exchange(data_set=lists.encoded(lists.modification_list(2, 5)))
 
@@ -85,13 +85,9 @@ def main() -> None:
 
     stock, *others = KINDS.values()
     head = ["", stock, *(cell for name in others for cell in (name, ""))]
-    table = tables.markdown(head, [[row, *_cells(rounds)] for row, rounds in taken.items()])
-    text = (
-        f"{table}\n\n"
-        f"Medians [and extremes] of {options.rounds} alternating rounds. {tables.machine()}"
-    )
-    print(text)
-    tables.write(text, options.file, "servers")
+    table = tables.Table(head, [[row, *_cells(rounds)] for row, rounds in taken.items()])
+    text = f"Medians [and extremes] of {options.rounds} alternating rounds."
+    tables.finish("servers", [table], [text], record=options.record)
 
 
 def _cells(rounds: list[list[float]]) -> list[str]:

@@ -1,6 +1,6 @@
 """Measures each service of `nset.scp` on open associations, beside N-SET.
 
-Usage: python benchmarks/services.py [--rounds N] [--seconds S] [docs/performance.md]
+Usage: python benchmarks/services.py [--rounds N] [--seconds S] [--record]
 """
 
 from collections.abc import Callable
@@ -129,7 +129,7 @@ def measured(kinds: list[str], rounds: int, seconds: float) -> list[list[str]]:
 
 def main() -> None:
     """Take the rounds, print the table."""
-    parser = tables.arguments(__doc__, "services")
+    parser = tables.arguments(__doc__)
     parser.set_defaults(seconds=1.0)
     parser.add_argument("--without-pynetdicom", action="store_true")
     options = parser.parse_args()
@@ -137,13 +137,12 @@ def main() -> None:
     head = [f"{ASSOCIATIONS} open associations: µs of the server's CPU"]
     for kind in kinds:
         head += [KINDS[kind], "to N-SET"]
-    table = tables.markdown(head, measured(kinds, options.rounds, options.seconds))
+    table = tables.Table(head, measured(kinds, options.rounds, options.seconds))
     text = (
-        f"{table}\n\nMedians of {options.rounds} rounds in turns, each with a new server; the "
-        f"ratio is that to N-SET with\nthe same server. {tables.machine()}"
+        f"Medians of {options.rounds} rounds in turns, each with a new server; the ratio is that "
+        "to N-SET with the same server."
     )
-    print(text)
-    tables.write(text, options.file, "services")
+    tables.finish("services", [table], [text], record=options.record)
 
 
 if __name__ == "__main__":
