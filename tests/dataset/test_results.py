@@ -132,6 +132,31 @@ def test_iterators_are_those_of_a_generator(dataset: ModuleType) -> None:
         assert len(list(data_set)) == 4
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_iterall_is_that_of_a_generator(dataset: ModuleType) -> None:
+    """It goes into sequences as they are by then, and ends where an element can not be read."""
+    item = encoded_item(encoded_element(0x00080050, "SH", b"7 ", implicit=True))
+    data = encoded_element(0x00081140, "SQ", item * 2, implicit=True)
+    data += encoded_element(0x00280010, "US", b"odd", implicit=True)
+    data += encoded_element(0x00280011, "US", b"\1\0", implicit=True)
+    for data_set in dataset.decode(data, IMPLICIT), pydicom_decode(data, IMPLICIT):
+        elements = data_set.iterall()
+        data_set.Modality = "CT"
+        assert next(elements).keyword == "Modality"
+        images = next(elements)
+        images.value[1:] = [data_set[:0x00081140], data_set.__class__()]
+        found = [next(elements).keyword for _ in range(2)]
+        assert found == ["AccessionNumber", "Modality"]
+        with pytest.raises(pydicom.errors.BytesLengthException):
+            next(elements)
+        assert list(elements) == []
+        assert iter(elements) is elements
+        del data_set.Rows
+        assert [element.keyword for element in data_set.iterall()][-1] == "Columns"
+        images.VR = "OB"
+        assert len(list(data_set.iterall())) == 3
+
+
 def test_it_is_a_data_set(dataset: ModuleType) -> None:
     data_set = dataset.decode(dataset.encode(made(), IMPLICIT), IMPLICIT)
     assert isinstance(data_set, Dataset)

@@ -840,6 +840,16 @@ cdef class _Elements:
         return element
 
 
+cdef object _items_of(object element):
+    """Return what iterates over the items of a sequence."""
+    cdef object value
+    if type(element) is _DataElement:
+        value = PyObject_GenericGetAttr(element, "_value")
+        if type(value) is _Sequence:
+            return PyObject_GenericGetAttr(value, "_list")
+    return element.value
+
+
 class Dataset(_PydicomDataset):
     """pydicom's `Dataset`, with elements that are made in C; copies and pickles are pydicom's."""
 
@@ -862,6 +872,13 @@ class Dataset(_PydicomDataset):
         cdef _Elements elements = _Elements.__new__(_Elements)
         elements.data_set = self
         return elements
+
+    def iterall(self):
+        for element in self:
+            yield element
+            if element.VR == "SQ":
+                for item in _items_of(element):
+                    yield from item.iterall()
 
     def __reduce_ex__(self, protocol):
         plain = _PydicomDataset.__new__(_PydicomDataset)
