@@ -5,12 +5,14 @@ Over real associations, on both stores. What an answer is to be is computed from
 
 import functools
 import itertools
+from io import BytesIO
 
 import pytest
 from mpps_peers import ROOT, Modality, Workstation, encoded
 from mpps_table import ROWS, VITAL, changed, modifications, whole
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
+from pynetdicom.dsutils import decode
 
 SUCCESS, ATTRIBUTE_LIST_ERROR = 0x0000, 0x0107
 MISSING, EMPTY = 0x0120, 0x0121
@@ -24,6 +26,11 @@ modes = pytest.mark.parametrize("is_strict", [False, True], ids=["default", "str
 def new_uid():
     numbers = itertools.count(1)
     return lambda: f"{ROOT}.{next(numbers)}"
+
+
+def parsed():
+    """A step as `whole`, at a tenth of the price: what nobody touches stays bytes."""
+    return decode(BytesIO(WHOLE), True, True)
 
 
 def listed(answer):
@@ -48,10 +55,10 @@ def alone(step, keyword):
 
 def other_value(row):
     """A list that sets the attribute to another value."""
-    step = whole()
+    step = parsed()
     element = step[row.tag]
     if element.VR == "SQ":
-        element.value = [*element.value, *whole()[row.tag].value]
+        element.value = [*element.value, *parsed()[row.tag].value]
     elif row.path != (STATUS,):
         element.value = {"DA": "20261128", "TM": "101600"}.get(element.VR, "2")
     return alone(step, row.path[0])
@@ -61,7 +68,7 @@ def other_value(row):
 def lists_to_create():
     """Each attribute, missing and empty."""
     return [
-        (row, is_empty, encoded(changed(whole(), row, is_empty)))
+        (row, is_empty, encoded(changed(parsed(), row, is_empty)))
         for row in ROWS
         for is_empty in (False, True)
     ]
@@ -74,8 +81,8 @@ def lists_to_set():
         (
             row,
             other_value(row),
-            alone(whole(), row.path[0]),
-            alone(changed(whole(), row, True), row.path[0]),
+            alone(parsed(), row.path[0]),
+            alone(changed(parsed(), row, True), row.path[0]),
         )
         for row in ROWS
         if len(row.path) == 1 and row.path[0] != "SpecificCharacterSet"
@@ -86,7 +93,7 @@ def lists_to_set():
 def items_to_set():
     """Each attribute in items that may be set, missing and empty."""
     return [
-        (row, is_empty, alone(changed(whole(), row, is_empty), row.path[0]))
+        (row, is_empty, alone(changed(parsed(), row, is_empty), row.path[0]))
         for row in ROWS
         if len(row.path) > 1 and row.set != "-"
         for is_empty in (False, True)
