@@ -229,7 +229,7 @@ def peak_of(capture_of_text, text, stream):
 @pytest.mark.parametrize("between", ["", " ", ":", "\n", ", 0x", "\\x"])
 def test_memory(run, capture_of_text, between):
     """Of hex digits: what is kept of them, and little more than once what they are."""
-    stream = p_data(3, ECHO) * 20 + p_data(3, REQUEST) + p_data(2, bytes(2**18))
+    stream = p_data(3, ECHO) * 20 + p_data(3, REQUEST) + p_data(2, bytes(2**16))
     text = stream.hex(" ").replace(" ", between).encode()
     text = {", 0x": b"0x" + text, "\\x": b"\\x" + text}.get(between, text)
     assert peak_of(capture_of_text, text, stream) < 2.2 * len(text)
@@ -237,7 +237,7 @@ def test_memory(run, capture_of_text, between):
 
 @pytest.mark.parametrize("name", ["hexdump", "array", "literal"])
 def test_memory_of_other_text(capture_of_text, name):
-    stream = bytes(range(256)) * 2**9
+    stream = bytes(range(256)) * 2**7
     text = {
         "hexdump": lambda: wireshark(stream, offset="{:08x}  "),
         "array": lambda: "char x[] = {\n" + rows(C, data=stream) + "\n};",
