@@ -29,11 +29,19 @@ html_copy_source = False
 
 def setup(app):
     app.connect("autodoc-skip-member", is_skipped)
+    app.connect("autodoc-process-docstring", leave_out_threads)
 
 
 def is_skipped(app, what, name, member, skip, options):
     """Return whether it is a field of a named tuple, which its class describes."""
     return True if (member.__doc__ or "").startswith("Alias for field number") else None
+
+
+def leave_out_threads(app, what, name, obj, options, lines):
+    """Remove the table that tells readers of the source which thread calls what."""
+    if name == "nset.scp.Server":
+        rules = [number for number, line in enumerate(lines) if line.startswith("=====")]
+        del lines[rules[0] : rules[-1] + 1]
 
 
 numpydoc_show_class_members = False
