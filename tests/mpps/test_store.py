@@ -345,6 +345,18 @@ def test_a_locked_database(serving, url, mpps, monkeypatch, caplog):
         assert [step.uid for step in served.store.find()] == [UID]
 
 
+@on_sqlite
+def test_a_lost_file(opened, mpps, tmp_path):
+    """No empty file stands for it."""
+    store, path = opened(), tmp_path / "mpps.sqlite"
+    path.rename(tmp_path / "moved")
+    with pytest.raises(mpps("store").Unavailable, match="unable to open database file"):
+        list(store.find())
+    assert not path.exists()
+    (tmp_path / "moved").rename(path)
+    assert list(store.find()) == []
+
+
 @on_postgresql
 def test_a_lost_database(serving, postgresql):
     cluster = postgresql

@@ -12,6 +12,9 @@ _LOCKED_SECONDS = 5.0  # that a transaction of another process is waited for
 
 _AGAIN_SECONDS = 0.01
 
+# Of new files. A report changes some nine pages, little of each, and the log gets them whole.
+_PAGE_BYTES = 2048
+
 # Of the write-ahead log, until it is copied into the file: a page that many reports have changed is
 # copied once.
 _LOG_PAGES = 4000
@@ -24,27 +27,34 @@ class SqliteStore(Store):
     ----------
     path : str
         The file.
-    create : bool
-        Whether it is made where it is not there.
     """
 
     parameter = "?"
     bytes_type = "BLOB"
     begin = "BEGIN IMMEDIATE"  # it waits for its turn at once, not when it has read already
 
-    def __init__(self, path: str, *, create: bool = False) -> None:
-        self._uri = f"file:{quote(str(Path(path).absolute()))}?mode={'rwc' if create else 'rw'}"
+    def __init__(self, path: str) -> None:
+        self._uri = f"file:{quote(str(Path(path).absolute()))}?mode="
+        self._mode = "rw"
+
+    def migrate(self) -> None:
+        """Bring the schema to the version of this nset; make the file where it is not there."""
+        self._mode = "rwc"
+        super().migrate()
+        self._mode = "rw"  # if the file is lost later, an empty one does not stand for it
 
     def connect(self) -> Any:
         """Return a new connection to the file."""
         connection = sqlite3.connect(
-            self._uri,
+            self._uri + self._mode,
             timeout=_LOCKED_SECONDS,
             isolation_level=None,
             check_same_thread=False,
             uri=True,
         )
         try:
+            if self._mode == "rwc":
+                connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             _keep_log(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")

@@ -30,7 +30,7 @@ def open_store(url: str, *, create: bool = False) -> Store:
     store: Store
     try:
         if url.startswith("sqlite:///"):
-            store = SqliteStore(url.removeprefix("sqlite:///"), create=create)
+            store = SqliteStore(url.removeprefix("sqlite:///"))
         elif url.startswith(("postgresql://", "postgres://")):
             try:
                 from nset.mpps.postgresql import PostgresqlStore
