@@ -252,6 +252,22 @@ def test_what_waits_is_one_transaction(mpps, report):
     assert groups == [[f"{ROOT}.0"], [f"{ROOT}.{number}" for number in (1, 2, 3)]]
 
 
+def test_notifiers_are_woken_where_something_is_stored(opened, mpps, report):
+    woken = []
+
+    class Notifier:
+        subscriber = "A"
+
+        def wake(self):
+            woken.append(store.waiting("A"))
+
+    store = opened()
+    writer = mpps("writer").Writer(store, notifiers=[Notifier()])
+    for reports in ([report("N-CREATE", 1, WHOLE)], [report("N-GET", 1, b"")]):
+        assert [answer.status for answer in writer.store(reports)] == [0x0000]
+    assert woken == [[("2026-11-27T10:00", UID, 1, 1)]]
+
+
 @pytest.mark.parametrize("group", [1, 7])
 def test_two_processes_with_the_same_instances(opened, mpps, report, group):
     """One of them creates a step, one of them ends it: whoever is first in the database."""

@@ -14,7 +14,7 @@ _LOGGER = logging.getLogger("nset.mpps")
 
 MPPS_NOTIFICATION = "1.2.840.10008.3.1.2.3.5"
 
-_LOOK_SECONDS = 1.0  # until what another process has stored is seen
+_LOOK_SECONDS = 10.0  # until what a process that has ended has left behind is seen
 _AGAIN_SECONDS = (1.0, 60.0)  # after a failure: the first time, and at most
 _TIMEOUT_SECONDS = 10.0  # of a connection, and of an answer
 _BATCH_SECONDS = 10.0  # of one association

@@ -5,13 +5,13 @@ import logging
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from nset import status
 from nset.mpps.notify import Notifier
 from nset.mpps.rules import Answer
-from nset.mpps.steps import Changes, Report
+from nset.mpps.steps import GET, Changes, Report
 from nset.mpps.store import Conflict, Store, Unavailable
 
 _LOGGER = logging.getLogger("nset.mpps")
@@ -90,12 +90,9 @@ class Writer:
             item = self._queue.get()
             while item is not None:
                 group.append(item)
-                if len(group) == _MAX_REPORTS:
+                if len(group) == _MAX_REPORTS or self._queue.empty():  # this thread alone gets
                     break
-                try:
-                    item = self._queue.get_nowait()
-                except Empty:
-                    break
+                item = self._queue.get()
             is_open = item is not None
             if group:
                 answers = self.store([waiting.report for waiting in group])
@@ -127,8 +124,9 @@ class Writer:
         try:
             uids = (report.uid for report in reports)
             answers: list[Answer] = self._store.write(uids, apply, self._subscribers)
-            for notifier in self._notifiers:
-                notifier.wake()
+            if any(report.service != GET for report in reports):
+                for notifier in self._notifiers:
+                    notifier.wake()
             return answers
         except (Conflict, Unavailable) as exc:
             if not is_repeated:  # another process was faster, or the connection was lost
