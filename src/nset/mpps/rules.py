@@ -177,7 +177,7 @@ _tagged_items: Final = cache(_tagged)
 _TABLE: Final = _tagged(TABLE)
 _BY_TAG: Final = dict(_TABLE)
 _FINAL: Final = tuple((tag, rule) for tag, rule in _TABLE if rule.final)
-_NOT_EMPTY: Final = {tag: rule for tag, rule in _TABLE if rule.set == "3/1"}
+_NOT_EMPTY: Final = {tag: (tag, rule) for tag, rule in _TABLE if rule.set == "3/1"}
 _CHARACTER_SET, _STATUS = 0x00080005, 0x00400252
 _TEXT: Final = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
 """VRs that Specific Character Set is for."""
@@ -231,13 +231,14 @@ def name(tag: int) -> str:
 
 def elements(data_set: Dataset) -> dict[int, Any]:
     """Return the elements, raw or not, by plain ints: a `BaseTag` compares slowly."""
-    return dict(zip(map(int, data_set.keys()), data_set.values(), strict=True))
+    found = data_set._dict  # keys() and values() would be made of it
+    return dict(zip(map(int, found), found.values(), strict=True))
 
 
 def _is_empty(element: Any) -> bool:
     value = element.value
-    if isinstance(value, bytes):
-        value = value.strip(b" \0")
+    if type(value) is bytes:
+        return not value.strip(b" \0")
     return not value and value != 0
 
 
@@ -360,9 +361,7 @@ def check_set(
             to_set[tag] = element
             faults.append(Fault(status.SUCCESS, tag, False, f"{name(tag)} was not created"))
     to_set.pop(_CHARACTER_SET, None)
-    faults += _faults(
-        to_set, ((tag, _NOT_EMPTY[tag]) for tag in to_set if tag in _NOT_EMPTY), "set"
-    )
+    faults += _faults(to_set, [_NOT_EMPTY[tag] for tag in to_set if tag in _NOT_EMPTY], "set")
     if is_strict:
         faults += _faults_of_items(listed, _TABLE, "set")
         faults += _faults_of_text(listed)

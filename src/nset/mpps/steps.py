@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pydicom import Dataset
+from pydicom.tag import Tag
 
 from nset import status
 from nset.dataset import DataSetError, decode, encode
@@ -15,6 +16,8 @@ from nset.mpps.rules import Answer
 _LOGGER = logging.getLogger("nset.mpps")
 
 CREATE, SET, GET = "N-CREATE", "N-SET", "N-GET"
+
+_CHARACTER_SET = Tag(0x00080005)
 
 # The status of a step, and the dates and times of its start and end.
 _STATUS, _STARTED, _ENDED = 0x00400252, (0x00400244, 0x00400245), (0x00400250, 0x00400251)
@@ -284,6 +287,8 @@ def unify(step: Dataset, listed: Dataset, *, is_recoded: bool) -> None:
     is_recoded : bool
         Whether it is in another transfer syntax.
     """
+    if not is_recoded and _as_it_came(step) == _as_it_came(listed):
+        return
     theirs = listed.get("SpecificCharacterSet")
     if theirs and theirs != step.get("SpecificCharacterSet"):
         _read(step)
@@ -294,6 +299,12 @@ def unify(step: Dataset, listed: Dataset, *, is_recoded: bool) -> None:
             implicit, little = listed.original_encoding
             listed.set_original_encoding(implicit, little, step.original_character_set)
         _read(listed)
+
+
+def _as_it_came(data_set: Dataset) -> Any:
+    """Return the character set; undecoded, if nobody has read it before."""
+    element = data_set._dict.get(_CHARACTER_SET)
+    return element and element.value
 
 
 def _read(data_set: Dataset) -> None:
@@ -326,11 +337,13 @@ def _text(keyword: str, data_set: Dataset) -> str:
 
 def _ascii(elements: dict[int, Any], *tags: int) -> str:
     """Return values that are ASCII, one behind the other; elements are raw, or not."""
-    values = [elements[tag].value for tag in tags if tag in elements]
-    texts = [
-        value.decode("ascii", "replace") if type(value) is bytes else value for value in values
-    ]
-    return "".join(str(text or "").strip(" \0") for text in texts)
+    text = ""
+    for tag in tags:
+        value = elements[tag].value if tag in elements else None
+        if type(value) is bytes:
+            value = value.decode("ascii", "replace")
+        text += str(value or "").strip(" \0")
+    return text
 
 
 def _described(report: Report) -> str:
