@@ -15,6 +15,8 @@ _copies: dict[str, dict[str, ModuleType]] = {}
 
 def names_of_nset() -> list[str]:
     """What is loaded of nset; asked three times a test, of thousands of modules."""
+    if "\nnset" not in "\n" + "\n".join(sys.modules):  # most often, and in less than half the time
+        return []
     return [name for name in sys.modules if name[:4] == "nset" and name.partition(".")[0] == "nset"]
 
 

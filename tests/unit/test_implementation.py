@@ -1,6 +1,7 @@
 """NSET_IMPLEMENTATION selects the implementation, and imports point down."""
 
 import ast
+import functools
 import importlib.util
 import os
 import pathlib
@@ -22,8 +23,12 @@ SOURCE = REPOSITORY / "src" / "nset"
 # -- The switch -----------------------------------------------------------------------------------
 
 
+@functools.cache
 def implementation(choice, path=None):
-    """What a new process prints: the implementation in use, or its last line of error."""
+    """What a new process prints: the implementation in use, or its last line of error.
+
+    That is asked once: the package at `path` must not change between two calls.
+    """
     env = {name: value for name, value in os.environ.items() if name != "NSET_IMPLEMENTATION"}
     if choice is not None:
         env["NSET_IMPLEMENTATION"] = choice
