@@ -7,6 +7,8 @@ FREE_THREADED_PYTHON ?= $(shell command -v python3.14t || command -v python3.13t
 
 VENV := .venv
 BIN := $(VENV)/bin
+FREE_THREADED := $(VENV)-free-threaded
+FREE_THREADED_BUILT := $(FREE_THREADED)/built-$(notdir $(FREE_THREADED_PYTHON))
 # Most of a test's time is waiting: more of them at once than a small machine has cores.
 TOGETHER := --numprocesses $(or $(TEST_PROCESSES),6) --dist worksteal
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
@@ -21,7 +23,7 @@ CORES := $(addprefix src/nset/,_core.pyx _core.pxd _dict.pxd dataset/_core.pyx d
 EXTENSIONS := src/nset/_core.*.so src/nset/dataset/_core.*.so src/nset/scp/_core.*.so \
 	src/nset/scp/_protocol.*.so
 
-.PHONY: help demo test test-all test-peers test-kill test-free-threaded test-newer-pythons try-release bench \
+.PHONY: help demo test test-all test-peers test-kill free-threaded test-free-threaded test-newer-pythons try-release bench \
 	bench-servers bench-scp bench-report bench-services bench-processes bench-mpps bench-all instructions soak \
 	lint types docs annotate sanitize fuzz clean
 
@@ -116,13 +118,19 @@ annotate: $(TOOLS) ## how Cython compiles each line: build/annotate/nset/_core.h
 		output=build/annotate/$${core#src/}; mkdir -p $${output%/*}; \
 		$(BIN)/cython --annotate -o $${output%.pyx}.c $$core || exit 1; done
 
-test-free-threaded: ## the same on a free-threaded CPython, with the GIL off
+$(FREE_THREADED_BUILT): pyproject.toml setup.py $(CORES)
 	@test -n "$(FREE_THREADED_PYTHON)" || { echo "There is no python3.14t or python3.13t here; \
 	name one: make test-free-threaded FREE_THREADED_PYTHON=/path/to/python3.14t"; exit 1; }
-	$(FREE_THREADED_PYTHON) -m venv $(VENV)-free-threaded
-	NSET_IMPLEMENTATION=compiled $(VENV)-free-threaded/bin/python $(PIP_INSTALL) --prefer-binary -e '.[test]'
-	$(VENV)-free-threaded/bin/python .ci/check_live.py
-	PYTHON_GIL=0 $(VENV)-free-threaded/bin/python -m pytest $(TOGETHER) -m 'not soak and not peers'
+	@rm -f $(FREE_THREADED)/built-*
+	$(FREE_THREADED_PYTHON) -m venv $(FREE_THREADED)
+	NSET_IMPLEMENTATION=compiled $(FREE_THREADED)/bin/python $(PIP_INSTALL) --prefer-binary -e '.[test]'
+	@touch $@
+
+free-threaded: $(FREE_THREADED_BUILT)  # what the next one needs
+
+test-free-threaded: $(FREE_THREADED_BUILT) ## the same on a free-threaded CPython, with the GIL off
+	$(FREE_THREADED)/bin/python .ci/check_live.py
+	PYTHON_GIL=0 $(FREE_THREADED)/bin/python -m pytest $(TOGETHER) -m 'not soak and not peers'
 
 # Python's own allocator would hide what is read behind the end of an object; it also leaks on purpose.
 UNDER_SANITIZERS = env LD_PRELOAD=$$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
@@ -148,7 +156,7 @@ fuzz: $(SANITIZED) ## atheris on both implementations, then its inputs under the
 	$(UNDER_SANITIZERS) tests/fuzz/fuzz.py --replay
 
 clean: ## remove everything that was built or installed
-	rm -rf $(VENV) $(VENV)-free-threaded build dist src/*.egg-info $(EXTENSIONS)
+	rm -rf $(VENV) $(FREE_THREADED) build dist src/*.egg-info $(EXTENSIONS)
 	rm -rf .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -exec rm -rf {} +
 
@@ -159,12 +167,13 @@ $(BIN)/python:
 # One stamp at a time says what is installed: a switch of implementation builds anew, and an
 # extension that an earlier build left in the tree is never picked up.
 $(VENV)/built-%: pyproject.toml setup.py $(CORES) | $(BIN)/python
-	@rm -f $(VENV)/built-* $(EXTENSIONS)
+	@rm -f $(VENV)/built-* $(FREE_THREADED)/built-* $(EXTENSIONS)
 	@echo "Installing nset ($*) and what it needs in $(VENV)"
 	@NSET_IMPLEMENTATION=$* $(BIN)/python $(PIP_INSTALL) -e '.[scp,test]' || { test $* != compiled || \
 	printf '\nThe C extensions could not be built; the reason is above. Without a C compiler, run:\n\n    NSET_IMPLEMENTATION=python make test\n\n'; exit 1; }
 	@touch $@ $(if $(filter compiled,$*),$(VENV)/built-auto)
 
+# Without -e: nset is there already, so what its extra needs is installed, and nothing is built again.
 $(TOOLS): pyproject.toml | $(BUILT)
-	NSET_IMPLEMENTATION=$(IMPLEMENTATION) $(BIN)/python $(PIP_INSTALL) -e '.[dev]'
+	$(BIN)/python $(PIP_INSTALL) 'nset[dev]'
 	@touch $@
