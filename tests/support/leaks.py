@@ -1,0 +1,105 @@
+"""Whether something keeps memory, or objects of nset, pynetdicom or asyncio, each time."""
+
+import contextlib
+import gc
+import logging
+import tracemalloc
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+TIMES = 30
+# The least that an object takes is 16 bytes: where one is kept each time, it is more than this.
+MOST_BYTES = 12
+# Each of them with twice as many times: what is filled once, or by another thread, is outgrown.
+ATTEMPTS = 8
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """pytest keeps what is logged."""
+    root = logging.getLogger()
+    before, root.handlers = root.handlers, [logging.NullHandler()]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.handlers = before
+
+
+def _kept(action: Callable[[], Any]) -> float:
+    """The bytes that are kept each time."""
+    kept = 0.0
+    for attempt in range(ATTEMPTS):
+        times = TIMES << attempt
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(times):
+            action()
+        gc.collect()
+        kept = (tracemalloc.get_traced_memory()[0] - before) / times
+        if kept <= MOST_BYTES:
+            break
+    return kept
+
+
+def check(actions: dict[str, Callable[[], Any]]) -> None:
+    """Fail for each that keeps memory."""
+    kept = {}
+    tracemalloc.start()
+    try:
+        with quiet():
+            for name, action in actions.items():
+                for _ in range(TIMES // 2):
+                    action()
+                kept[name] = _kept(action)
+    finally:
+        tracemalloc.stop()
+    kept = {name: size for name, size in kept.items() if size > MOST_BYTES}
+    assert not kept, kept
+
+
+def tried(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[], None]:
+    """Call it, and whatever it raises, that is all right."""
+
+    def action() -> None:
+        with contextlib.suppress(Exception):
+            function(*args, **kwargs)
+
+    return action
+
+
+def objects() -> Counter[str]:
+    """The number of objects of each of the classes that an association has."""
+    gc.collect()
+    kinds = Counter(type(one) for one in gc.get_objects())
+    return Counter(
+        {
+            f"{kind.__module__}.{kind.__qualname__}": number
+            for kind, number in kinds.items()
+            if str(kind.__module__).startswith(("nset", "pynetdicom", "_asyncio", "asyncio"))
+        }
+    )
+
+
+def check_objects(action: Callable[[], Any], times: int) -> None:
+    """Fail if it leaves such an object each time, or every other time."""
+    for _ in range(min(times // 2, 5)):
+        action()
+    with no_more_objects(times // 2):
+        for _ in range(times):
+            action()
+
+
+@contextlib.contextmanager
+def no_more_objects(most: int) -> Iterator[None]:
+    """Fail if there are more such objects afterwards than these.
+
+    The last ones may not be freed yet: a worker has called for the end of each.
+    """
+    before = objects()
+    yield
+    grown = {kind: number for kind, number in (objects() - before).items() if number > most}
+    assert not grown, grown
