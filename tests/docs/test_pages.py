@@ -91,7 +91,8 @@ def test_configurations_can_be_read(page):
 @with_blocks("diff")
 def test_the_line_that_changes_is_one_of_the_reference(page):
     (block,) = pages.blocks(page, "diff")
-    old, new = block.text.splitlines()
+    added, old, new = block.text.splitlines()
+    assert added == "+import nset.scp"
     assert new == old.replace("-ae.start_server(", "+nset.scp.start_server(ae, ")
     compile(new[1:], page, "exec")
 
