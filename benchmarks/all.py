@@ -12,7 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-import charts
 from rich.console import Console
 
 HERE = Path(__file__).parent
@@ -68,7 +67,6 @@ def main() -> None:
         command = [sys.executable, str(HERE / program[0]), *program[1:], *rounds, "--record"]
         if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
             failed.append(part)
-    charts.draw()
     if failed:
         sys.exit(f"Not measured: {', '.join(failed)}; the reasons are above")
 

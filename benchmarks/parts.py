@@ -31,7 +31,7 @@ PARTS = (
     "association, request, answer",
     "decode the list",
     "make its elements and items",
-    "visit them: pydicom's `iterall`",
+    "visit them by `iterall`",
 )
 TURNS = [
     (report.ECHO, IGNORED),
@@ -58,7 +58,7 @@ def measured(kind: str, row: report.Row) -> Taken:
 
 
 def in_process() -> list[float]:
-    """Return the shares of decoding the list, making its elements, and pydicom's own loop."""
+    """Return the shares of decoding the list, making its elements, and `iterall`."""
     data = lists.encoded(lists.modification_list(2, 5))
     before = acceptors.read(dataset.decode(data, IMPLICIT))
     statements: list[Callable[[], object]] = [

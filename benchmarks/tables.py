@@ -10,6 +10,7 @@ from importlib.metadata import version
 from statistics import median
 from typing import Any, NamedTuple, TypeVar
 
+import charts
 import cpuinfo
 import psutil
 import results
@@ -95,6 +96,7 @@ def finish(
     print(rendered(result))
     if record:
         results.record(marker, result)
+        charts.draw()
 
 
 def rendered(result: dict[str, Any]) -> str:
