@@ -29,7 +29,7 @@ html_copy_source = False
 
 def setup(app):
     app.connect("autodoc-skip-member", is_skipped)
-    app.connect("autodoc-process-docstring", leave_out_threads)
+    app.connect("autodoc-process-docstring", leave_out_internals)
 
 
 def is_skipped(app, what, name, member, skip, options):
@@ -37,14 +37,16 @@ def is_skipped(app, what, name, member, skip, options):
     return True if (member.__doc__ or "").startswith("Alias for field number") else None
 
 
-def leave_out_threads(app, what, name, obj, options, lines):
-    """Remove the table that tells readers of the source which thread calls what."""
+def leave_out_internals(app, what, name, obj, options, lines):
+    """Remove what is for readers of the source: a server's parts, and which thread calls what."""
     if name == "nset.scp.Server":
+        del lines[lines.index(":Attributes:") :]
         rules = [number for number, line in enumerate(lines) if line.startswith("=====")]
         del lines[rules[0] : rules[-1] + 1]
 
 
 numpydoc_show_class_members = False
+autodoc_preserve_defaults = True  # the source has names for numbers
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc's sections have the types
 
