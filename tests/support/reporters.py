@@ -35,22 +35,25 @@ class Reporter(threading.Thread):
         self.refused: list[tuple[str, bytes]] = []
 
     def run(self) -> None:
-        peer = self._server.connect(self._number)
+        self._peer = self._server.connect(self._number)
         for count in range(1_000_000):
             uid = f"{ROOT}.{self._number}.{count}"
             for service, data in lists(count):
-                while True:
-                    try:
-                        answer = getattr(peer, service)(uid, data)
-                        break
-                    except (OSError, AssertionError):
-                        peer.socket.close()
-                        peer = self._server.connect(self._number)
+                answer = self._asked(service, uid, data)
                 (self.refused if answer.Status else self.acknowledged).append((uid, data))
             if self._server.is_over:
-                peer.release()
-                peer.socket.close()
+                self._asked("release")
+                self._peer.socket.close()
                 return
+
+    def _asked(self, service: str, *request: Any) -> Any:
+        """Ask until there is an answer; who is asked may be killed meanwhile."""
+        while True:
+            try:
+                return getattr(self._peer, service)(*request)
+            except (OSError, AssertionError):
+                self._peer.socket.close()
+                self._peer = self._server.connect(self._number)
 
 
 def reported(reporters: list[Reporter], more: int, seconds: float, why: Any) -> None:
