@@ -26,7 +26,7 @@ PARTS = {
     "growth": [["report.py", "--growth"]],
     "services": [["services.py"]],
     "processes": [["processes.py"]],
-    "mpps": [["mpps.py"], ["mpps.py", "--sync-ms", "5"]],
+    "mpps": [["mpps.py"], ["mpps.py", "--sync-ms", "5"], ["mpps.py", "--parts"]],
 }
 """The programs of each."""
 WITHOUT_ROUNDS = "compare.py"

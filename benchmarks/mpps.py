@@ -1,13 +1,14 @@
 """Measures `nset mpps`: what a stored report takes, and what commits that reports share bring.
 
-Usage: python benchmarks/mpps.py [--rounds N] [--reports N] [--sync-ms N] [--without-dcmtk]
-                                 [--record]
-       python benchmarks/mpps.py serve DATABASE REPORTS_PER_COMMIT
+Usage: python benchmarks/mpps.py [--rounds N] [--reports N] [--sync-ms N] [--parts]
+                                 [--without-dcmtk] [--record]
+       python benchmarks/mpps.py serve DATABASE SERVER
 
 A report is an association with one N-SET of 2 series x 5 images, which completes a step; the server
 answers it when it is on the disk. --sync-ms stands for a slower disk: a virtual disk takes one
-millisecond or so, a hard disk some ten. The second form is the server that is measured: `nset mpps`
-in one process, which prints its port and ends with its standard input.
+millisecond or so, a hard disk some ten. --parts says where the time goes, by servers that leave one
+part after the other out. The second form is the server that is measured: `nset mpps` in one
+process, which prints its port and ends with its standard input.
 """
 
 import os
@@ -22,17 +23,20 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import acceptors
 import dcmtk
 import lists
 import load
+import psutil
 import tables
+from pynetdicom import evt
 
 from nset import scp
 from nset.mpps import server, writer
-from nset.mpps.steps import CREATE, Report
+from nset.mpps.rules import DONE, Answer
+from nset.mpps.steps import CREATE, Changes, Report
 from nset.mpps.stores import open_store
 
 ROOT = "1.2.826.0.1.3680043.8.498.7"
@@ -46,12 +50,27 @@ ALONE = "nset mpps, a commit for each"
 DCMTK = "DCMTK and an INSERT for each"
 NORMAL = "the same, not on the disk"
 
+# Servers that leave something out.
+ANSWERED, SYNCED, MERGED, READ = "answered", "synced", "merged", "DCMTK, read"
+
+PARTS = {
+    ANSWERED: "connection, association, request and answer in `nset.scp`",
+    SYNCED: "to the thread that writes, a page to the disk, and back",
+    MERGED: "check, and merge with the step",
+    NSET: "SQLite: read the step, write it and the report, commit",
+    READ: "DCMTK: association, request, answer, each value read",
+    NORMAL: "its INSERT",
+    DCMTK: "to the disk",
+}
+"""What a server does that the one before does not; the first one of each kind does all it says."""
+
 
 class Taken(NamedTuple):
-    """Microseconds of the server's CPU for a report, and reports a second."""
+    """Microseconds of the server's CPU for a report, reports a second, KiB written for one."""
 
     cpu: float
     rate: float
+    written: float
 
 
 def prepare(database: Path, number: int) -> None:
@@ -71,12 +90,43 @@ def prepare(database: Path, number: int) -> None:
     creating.close()
 
 
-def serve(database: str, at_most: int) -> None:
+class Syncing(writer.Writer):
+    """Stores nothing, and has a page on the disk for it."""
+
+    def store(self, reports: list[Report], **_: Any) -> list[Answer]:
+        """Answer, once it is there."""
+        os.pwrite(self.file, bytes(4096), 0)
+        os.fdatasync(self.file)
+        return [DONE] * len(reports)
+
+
+class Merging(Syncing):
+    """Merges reports with steps in memory besides."""
+
+    def store(self, reports: list[Report], **_: Any) -> list[Answer]:
+        """Answer as the rules have it."""
+        changes = Changes({report.uid: self.steps[report.uid] for report in reports})
+        answers = [changes.apply(report, is_strict=False) for report in reports]
+        super().store(reports)
+        return answers
+
+
+async def at_once(event: Any) -> tuple[int, None]:
+    """Answer."""
+    return 0, None
+
+
+def serve(database: str, kind: str) -> None:
     """Run the server."""
-    writer._MAX_REPORTS = at_most
-    storing = writer.Writer(open_store(f"sqlite:///{database}"))
+    if kind == ALONE:
+        writer._MAX_REPORTS = 1
+    store = open_store(f"sqlite:///{database}")
+    storing = {SYNCED: Syncing, MERGED: Merging}.get(kind, writer.Writer)(store)
+    if kind in (SYNCED, MERGED):
+        storing.file = os.open(f"{database}.page", os.O_RDWR | os.O_CREAT)
+        storing.steps = {step.uid: step for step in store.find()}
+    handlers = server.handlers(storing) if kind != ANSWERED else [(evt.EVT_N_SET, at_once)]
     ae = server.entity("NSET_MPPS", 500)
-    handlers = server.handlers(storing)
     running = scp.start_server(ae, ("127.0.0.1", 0), block=False, evt_handlers=handlers)
     acceptors.announce(running.server_address[1])
     threading.Event().wait()
@@ -133,19 +183,23 @@ def measure(command: list[str], requests: list[bytes], at_a_time: int) -> Taken:
     """Run a server, and report to it."""
     with load.running(command, is_apart=True) as running:
         run(running.port, requests[:WARM_UP], at_a_time)
-        before, begin = load.cpu_seconds(running.pid), time.monotonic()
+        process = psutil.Process(running.pid)
+        written, before = process.io_counters().write_chars, load.cpu_seconds(running.pid)
+        begin = time.monotonic()
         run(running.port, requests[WARM_UP:], at_a_time)
         cpu, seconds = load.cpu_seconds(running.pid) - before, time.monotonic() - begin
+        written = process.io_counters().write_chars - written
     number = len(requests) - WARM_UP
-    return Taken(cpu / number * 1e6, number / seconds)
+    return Taken(cpu / number * 1e6, number / seconds, written / number / 1024)
 
 
 def command(kind: str, database: Path) -> list[str]:
     """What runs the server."""
+    if kind == READ:
+        return dcmtk.command("read")
     if kind in (DCMTK, NORMAL):
         return dcmtk.command("store", str(database), "FULL" if kind == DCMTK else "NORMAL")
-    at_most = writer._MAX_REPORTS if kind == NSET else 1
-    return [sys.executable, __file__, "serve", str(database), str(at_most)]
+    return [sys.executable, __file__, "serve", str(database), kind]
 
 
 def slow_down(milliseconds: int, folder: str) -> None:
@@ -156,14 +210,64 @@ def slow_down(milliseconds: int, folder: str) -> None:
     os.environ["LD_PRELOAD"], os.environ["SYNC_MS"] = library, str(milliseconds)
 
 
+def compared(
+    taken: dict[tuple[str, int], list[Taken]], kinds: list[str], slow: str
+) -> tuple[tables.Table, str]:
+    """Return what each server takes, and the ratios."""
+    lines = []
+    for kind in kinds:
+        line = [f"`{kind}`" if kind == NSET else kind]
+        for number in AT_A_TIME:
+            line.append(tables.spread([one.cpu for one in taken[kind, number]]))
+            line.append(tables.spread([one.rate for one in taken[kind, number]]))
+        lines.append(line)
+    columns = [f"{what}, {n} at a time" for n in AT_A_TIME for what in ("µs of CPU", "reports/s")]
+    pairs = zip(taken[NSET, 32], taken[ALONE, 32], strict=True)
+    ratio = median(shared.rate / alone.rate for shared, alone in pairs)
+    ratios = f"Of 32 modalities {ratio:.1f} times as many reports as with a commit for each"
+    for number in AT_A_TIME if DCMTK in kinds else []:
+        pairs = zip(taken[NSET, number], taken[DCMTK, number], strict=True)
+        ratio = median(ours.cpu / theirs.cpu for ours, theirs in pairs)
+        ratios += f"; {number} at a time {ratio:.2f} times DCMTK's CPU time"
+    ratios += ", in the same round. Extremes are in brackets."
+    return tables.Table([f"a stored report{slow}", *columns], lines), ratios
+
+
+def in_parts(
+    taken: dict[tuple[str, int], list[Taken]], kinds: list[str], slow: str
+) -> tuple[tables.Table, str]:
+    """Return what each part takes, and what is written."""
+    lines, before = [], [0.0] * len(AT_A_TIME)
+    for kind in kinds:
+        if kind in (ANSWERED, READ):
+            before = [0.0] * len(AT_A_TIME)
+        now = [median(one.cpu for one in taken[kind, number]) for number in AT_A_TIME]
+        parts = [total - earlier for total, earlier in zip(now, before, strict=True)]
+        lines.append([PARTS[kind], *map(tables.short, parts)])
+        if kind in (NSET, DCMTK):
+            lines.append([f"all of it: {kind}", *map(tables.short, now)])
+        before = now
+    columns = [f"µs of CPU, {number} at a time" for number in AT_A_TIME]
+    written = ", ".join(
+        f"{kind} {tables.short(median(one.written for one in taken[kind, 1]))}"
+        for kind in (NSET, DCMTK)
+        if kind in kinds
+    )
+    text = f"Each syncs once for a report by itself. KiB written for one: {written}."
+    return tables.Table([f"part of a stored report{slow}", *columns], lines), text
+
+
 def main() -> None:
     """Take the rounds, print the table."""
     parser = tables.arguments(__doc__)
     parser.add_argument("--reports", type=int, default=2000, help="in a round")
     parser.add_argument("--sync-ms", type=int, default=0, help="that a slower disk takes to sync")
+    parser.add_argument("--parts", action="store_true", help="where the time goes")
     parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
     options = parser.parse_args()
-    kinds = [NSET, ALONE, *([] if options.without_dcmtk else [DCMTK, NORMAL])]
+    kinds = list(PARTS) if options.parts else [NSET, ALONE, DCMTK, NORMAL]
+    if options.without_dcmtk:
+        kinds = [kind for kind in kinds if kind not in (READ, DCMTK, NORMAL)]
     data = lists.encoded(lists.modification_list(2, 5))
     requests = [
         load.exchange(data_set=data, instance=f"{ROOT}.{number}")[0]
@@ -176,36 +280,19 @@ def main() -> None:
             slow_down(options.sync_ms, folder)
         for kind, number in tables.progress(turns, "measuring"):
             database = Path(folder) / f"{time.monotonic_ns()}.sqlite"
-            if kind in (NSET, ALONE):
+            if kind not in (READ, DCMTK, NORMAL):
                 prepare(database, len(requests))
             taken[kind, number].append(measure(command(kind, database), requests, number))
     os.environ.pop("LD_PRELOAD", None)
-    lines = []
-    for kind in kinds:
-        line = [f"`{kind}`" if kind == NSET else kind]
-        for number in AT_A_TIME:
-            line.append(tables.spread([one.cpu for one in taken[kind, number]]))
-            line.append(tables.spread([one.rate for one in taken[kind, number]]))
-        lines.append(line)
-    columns = [f"{what}, {n} at a time" for n in AT_A_TIME for what in ("µs of CPU", "reports/s")]
-    head = "a stored report" + (f", {options.sync_ms} ms more to sync" if options.sync_ms else "")
-    pairs = zip(taken[NSET, 32], taken[ALONE, 32], strict=True)
-    ratio = median(shared.rate / alone.rate for shared, alone in pairs)
-    ratios = f"Of 32 modalities {ratio:.1f} times as many reports as with a commit for each"
-    for number in [] if options.without_dcmtk else AT_A_TIME:
-        pairs = zip(taken[NSET, number], taken[DCMTK, number], strict=True)
-        ratio = median(ours.cpu / theirs.cpu for ours, theirs in pairs)
-        ratios += f"; {number} at a time {ratio:.2f} times DCMTK's CPU time"
-    text = (
-        f"Medians [and extremes] of {options.rounds} rounds in turns, each with a new server and "
-        "database; the ratios are of the same round."
-    )
+    slow = f", {options.sync_ms} ms more to sync" if options.sync_ms else ""
+    table, ratios = (in_parts if options.parts else compared)(taken, kinds, slow)
+    text = f"Medians of {options.rounds} rounds in turns, each with a new server and database."
     peers = {"uvloop": version("uvloop")}
     peers |= {} if options.without_dcmtk else {"DCMTK": dcmtk.version()}
     tables.finish(
-        "mpps-slow" if options.sync_ms else "mpps",
-        [tables.Table([head, *columns], lines)],
-        [f"{ratios}.", text],
+        "mpps" + ("-parts" if options.parts else "") + ("-slow" if options.sync_ms else ""),
+        [table],
+        [ratios, text],
         record=options.record,
         **peers,
     )
@@ -213,6 +300,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
-        serve(sys.argv[2], int(sys.argv[3]))
+        serve(sys.argv[2], sys.argv[3])
     else:
         main()
