@@ -32,6 +32,7 @@ from bad_requests import (
     STRAY,
     other,
     others,
+    undecodable,
 )
 from bad_statuses import BAD_STATUS, optional_elements, quiet, statuses
 from command_sets import command_set, element
@@ -246,6 +247,19 @@ def test_is_answered_with_an_abort(scp, caplog, fault):
         f"Aborting the association with {AE_TITLE}@{peer.address}: "
         f"invalid DIMSE message: {fault.reason}"
     ]
+
+
+@undecodable
+def test_what_pydicom_can_not_decode(scp, caplog, pdus, reason):
+    """It is the peer's fault: there is no traceback in nset's log."""
+    with scp.connect() as peer:
+        peer.send(pdus)
+        assert peer.receive() == (ABORT, BY_PROVIDER)
+        assert peer.receive() is None
+    (said,) = [one for one in caplog.records if one.name == "nset" and one.levelname == "ERROR"]
+    beginning = f"Aborting the association with {AE_TITLE}@{peer.address}: invalid DIMSE message: "
+    assert said.getMessage().startswith(beginning + reason)
+    assert said.exc_info is None
 
 
 # -- Other services -------------------------------------------------------------------------------

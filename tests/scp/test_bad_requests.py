@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pytest
 from acceptors import entity, one_pdu
 from associations import INSTANCE, MPPS, status_dataset
-from bad_requests import ABORTED, CLASSES, OTHER_EVENTS, REFUSED, SERVED, STRAY, others
+from bad_requests import ABORTED, CLASSES, OTHER_EVENTS, REFUSED, SERVED, STRAY, others, undecodable
 from bad_statuses import optional_elements, statuses
 from bad_statuses import quiet as about_values
 from callers import (
@@ -227,6 +227,20 @@ def test_is_aborted_as_by_an_installed_nset(nset, caplog, fault, way):
         f"Aborting the association with {AE_TITLE}@{peer.address}: "
         f"invalid DIMSE message: {fault.reason}"
     ]
+
+
+@ways
+@undecodable
+def test_what_pydicom_can_not_decode(nset, caplog, pdus, reason, way):
+    """It is the peer's fault: there is no traceback in nset's log."""
+    with serving(nset, way) as (server, _), Caller(server).associate() as peer:
+        peer.send(pdus)
+        peer.is_closed(BY_PROVIDER)
+        assert over(server).aborted == {"invalid message": 1}
+    (said,) = [one for one in caplog.records if one.name == "nset" and one.levelname == "ERROR"]
+    beginning = f"Aborting the association with {AE_TITLE}@{peer.address}: invalid DIMSE message: "
+    assert said.getMessage().startswith(beginning + reason)
+    assert said.exc_info is None
 
 
 @ways

@@ -377,7 +377,7 @@ NO_AFFECTED_INSTANCE = "Affected SOP Instance UID (0000,1000): missing in"
 ALONE = "Command Data Set Type (0000,0800): 0101H, but a"
 
 
-def other(field: int, *, data: bool = False, **elements: str | int) -> bytes:
+def other(field: int, *, data: bool = False, **elements: str | int | bytes) -> bytes:
     """A request of another service, by keyword; with a data set, announced or not."""
     tags = {tag_for_keyword(keyword): value for keyword, value in elements.items()}
     tags = {0x0100: field, 0x0110: 7, 0x0800: 0x0101 if not data else 0x0001} | tags
@@ -482,6 +482,15 @@ OTHERS = {
         "no service class for '1.2.840.10008.5.1.4.34.4.1'",
     ),
 }
+# Requests that pydicom or pynetdicom can't decode, and how what they raise begins.
+UNDECODABLE = {
+    "a Status of 1 byte": (other(0x0030, AffectedSOPClassUID=MPPS, Status=b"\0"), "BytesLength"),
+    "two Command Fields": (
+        other(0x0110, **ABOUT, CommandField=b"\x10\x01\x20\x01"),
+        "TypeError: unhashable type",
+    ),
+}
+undecodable = pytest.mark.parametrize(("pdus", "reason"), UNDECODABLE.values(), ids=UNDECODABLE)
 OTHER_EVENTS = (
     *(evt.EVT_C_ECHO, evt.EVT_C_STORE, evt.EVT_C_FIND, evt.EVT_C_GET, evt.EVT_C_MOVE),
     *(evt.EVT_N_CREATE, evt.EVT_N_EVENT_REPORT, evt.EVT_N_GET, evt.EVT_N_ACTION, evt.EVT_N_DELETE),

@@ -175,8 +175,13 @@ class Transport(asyncio.Transport):
 
 
 def _was_unforeseen(record: logging.LogRecord) -> bool:
-    """Whether it is of an exception where a job, or the server, has failed; others are of input."""
-    return bool(record.exc_info) and record.name in ("pynetdicom.association", "nset")
+    """Whether it is of an exception where a job, or the server, has failed; others are of input.
+
+    pynetdicom's own service classes of DIMSE-N raise one at a request of DIMSE-C, and it aborts.
+    """
+    is_pynetdicoms = record.getMessage().startswith("Invalid DIMSE primitive 'C_")
+    of_server = record.name in ("pynetdicom.association", "nset")
+    return bool(record.exc_info) and of_server and not is_pynetdicoms
 
 
 @contextmanager

@@ -231,11 +231,22 @@ def decode_msg(stock: Callable[..., bool]) -> Callable[..., bool]:
 def _decode_with(stock: Callable[..., bool], message: Any, primitive: Any, assoc: Any) -> bool:
     """Call the stock method for PDVs of other messages; return whether the message is complete."""
     was_open = type(message) is dimse_messages.DIMSEMessage
-    is_complete = stock(message, primitive, assoc)
+    try:
+        is_complete = stock(message, primitive, assoc)
+    except OSError:  # of a file that the data set is written to
+        raise
+    except Exception as exc:
+        message._nset_fault = _undecodable(exc)
+        raise
     name = type(message).__name__
     if was_open and (name in _NAMES.values() or (is_complete and name == "DIMSEMessage")):
         raise _pdu.data_before_command()
     return is_complete
+
+
+def _undecodable(exc: Exception) -> CommandSetError:
+    """Return the fault of a command set at which pydicom or pynetdicom has raised an exception."""
+    return CommandSetError(f"{type(exc).__name__}: {exc}")
 
 
 def _start(message: Any, pdvs: list[tuple[int, bytes]]) -> tuple[int, bool] | None:
@@ -322,7 +333,7 @@ def message_to_primitive(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
             try:
                 primitive = stock(self)
             except Exception as exc:
-                self._nset_fault = exc
+                self._nset_fault = _undecodable(exc)
                 raise
             refusal = _refusal(self, primitive)
             if refusal is not None:

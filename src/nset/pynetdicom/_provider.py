@@ -139,7 +139,8 @@ def _fault(message: Any, exc: Exception) -> Exception:
         return CommandSetError(f"{field:04X}H is no DIMSE message", 0x100)
     if data_set_type is None:
         return CommandSetError("missing", 0x800)
-    return exc
+    fault: Exception = vars(message).get("_nset_fault", exc)
+    return fault
 
 
 def service_class(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
