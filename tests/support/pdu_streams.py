@@ -134,6 +134,8 @@ class Message(NamedTuple):
     read_as: dict[str, Any] | None
 
 
+# Drawn from for each message, and made once: hypothesis validates each strategy that is made.
+booleans = st.booleans()
 places = st.lists(st.integers(0, 300), max_size=3)
 high_bits = st.sampled_from([0, 0, 0, 0x04, 0xF0, 0xFC])
 uids = st.one_of(
@@ -152,37 +154,11 @@ def pdvs_of(draw, context_id, kind, fragments):
 
 
 numbers = st.integers(0, 0xFFFF)
+lists_of_tags = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=5)
+context_ids = st.sampled_from([1, 3, 127, 255])
+data_sets = st.binary(max_size=100)
 NO_DATA_SET = 0x0101
 DATA_SET_TYPES = [0x0000, 0x0001, 0x0102, 0xFFFF]
-
-
-@st.composite
-def requests(draw):
-    """A message of any service, whose command set is in one PDV."""
-    name, field, of, type_id, data_set_types = draw(st.sampled_from(SERVICES))
-    message_id, context_id = draw(numbers), draw(st.sampled_from([1, 3, 127, 255]))
-    kind = draw(st.sampled_from(data_set_types))
-    elements = {0x0100: field, 0x0110: message_id, 0x0800: kind}
-    said = {"MessageID": message_id, f"{of}SOPClassUID": draw(uids)}
-    elements[0x0003 if of == "Requested" else 0x0002] = uid(said[f"{of}SOPClassUID"])
-    if name != "C-ECHO" and (name != "N-CREATE" or draw(st.booleans())):
-        said[f"{of}SOPInstanceUID"] = draw(uids)
-        elements[0x1001 if of == "Requested" else 0x1000] = uid(said[f"{of}SOPInstanceUID"])
-    if type_id is not None:
-        keyword, tag = type_id
-        said[keyword] = elements[tag] = draw(numbers)
-    if name == "N-GET" and draw(st.booleans()):
-        tags = draw(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=5))
-        elements[0x1005] = b"".join(struct.pack("<HH", *tag) for tag in tags)
-        found = [Tag(tag) for tag in tags]
-        said["AttributeIdentifierList"] = found if len(found) > 1 else found[0]
-    data_set = b"" if kind == NO_DATA_SET else draw(st.binary(max_size=100))
-    pdvs = pdvs_of(draw, context_id, COMMAND, [joined(elements)])
-    if kind != NO_DATA_SET:
-        pdvs += pdvs_of(draw, context_id, 0, cut(data_set, draw(places)))
-    lacks = name == "N-SET" and kind == NO_DATA_SET
-    return Message(pdvs, read_as(name, data_set, context_id, lacks, **said))
-
 
 # Name, Command Field, whose SOP Class and Instance, type ID, Command Data Set Types.
 SERVICES = [
@@ -194,6 +170,37 @@ SERVICES = [
     ("N-CREATE", 0x0140, "Affected", None, [NO_DATA_SET, *DATA_SET_TYPES]),
     ("N-DELETE", 0x0150, "Requested", None, [NO_DATA_SET]),
 ]
+any_service = st.sampled_from(SERVICES)
+data_set_types_of = {name: st.sampled_from(types) for name, _, _, _, types in SERVICES}
+
+
+@st.composite
+def requests(draw):
+    """A message of any service, whose command set is in one PDV."""
+    name, field, of, type_id, _ = draw(any_service)
+    message_id, context_id = draw(numbers), draw(context_ids)
+    kind = draw(data_set_types_of[name])
+    elements = {0x0100: field, 0x0110: message_id, 0x0800: kind}
+    said = {"MessageID": message_id, f"{of}SOPClassUID": draw(uids)}
+    elements[0x0003 if of == "Requested" else 0x0002] = uid(said[f"{of}SOPClassUID"])
+    if name != "C-ECHO" and (name != "N-CREATE" or draw(booleans)):
+        said[f"{of}SOPInstanceUID"] = draw(uids)
+        elements[0x1001 if of == "Requested" else 0x1000] = uid(said[f"{of}SOPInstanceUID"])
+    if type_id is not None:
+        keyword, tag = type_id
+        said[keyword] = elements[tag] = draw(numbers)
+    if name == "N-GET" and draw(booleans):
+        tags = draw(lists_of_tags)
+        elements[0x1005] = b"".join(struct.pack("<HH", *tag) for tag in tags)
+        found = [Tag(tag) for tag in tags]
+        said["AttributeIdentifierList"] = found if len(found) > 1 else found[0]
+    data_set = b"" if kind == NO_DATA_SET else draw(data_sets)
+    pdvs = pdvs_of(draw, context_id, COMMAND, [joined(elements)])
+    if kind != NO_DATA_SET:
+        pdvs += pdvs_of(draw, context_id, 0, cut(data_set, draw(places)))
+    lacks = name == "N-SET" and kind == NO_DATA_SET
+    return Message(pdvs, read_as(name, data_set, context_id, lacks, **said))
+
 
 C_FIND = joined({0x0002: uid(FIND), 0x0100: 0x0020, 0x0110: 1, 0x0700: 0, 0x0800: 0x0101})
 C_STORE = joined(
@@ -216,23 +223,29 @@ RESPONSES = [
 ]
 
 
+ECHO = joined({0x0002: uid("1.2.840.10008.1.1"), 0x0100: 0x0030, 0x0110: 8, 0x0800: NO_DATA_SET})
+CREATE = joined({0x0002: uid(MPPS), 0x0100: 0x0140, 0x0110: 8, 0x0800: NO_DATA_SET})
+
+other_commands = st.one_of(
+    st.tuples(st.sampled_from([C_FIND, C_STORE, *RESPONSES]), booleans),
+    st.tuples(st.sampled_from([ECHO, CREATE]), st.just(True)),
+    st.tuples(st.sampled_from(sorted(UNUSUAL.values())), booleans),
+    st.tuples(st.just(request_of()), st.just(True)),
+)
+other_context_ids = st.sampled_from([1, 3, 255])
+other_data_sets = st.binary(max_size=50)
+
+
 @st.composite
 def others(draw):
     """Messages that are none of its business: whole, but for a data set that may be missing."""
-    command, is_cut = draw(
-        st.one_of(
-            st.tuples(st.sampled_from([C_FIND, C_STORE, *RESPONSES]), st.booleans()),
-            st.tuples(st.sampled_from([ECHO, CREATE]), st.just(True)),
-            st.tuples(st.sampled_from(sorted(UNUSUAL.values())), st.booleans()),
-            st.tuples(st.just(request_of()), st.just(True)),
-        )
-    )
-    context_id = draw(st.sampled_from([1, 3, 255]))
+    command, is_cut = draw(other_commands)
+    context_id = draw(other_context_ids)
     at = draw(st.integers(1, len(command) - 1)) if is_cut and len(command) > 1 else 0
     fragments = [command[:at], command[at:]] if at else [command]
     pdvs = pdvs_of(draw, context_id, COMMAND, fragments)
-    if draw(st.booleans()):
-        pdvs += pdvs_of(draw, context_id, 0, cut(draw(st.binary(max_size=50)), draw(places)))
+    if draw(booleans):
+        pdvs += pdvs_of(draw, context_id, 0, cut(draw(other_data_sets), draw(places)))
     return Message(pdvs, None)
 
 
@@ -280,10 +293,15 @@ def left_as(pdvs):
     return [p_data(*pdvs)] if weight_of(pdvs) <= MAX_WEIGHT else pieces_of(pdvs)
 
 
+several_messages = st.lists(st.one_of(requests(), requests(), others()), max_size=6)
+up_to_three = st.integers(0, 3)
+pdus_between = st.one_of(other_pdus, malformed)
+
+
 @st.composite
 def streams(draw):
     """Messages whose PDVs are in PDUs that begin and end anywhere, and PDUs of other types."""
-    messages = draw(st.lists(st.one_of(requests(), requests(), others()), max_size=6))
+    messages = draw(several_messages)
     sent, items, when_not_fast, waiting, left = [], [], [], [], []
 
     def leave():
@@ -294,13 +312,13 @@ def streams(draw):
     for message in messages:
         last = len(message.pdvs) - 1
         for at, pdv in enumerate(message.pdvs):
-            if waiting and draw(st.booleans()):
+            if waiting and draw(booleans):
                 leave()
                 sent.append(p_data(*waiting))
                 when_not_fast += left_as(waiting)
                 waiting = []
-                if draw(st.integers(0, 3)) == 0:
-                    other = draw(st.one_of(other_pdus, malformed))
+                if draw(up_to_three) == 0:
+                    other = draw(pdus_between)
                     for kept in (sent, items, when_not_fast):
                         kept.append(other)
             waiting.append(pdv)
@@ -335,9 +353,6 @@ def chopped(data, chop):
 
 UNLIMITED = (0xFFFFFFFF, OTHER_LENGTH, 0x400000)
 DATA = b"\x08\x00\x05\x00\x0a\x00\x00\x00ISO_IR 100"
-
-ECHO = joined({0x0002: uid("1.2.840.10008.1.1"), 0x0100: 0x0030, 0x0110: 8, 0x0800: NO_DATA_SET})
-CREATE = joined({0x0002: uid(MPPS), 0x0100: 0x0140, 0x0110: 8, 0x0800: NO_DATA_SET})
 
 NEXT = p_data((1, COMMAND | LAST, request_of(8)), (1, LAST, DATA))
 NEXT_READ = taken(8, DATA)
