@@ -43,7 +43,8 @@ def test_version_names_the_twin(nset):
         ("pynetdicom", "The demo needs pynetdicom: pip install 'nset[cli,pynetdicom]'"),
     ],
 )
-def test_what_is_missing_is_named(nset, package, words):
+def test_what_is_missing_is_named(package, words):
+    """Before either implementation matters."""
     ran = without(package, "demo")
     assert ran.returncode == 1
     assert ran.stderr == f"{words}\n"
