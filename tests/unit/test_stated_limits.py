@@ -1,6 +1,7 @@
 """The defaults that SECURITY.md and the page of the limits state are those of the code."""
 
 import importlib
+import os
 import re
 from pathlib import Path
 
@@ -15,10 +16,22 @@ def in_units(number):
     return f"{number >> 20} MiB" if number % (1 << 20) == 0 else f"{number >> 10} KiB"
 
 
-def rows(page):
-    """The first two cells of each row of the page's tables."""
+def rows(page, head=""):
+    """The first two cells of each row of the page's tables, or of those under a heading."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    return dict(re.findall(r"^\| (.*?) \| (.*?) \|", text, re.MULTILINE))
+    if head:
+        text = text.partition(f"\n## {head}")[2].partition("\n## ")[0]
+    found = dict(re.findall(r"^\| (.*?) \| (.*?) \|", text, re.MULTILINE))
+    found.pop("what", None)
+    return found
+
+
+def a_quarter_of_memory(limits):
+    """What the pages say of the limit, if it is that."""
+    memory = 1 << 32  # where there is no telling
+    if hasattr(os, "sysconf"):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return "a quarter of the machine's memory" if limits.bytes_for_server() == memory // 4 else ""
 
 
 @pytest.fixture
@@ -37,6 +50,9 @@ def code(nset):
         "negotiation": in_units(limits.negotiation_length),
         "data_set": in_units(limits.data_set_bytes),
         "association": in_units(limits.association_bytes),
+        "all_associations": a_quarter_of_memory(limits),
+        "contexts": importlib.import_module("nset.pynetdicom._negotiation")._MAX_CONTEXTS,
+        "logged": importlib.import_module("nset._rules").MAX_LOGGED,
         "connections": limits.connections_for(ae.maximum_associations),
         "more_connections": limits.connections_for(0),
         "command_set": in_units(importlib.import_module("nset._rules").MAX_COMMAND_SET_LENGTH),
@@ -48,14 +64,15 @@ def code(nset):
 
 
 def test_security(code):
-    stated = rows("SECURITY.md")
-    for name, text in {
+    stated = rows("SECURITY.md", "What a peer can make a server")
+    known = {
         "connections at once, with {ae.maximum_associations} associations": "{connections}",
         "time of a connection until its first PDU is complete": "{limits.first_pdu_timeout:g} s",
         "bytes kept of a connection before it is an association": "{negotiation}",
         "bytes kept of a message's data set": "{data_set}",
         "bytes kept of a command set": "{command_set}",
         "bytes pending for an association, or one message if that is more": "{association}",
+        "bytes pending for all associations": "{all_associations}",
         "requests of an association that wait": "{limits.pending_requests}",
         "bytes that a deflated data set becomes": "{data_set}",
         "elements of a data set, and sequences within each other": (
@@ -65,13 +82,13 @@ def test_security(code):
         "bytes read, and time taken, after the end of an association": (
             "{drained}, and {rules.CLOSE_SECONDS:g} s"
         ),
-    }.items():
-        assert stated[name.format(**code)] == text.format(**code), name
+    }
+    assert stated == {name.format(**code): text.format(**code) for name, text in known.items()}
 
 
 def test_the_page_of_the_limits(code):
     stated = rows("docs/reference/limits.md")
-    for name, text in {
+    known = {
         "`pdu_length`": (
             "`maximum_pdu_size` plus {pdu_extra}, at least {pdu_least}; none if that is 0"
         ),
@@ -79,6 +96,7 @@ def test_the_page_of_the_limits(code):
         "`data_set_bytes`": "{data_set}",
         "`pending_requests`": "{limits.pending_requests} per association",
         "`association_bytes`": "{association}, or one message if that is more",
+        "`server_bytes`": "{all_associations}, for all associations",
         "`connections`": "`maximum_associations` plus {more_connections}",
         "`first_pdu_timeout`": "{limits.first_pdu_timeout:g} s",
         "`maximum_associations`": "{ae.maximum_associations}",
@@ -87,6 +105,8 @@ def test_the_page_of_the_limits(code):
             "{ae.acse_timeout:g}, {ae.dimse_timeout:g}, {ae.network_timeout:g} s"
         ),
         "a command set": "{command_set}",
+        "presentation contexts in an A-ASSOCIATE-RQ": "{contexts} (PS3.8 Section 9.3.2.2)",
+        "violations that are logged of one message": "{logged}",
         "empty fragments of a command set or data set before its last one": (
             "{rules.MAX_EMPTY_FRAGMENTS}"
         ),
@@ -98,8 +118,21 @@ def test_the_page_of_the_limits(code):
         "what a peer may send after the end of its association": (
             "{drained}, {rules.CLOSE_SECONDS:g} s"
         ),
-    }.items():
-        assert stated[name] == text.format(**code), name
+    }
+    heads = {"`Limits`": "default", "`AE`": "default"}
+    assert stated == {**heads, **{name: text.format(**code) for name, text in known.items()}}
+
+
+def test_nset_dump(nset):
+    limits = importlib.import_module("nset.dump._limits")
+    text = " ".join((ROOT / "docs/how-to/dump.md").read_text(encoding="utf-8").split())
+    for said in (
+        f"Up to {in_units(limits.MAX_INPUT)} are read, and up to {limits.MAX_ENTRIES:,} PDUs, PDVs",
+        f"up to {limits.MAX_SEGMENTS:,} TCP segments and {limits.MAX_CONNECTIONS:,} connections",
+        f"up to {limits.MAX_DATA_SET_ELEMENTS:,} elements and {limits.MAX_DEPTH} levels",
+        f"up to {in_units(limits.MAX_INFLATED)} inflated",
+    ):
+        assert said in text
 
 
 def test_nset_mpps(nset):
