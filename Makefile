@@ -153,7 +153,7 @@ sanitize: $(SANITIZED) ## what decodes and encodes, under GCC's address and unde
 
 fuzz: $(SANITIZED) ## atheris on both implementations, then its inputs under the sanitizers; SECONDS=600 for more
 	$(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(SECONDS),120)
-	$(UNDER_SANITIZERS) tests/fuzz/fuzz.py --replay
+	$(UNDER_SANITIZERS:compiled=auto) tests/fuzz/fuzz.py --replay
 
 clean: ## remove everything that was built or installed
 	rm -rf $(VENV) $(FREE_THREADED) build dist src/*.egg-info $(EXTENSIONS)
