@@ -174,6 +174,7 @@ $(VENV)/built-%: pyproject.toml setup.py $(CORES) | $(BIN)/python
 	@touch $@ $(if $(filter compiled,$*),$(VENV)/built-auto)
 
 # Without -e: nset is there already, so what its extra needs is installed, and nothing is built again.
+# Most modules of the tools are never imported: they are compiled when they are.
 $(TOOLS): pyproject.toml | $(BUILT)
-	$(BIN)/python $(PIP_INSTALL) 'nset[dev]'
+	$(BIN)/python $(PIP_INSTALL) --no-compile 'nset[dev]'
 	@touch $@
