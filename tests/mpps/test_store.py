@@ -6,6 +6,7 @@ import importlib
 import logging
 import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 from mpps_peers import ROOT, Modality, encoded
@@ -365,6 +366,12 @@ def test_a_locked_database(serving, url, mpps, monkeypatch, caplog):
 def test_a_lost_file(opened, mpps, tmp_path):
     """No empty file stands for it."""
     store, path = opened(), tmp_path / "mpps.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO nset_mpps VALUES (99)")
+        connection.commit()
+    with pytest.raises(mpps("store").StoreError, match="the schema has version 99"):
+        store.migrate()
+    store.close()
     path.rename(tmp_path / "moved")
     with pytest.raises(mpps("store").Unavailable, match="unable to open database file"):
         list(store.find())

@@ -40,8 +40,10 @@ class SqliteStore(Store):
     def migrate(self) -> None:
         """Bring the schema to the version of this nset; make the file where it is not there."""
         self._mode = "rwc"
-        super().migrate()
-        self._mode = "rw"  # if the file is lost later, an empty one does not stand for it
+        try:
+            super().migrate()
+        finally:
+            self._mode = "rw"  # if the file is lost later, an empty one does not stand for it
 
     def connect(self) -> Any:
         """Return a new connection to the file."""
