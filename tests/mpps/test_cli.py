@@ -1,5 +1,6 @@
 """``nset mpps``, as a program: it serves, and its store can be looked into."""
 
+import base64
 import importlib
 import json
 import os
@@ -8,6 +9,7 @@ import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import urllib.error
@@ -19,8 +21,9 @@ from acceptors import until
 from associations import TIMEOUT
 from certificates import client_context, make_certificate
 from click.testing import CliRunner
-from mpps_peers import ROOT, Modality, Subscriber, Workstation
+from mpps_peers import ROOT, Modality, Subscriber, Workstation, encoded
 from mpps_table import modifications, whole
+from pydicom.uid import ExplicitVRLittleEndian
 from raw_peer import Peer, associate_rq
 from strict_python import STRICT_PYTHON
 
@@ -28,9 +31,9 @@ UID = f"{ROOT}.1"
 
 
 @contextmanager
-def running(*arguments, store="sqlite:///mpps.sqlite", cwd=None):
+def running(*arguments, store="sqlite:///mpps.sqlite", cwd=None, python=STRICT_PYTHON):
     """Run ``nset mpps`` at a free port; give that, and the process."""
-    command = [*STRICT_PYTHON, "-m", "nset", "mpps", "127.0.0.1:0"]
+    command = [*python, "-m", "nset", "mpps", "127.0.0.1:0"]
     process = subprocess.Popen(
         [*command, "--store", store, *arguments], stderr=subprocess.PIPE, text=True, cwd=cwd
     )
@@ -100,6 +103,64 @@ def test_serve_list_show_export(run, url, tmp_path):
     assert run("show", "1.2", status=1) == "Error: There is no step 1.2.\n"
 
 
+ODD = "\x1b[2J\u202e\u3000é"
+SHOWN = "\\x1b[2J\\u202e\u3000é"
+
+
+def test_no_peer_controls_a_terminal(run, url, tmp_path):
+    """Neither by the log nor by what is listed; and no line of the log is one that a peer sent."""
+    uid, step = "1.2\n3\x1b[m", whole()
+    step.SpecificCharacterSet = "ISO_IR 192"
+    step.PatientID, step.StudyID = ODD, ODD
+    lenient = [sys.executable, "-W", "ignore"]  # of such a UID
+    with running(store=url, cwd=tmp_path, python=lenient) as (port, process):
+        with Modality(port) as modality:
+            assert modality.create(uid, step).Status == 0x0000
+            assert modality.create(uid, whole()).Status == 0x0111
+            modality.release()
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=6 * TIMEOUT)
+    assert "N-CREATE of 1.2\\n3\\x1b[m by RAW@127.0.0.1 refused" in log
+    printed = [*log.splitlines(), *run("list").splitlines(), *run("show", uid).splitlines()]
+    assert not any(char in line for line in printed for char in "\x1b\u202e")
+    _, listed = run("list").splitlines()
+    assert SHOWN in listed
+    assert "1.2\\n3\\x1b[m" in listed
+    assert run("show", uid).startswith("1.2\\n3\\x1b[m: IN PROGRESS\n")
+
+
+def test_values_that_are_none_of_their_vr(run, serving):
+    """They are shown and exported as they came, and so are those beside them."""
+    step = whole()
+    step.DiffusionBValue = float("nan")
+    data = encoded(step, ExplicitVRLittleEndian)
+    for tag, vr, value in (
+        (0x00541321, b"DS", b"a.b.c "),  # Decay Factor
+        (0x00541330, b"US", b"1"),  # Image Index
+        (0x30060022, b"IS", b"zz"),  # ROI Number
+    ):
+        data += struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value)) + value
+    with serving() as served, Modality(served.port, ExplicitVRLittleEndian) as modality:
+        assert modality.create(UID, data).Status == 0x0000
+    (line,) = run("export", "--json").splitlines()
+    exported = json.loads(line, parse_constant=pytest.fail)["attributes"]
+    assert exported["00100020"] == {"vr": "LO", "Value": ["1"]}
+    not_a_number = struct.pack("<d", float("nan"))
+    for tag, value in {
+        "00189087": not_a_number,
+        "00541321": b"a.b.c ",
+        "00541330": b"1",
+        "30060022": b"zz",
+    }.items():
+        binary = base64.b64encode(value).decode()
+        assert exported[tag] == {"vr": "UN", "InlineBinary": binary}
+    for arguments in (["list", "--patient-id", "\udcff"], ["show", "\udcff"]):
+        assert "Error: 'utf-8' codec can't encode" in run(*arguments, status=1)
+    shown = run("show", UID)
+    assert "(0010,0020) Patient ID                          LO: '1'" in shown
+    assert "(3006,0022) ROI Number                          UN: b'zz'" in shown
+
+
 ERRORS = [
     (["here"], 2, "an address is [HOST]:PORT"),
     ([":0", "--notify", "RIS@host"], 2, "a subscriber is TITLE@HOST:PORT, and not 'RIS@host'"),
@@ -109,6 +170,16 @@ ERRORS = [
         1,
         "Error: sqlite:///none: unable to open database file",
     ),
+    ([":65536"], 2, "an address is [HOST]:PORT"),
+    ([":²"], 2, "an address is [HOST]:PORT"),
+    ([":0", "--metrics", "65536"], 2, "Invalid value for --metrics: an address is [HOST]:PORT"),
+    ([":0", "--ae-title", "A_TITLE_OF_17_CHA"], 2, "Invalid value for --ae-title: "),
+    ([":0", "--ae-title", ""], 2, "Invalid value for --ae-title: "),
+    ([":0", "--tls-certificate", __file__], 2, "Invalid value for --tls-certificate: "),
+    ([":0", "--tls-certificate", "."], 2, "Invalid value for --tls-certificate: "),
+    ([":0", "--proxy-protocol", "here"], 1, "Error: 'here' does not appear to be"),
+    (["list", "--since", "yesterday"], 2, "Invalid value for --since: "),
+    (["list", "--store", "sqlite:///\udcff"], 1, "Error: 'utf-8' codec can't encode"),
     (["--store", "other"], 1, "Error: other: a store is sqlite:///FILE or postgresql://..."),
 ]
 

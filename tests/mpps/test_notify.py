@@ -158,6 +158,8 @@ def test_what_is_too_old_is_given_up(
         ("RIS@ris.example.org:104", ("RIS", "ris.example.org", 104)),
         ("A@B@[::1]:11112", ("A@B", "::1", 11112)),
         *((text, None) for text in ("", "RIS", "RIS@host", "@host:1", "RIS@:1", "RIS@host:x")),
+        *((text, None) for text in ("RIS@host:0", "RIS@host:65536", "RIS@host:²", " @host:1")),
+        *((text, None) for text in ("R\\S@host:1", "R\x1bS@host:1", "RÏS@host:1")),
         ("A_TITLE_OF_17_CHA@host:1", None),
     ],
 )

@@ -166,7 +166,7 @@ LAYERS = {
         {"sqlite", "postgresql", "notify"},
         {"store"},
         {"steps"},
-        {"rules"},
+        {"rules", "addresses", "printing"},
         {""},
     ],
     "nset.dump": [

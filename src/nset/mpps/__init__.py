@@ -10,6 +10,8 @@
 `writer`           many reports in one transaction
 `notify`           N-EVENT-REPORT to subscribers
 `server`           the AE and its handlers
+`addresses`        host and port of the command line
+`printing`         what the log and a terminal get to see of what a peer has sent
 `cli`              the command line
 =================  ===================================================================
 """

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from copy import copy
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
 import click
 
 from nset.logs import JsonFormatter
+from nset.mpps.addresses import host_and_port
+from nset.mpps.printing import TextFormatter, printable, readable
 from nset.mpps.rules import FINAL_STATES, IN_PROGRESS
 from nset.mpps.steps import Step
 from nset.mpps.store import Store, StoreError, Unavailable
@@ -30,13 +33,29 @@ _store_option = click.option(
     metavar="URL",
     help="Where reports are kept: sqlite:///FILE or postgresql://... ($NSET_MPPS_STORE).",
 )
+
+
+def _time(text: str) -> str:
+    """Return a date, or a date and time, as the store has it."""
+    with _naming("--since", ValueError):
+        time = datetime.fromisoformat(text)
+    if time.tzinfo is not None:
+        time = time.astimezone(timezone.utc)
+    return time.isoformat(timespec="microseconds")
+
+
 _search_options = [
     click.option("--patient-id", metavar="ID"),
     click.option("--accession-number", metavar="NUMBER"),
     click.option("--study", "study_uid", metavar="UID"),
     click.option("--ae-title", metavar="TITLE", help="Of the station, or of the peer."),
     click.option("--status", type=click.Choice((IN_PROGRESS, *FINAL_STATES), case_sensitive=False)),
-    click.option("--since", metavar="DATE", help="When the N-CREATE came: 2026-11-27T08:00, UTC."),
+    click.option(
+        "--since",
+        callback=lambda _, __, text: text and _time(text),
+        metavar="DATE",
+        help="When the N-CREATE came: 2026-11-27T08:00, UTC.",
+    ),
 ]
 
 
@@ -163,31 +182,20 @@ def serve(
         raise click.UsageError(
             f"{sys.platform} cannot fork processes, which --processes and --metrics need"
         )
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    if log_format == "json":
-        logging.getLogger().handlers[0].setFormatter(JsonFormatter())
+    handler, text = logging.StreamHandler(), "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter(text))
+    logging.basicConfig(level=log_level.upper(), handlers=[handler])
     logging.getLogger("pynetdicom").setLevel(logging.WARNING)  # nset's logger has each association
     where = _address(address, "", "ADDRESS")
-    context = None
-    if tls_certificate is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tls_certificate, tls_key)
-        if tls_ca is not None:
-            context.load_verify_locations(tls_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    elif tls_key or tls_ca:
-        raise click.UsageError("TLS needs --tls-certificate")
-    try:
+    context = _tls(tls_certificate, tls_key, tls_ca)
+    with _naming("--notify", ValueError):
         subscribers = tuple(map(subscriber, dict.fromkeys(notified)))
-    except ValueError as exc:
-        raise click.BadParameter(str(exc), param_hint="--notify") from exc
+    with _naming("--ae-title", ValueError):
+        ae, beside = entity(ae_title, max_associations), None
     with _opened(url, create=True) as store:
         handlers = partial(
             writing, store, is_strict=strict, subscribers=subscribers, ae_title=ae_title
         )
-    ae, beside = entity(ae_title, max_associations), None
     limits = scp.Limits(data_set_bytes=max_data_set << 20)
     if metrics_at is not None:
         at = _address(metrics_at, "127.0.0.1", "--metrics")
@@ -224,11 +232,34 @@ def serve(
         raise click.ClickException(str(exc)) from exc
 
 
+@contextmanager
+def _naming(option: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Have the command's error name an option, where these exceptions are raised."""
+    try:
+        yield
+    except kinds as exc:
+        raise click.BadParameter(str(exc), param_hint=option) from exc
+
+
+def _tls(certificate: str | None, key: str | None, ca: str | None) -> ssl.SSLContext | None:
+    if certificate is None:
+        if key or ca:
+            raise click.UsageError("TLS needs --tls-certificate")
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with _naming("--tls-certificate", OSError):  # as is ssl.SSLError
+        context.load_cert_chain(certificate, key)
+    if ca is not None:
+        with _naming("--tls-ca", OSError):
+            context.load_verify_locations(ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 def _address(text: str, default: str, name: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not port.isdigit():
-        raise click.BadParameter("an address is [HOST]:PORT", param_hint=name)
-    return host.strip("[]") or default, int(port)
+    with _naming(name, ValueError):
+        host, port = host_and_port(text)
+    return host or default, port
 
 
 def _is_available(store: Store) -> bool:
@@ -257,10 +288,11 @@ def list_steps(url: str, limit: int, **conditions: str | None) -> None:
     with _opened(url) as store:
         for step in _found(store, limit, conditions):
             numbers = "\\".join(item.accession_number for item in store.scheduled(step.uid))
-            table.add_row(
+            texts = (
                 *(step.status, step.patient_id, numbers, step.station_ae_title, step.modality),
                 *(step.started, step.ended, step.uid),
             )
+            table.add_row(*map(printable, texts))
     console = Console(highlight=False, markup=False)
     console.width = max(console.width, 200)  # a UID is to be copied whole
     console.print(table if table.row_count else "There are no such steps.")
@@ -275,13 +307,14 @@ def show(uid: str, url: str) -> None:
         step, messages = store.get(uid), store.messages(uid)
     if step is None:
         raise click.ClickException(f"There is no step {uid}.")
-    click.echo(f"{uid}: {step.status}")
-    for _, number, report in messages:
-        click.echo(
-            f"{number}. {report.service}, {report.received}, {report.calling} at {report.peer} to "
-            f"{report.called}, {len(report.data)} bytes in {report.transfer_syntax}"
-        )
-    click.echo(str(step.data_set()))
+    lines = [f"{uid}: {step.status}"]
+    lines += [
+        f"{number}. {report.service}, {report.received}, {report.calling} at {report.peer} to "
+        f"{report.called}, {len(report.data)} bytes in {report.transfer_syntax}"
+        for _, number, report in messages
+    ]
+    lines += str(readable(step.data_set())).split("\n")
+    click.echo("\n".join(map(printable, lines)))
 
 
 @mpps.command()
@@ -293,7 +326,7 @@ def export(url: str, as_json: bool, **conditions: str | None) -> None:
     with _opened(url) as store:
         for step in _found(store, None, conditions):
             columns = {k: v for k, v in vars(step).items() if not isinstance(v, bytes)}
-            columns["attributes"] = step.data_set().to_json_dict()
+            columns["attributes"] = readable(step.data_set()).to_json_dict()
             click.echo(json.dumps(columns))
 
 
@@ -303,7 +336,7 @@ def _opened(url: str, *, create: bool = False) -> Iterator[Store]:
     try:
         with closing(open_store(url, create=create)) as store:
             yield store
-    except (StoreError, Unavailable) as exc:
+    except (StoreError, Unavailable, UnicodeEncodeError) as exc:  # arguments may be any bytes
         raise click.ClickException(str(exc)) from exc
 
 

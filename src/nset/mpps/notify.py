@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pynetdicom import AE, build_role
 
+from nset.mpps.addresses import host_and_port
 from nset.mpps.store import Conflict, Notification, Store, Unavailable
 
 _LOGGER = logging.getLogger("nset.mpps")
@@ -49,11 +50,15 @@ def subscriber(text: str) -> Subscriber:
     ValueError
         If it is none.
     """
-    title, at, address = text.rpartition("@")
-    host, _, port = address.rpartition(":")
-    if not (at and title and len(title) <= 16 and host and port.isdigit()):
-        raise ValueError(f"a subscriber is TITLE@HOST:PORT, and not {text!r}")
-    return Subscriber(text, title, host.strip("[]"), int(port))
+    title, _, address = text.rpartition("@")
+    try:
+        host, port = host_and_port(address)
+        AE(title)  # which checks it
+        if not (title.strip() and host and port):
+            raise ValueError
+    except ValueError as exc:
+        raise ValueError(f"a subscriber is TITLE@HOST:PORT, and not {text!r}") from exc
+    return Subscriber(text, title, host, port)
 
 
 class Notifier:
