@@ -1,10 +1,13 @@
 """nset.scp: what a server measures, and what Prometheus and health checks get."""
 
 import asyncio
+import http.client
 import importlib
 import json
 import math
 import re
+import socket
+import struct
 import threading
 import time
 import urllib.error
@@ -270,6 +273,41 @@ def test_openmetrics(nset, metrics):
     with accepting(nset) as server, endpoint_of(metrics, server) as endpoint:
         _, text = get(endpoint, "/metrics", Accept="application/openmetrics-text; version=1.0.0")
     assert text.endswith("# EOF\n")
+
+
+def test_an_accept_header_that_is_none(nset, metrics):
+    with accepting(nset) as server, endpoint_of(metrics, server) as endpoint:
+        status, text = get(endpoint, "/metrics", Accept="application/openmetrics-text; version=x")
+    assert (status, "nset_connections_total 0.0\n" in text) == (200, True)
+
+
+def test_clients_that_disconnect_are_no_noise(nset, metrics, capfd, caplog, monkeypatch):
+    ended, of_thread = threading.Event(), metrics.HttpServer.shutdown_request
+
+    def shutdown_request(self, request):
+        of_thread(self, request)
+        ended.set()
+
+    monkeypatch.setattr(metrics.HttpServer, "shutdown_request", shutdown_request)
+    with accepting(nset) as server, endpoint_of(metrics, server) as endpoint:
+        with socket.create_connection(endpoint.server_address, TIMEOUT) as client:
+            client.sendall(b"GET /met")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert ended.wait(TIMEOUT)
+    assert capfd.readouterr().err == ""
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_a_request_that_fails_is_logged(nset, metrics, capfd, caplog):
+    with accepting(nset) as server:
+        with (
+            endpoint_of(metrics, server, is_ready=lambda: 1 // 0) as endpoint,
+            pytest.raises(http.client.RemoteDisconnected),
+        ):
+            get(endpoint, "/readyz")
+        until(lambda: "The HTTP request of 127.0.0.1:" in caplog.text)
+    assert "ZeroDivisionError" in caplog.text
+    assert capfd.readouterr().err == ""
 
 
 def test_a_program_with_metrics_of_its_own(nset, metrics):

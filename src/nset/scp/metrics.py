@@ -4,8 +4,10 @@ Needs the extra ``nset[metrics]``. `Collector` is for a program that has an endp
 `start_http_server` and `serve_http` are one.
 """
 
+import logging
 import socket
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,8 +23,11 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector as _Collector
 
+from nset.logs import address_name
 from nset.scp._counters import Counts
 from nset.scp._measurements import BOUNDS_SECONDS
+
+_LOGGER = logging.getLogger("nset")
 
 __all__ = ["Collector", "HttpServer", "Source", "serve_http", "start_http_server"]
 
@@ -172,6 +177,11 @@ class HttpServer(ThreadingHTTPServer):
         """Bind the socket; without a look-up of the host's name, which may take long."""
         socketserver.TCPServer.server_bind(self)
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what a request has failed with; nothing if its client has disconnected."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            _LOGGER.exception("The HTTP request of %s has failed", address_name(client_address))
+
 
 class _Handler(BaseHTTPRequestHandler):
     """Answers a request."""
@@ -184,7 +194,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer a GET."""
         path = self.path.partition("?")[0]
         if path == "/metrics":
-            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+            try:
+                encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+            except TypeError:  # of a version that is no number
+                encode, content_type = choose_encoder("")
             self._answer(200, encode(self.server.registry), content_type)
         elif path in _CHECKS:
             is_well = _CHECKS[path](self.server)
