@@ -1,14 +1,17 @@
 """nset.scp in a program's own event loop."""
 
 import asyncio
+import socket
+import struct
 from contextlib import closing
 
 import pytest
 import services
 from acceptors import entity, port, until
-from associations import TIMEOUT, send_n_set
+from associations import MPPS, TIMEOUT, send_n_set
 from certificates import client_context, server_context
 from pynetdicom import evt
+from raw_peer import associate_rq, pdu
 from services import (
     SINGLE,
     answers_of,
@@ -127,6 +130,39 @@ class TestServe:
         loop = Loop()
         with closing(loop):
             loop.run_until_complete(asyncio.wait_for(main(), TIMEOUT))
+
+    @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+    def test_peers_that_are_gone_before_they_are_accepted(self, scp, loop, monkeypatch):
+        """They have no address, and no name is looked up for them."""
+        new_loop = asyncio.new_event_loop
+        if loop == "uvloop":
+            uvloop = pytest.importorskip("uvloop", reason="nset[scp] has it where it can be")
+            new_loop = uvloop.new_event_loop
+        looked_up, faults = [], []
+        unknown, resets = pdu(9, b""), struct.pack("ii", 1, 0)
+
+        def getaddrinfo(host, *args, **kwargs):
+            looked_up.append(host)
+            return stock(host, *args, **kwargs)
+
+        stock = socket.getaddrinfo
+        monkeypatch.setattr("pynetdicom.transport.socket.getaddrinfo", getaddrinfo)
+
+        async def main():
+            asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+            async with await scp.serve(entity(), ("127.0.0.1", 0)) as server:
+                for sent in (b"", associate_rq(MPPS)[:-1], unknown, associate_rq(MPPS) + unknown):
+                    with socket.create_connection(server.server_address) as peer:
+                        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, resets)
+                        peer.sendall(sent)
+                assoc = await asyncio.to_thread(entity().associate, *server.server_address)
+                await asyncio.to_thread(assoc.release)
+            assert server.counts.released == 1
+
+        with closing(new_loop()) as own:
+            own.run_until_complete(asyncio.wait_for(main(), TIMEOUT))
+        assert faults == []
+        assert {*looked_up} <= {"127.0.0.1", "0.0.0.0", None}
 
     def test_program_that_is_cancelled(self, scp):
         """`async with` ends the server also when its task is cancelled."""

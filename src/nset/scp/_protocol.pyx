@@ -299,7 +299,7 @@ cdef class AssociationProtocol(FastPath):
         """See ``_pure_protocol.AssociationProtocol.connection_made``."""
         self.transport, self.write = transport, transport.write
         if self.address is None:
-            self.address = transport.get_extra_info("peername") or ("?", 0)
+            self.address = transport.get_extra_info("peername") or _rules.UNKNOWN_ADDRESS
         if not self._connections.open(self):
             self.is_over = self._is_refused = True
             transport.abort()

@@ -245,7 +245,7 @@ class AssociationProtocol(FastPath):
         """Begin, if the server has room for one more."""
         self.transport, self.write = transport, transport.write
         if self.address is None:
-            self.address = transport.get_extra_info("peername") or ("?", 0)
+            self.address = transport.get_extra_info("peername") or _rules.UNKNOWN_ADDRESS
         if not self.server.connections.open(self):
             self.is_over = self._is_refused = True
             transport.abort()

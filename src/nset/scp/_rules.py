@@ -35,6 +35,10 @@ PIECE = 0x10000
 MAX_EMPTY_FRAGMENTS = 8
 """The most empty fragments of a command set, or of a data set, before its last one."""
 
+UNKNOWN_ADDRESS = ("0.0.0.0", 0)
+"""Of a peer that has reset the connection before it was accepted; pynetdicom looks up what is no
+address."""
+
 CLOSE_SECONDS = 2.0
 """Time for a peer to close the connection once the association is over: the ARTIM timer, unless the
 ACSE timeout is less."""
