@@ -380,6 +380,33 @@ def test_a_lost_file(opened, mpps, tmp_path):
     assert list(store.find()) == []
 
 
+@on_sqlite
+def test_a_file_that_is_moved_or_replaced(serving, opened, tmp_path):
+    """What is acknowledged is in the file that has the path, and not in one that had it."""
+    path, moved = tmp_path / "mpps.sqlite", tmp_path / "moved"
+    with serving() as served, Modality(served.port) as modality:
+        assert modality.create(UID, WHOLE).Status == 0x0000
+        assert [step.status for step in served.store.find()] == ["IN PROGRESS"]
+        path.rename(moved)
+        assert modality.set(UID, LAST).Status == 0x0213
+        assert not path.exists()
+        moved.rename(path)
+        assert modality.set(UID, LAST).Status == 0x0000
+        assert [step.status for step in served.store.find()] == ["COMPLETED"]
+        path.rename(moved)
+        opened()
+        assert modality.set(UID, LAST).Status == 0x0112
+        assert modality.create(UID, WHOLE).Status == 0x0000
+        assert [step.status for step in served.store.find()] == ["IN PROGRESS"]
+
+
+@on_sqlite
+def test_a_file_that_is_moved_before_the_commit(opened, mpps, tmp_path):
+    store = opened()
+    with pytest.raises(mpps("store").Unavailable, match="the database is gone"):
+        store.write([UID], lambda changes: (tmp_path / "mpps.sqlite").rename(tmp_path / "moved"))
+
+
 @on_postgresql
 def test_a_lost_database(serving, postgresql):
     cluster = postgresql

@@ -1,5 +1,6 @@
 """A store in a file of SQLite: write-ahead log, on the disk before the answer."""
 
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -34,8 +35,10 @@ class SqliteStore(Store):
     begin = "BEGIN IMMEDIATE"  # it waits for its turn at once, not when it has read already
 
     def __init__(self, path: str) -> None:
-        self._uri = f"file:{quote(str(Path(path).absolute()))}?mode="
+        self._path = str(Path(path).absolute())
+        self._uri = f"file:{quote(self._path)}?mode="
         self._mode = "rw"
+        self._opened: tuple[int, int] | None = None  # what file that was
 
     def migrate(self) -> None:
         """Bring the schema to the version of this nset; make the file where it is not there."""
@@ -47,6 +50,7 @@ class SqliteStore(Store):
 
     def connect(self) -> Any:
         """Return a new connection to the file."""
+        before = self._file()
         connection = sqlite3.connect(
             self._uri + self._mode,
             timeout=_LOCKED_SECONDS,
@@ -63,7 +67,20 @@ class SqliteStore(Store):
         except BaseException:
             connection.close()
             raise
+        self._opened = before or self._file()  # in this order: one that is replaced now is seen
         return connection
+
+    def is_lost(self) -> bool:
+        """Return whether the file was deleted, or replaced; SQLite would go on writing to it."""
+        return self._file() != self._opened
+
+    def _file(self) -> tuple[int, int] | None:
+        """Return what file has the path, if any has."""
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def translated(self, exc: Exception) -> Exception:
         """Return `Unavailable` for what may be over later: locked, full, unreadable."""

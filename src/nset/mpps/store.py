@@ -142,6 +142,10 @@ class Store:
         """Return `Unavailable` or `Conflict` for a driver's exception, or the exception itself."""
         raise NotImplementedError
 
+    def is_lost(self) -> bool:
+        """Return whether what the connection writes to is the store no more."""
+        return False
+
     @contextmanager
     def _cursor(self, begin: str = "") -> Iterator[Any]:
         """Give a cursor, in a transaction if a statement begins one; commit at the end.
@@ -149,6 +153,8 @@ class Store:
         Exceptions are translated. One of the database's ends the connection.
         """
         try:
+            if self._connection is not None and self.is_lost():
+                self.close()
             if self._connection is None:
                 self._connection = self.connect()
             cursor = self._connection.cursor()
@@ -158,6 +164,8 @@ class Store:
                 yield cursor
                 if begin:
                     cursor.execute("COMMIT")
+                    if self.is_lost():
+                        raise Unavailable("the database is gone")
             except BaseException:
                 if begin:
                     with suppress(Exception):
