@@ -195,13 +195,17 @@ def damaged(rng: Random, data: bytes) -> bytes:
     return bytes(broken)
 
 
-def state(thing: Any) -> Any:
-    """All that there is of a value, with the attributes of each object in their order."""
+def state(thing: Any, above: tuple[int, ...] = ()) -> Any:
+    """All that there is of a value, with the attributes of each object in their order.
+
+    `above` are the objects that it is in: where a Pixel Representation is a sequence, pydicom has
+    each item of it refer to the sequence.
+    """
     name = type(thing).__name__
     if isinstance(thing, dict):
-        return name, [(state(key), state(value)) for key, value in thing.items()]
+        return name, [(state(key), state(value, above)) for key, value in thing.items()]
     if isinstance(thing, (list, tuple)):
-        return name, [state(value) for value in thing]
+        return name, [state(value, above) for value in thing]
     if isinstance(thing, (FunctionType, type)):
         return name, thing.__qualname__
     attributes = getattr(thing, "__dict__", None)
@@ -209,8 +213,10 @@ def state(thing: Any) -> Any:
         return name, repr(thing)
     if isinstance(thing, PrivateBlock):  # it knows the data set that it is in
         return name, thing.group, thing.private_creator, thing.block_start
+    if id(thing) in above:
+        return name, above.index(id(thing))
     text = "" if isinstance(thing, (Dataset, MultiValue, Sequence)) else repr(thing)
-    return name, text, state(attributes)
+    return name, text, state(attributes, (*above, id(thing)))
 
 
 def outcome(action: Callable[[], Any]) -> Any:
