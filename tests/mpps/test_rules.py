@@ -8,11 +8,15 @@ import itertools
 from io import BytesIO
 
 import pytest
-from mpps_peers import ROOT, Modality, Workstation, encoded
+from associations import MPPS
+from mpps_peers import RETRIEVE, ROOT, Modality, Workstation, encoded
 from mpps_table import ROWS, VITAL, changed, modifications, whole
+from n_set_requests import uid as uid_bytes
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
 from pynetdicom.dsutils import decode
+from raw_peer import Peer
+from service_requests import ECHO, asked, sent
 
 SUCCESS, ATTRIBUTE_LIST_ERROR = 0x0000, 0x0107
 MISSING, EMPTY = 0x0120, 0x0121
@@ -390,6 +394,30 @@ def test_what_is_not_in_the_table_may_be_set(serving, new_uid):
         assert modality.create(uid, step).Status == SUCCESS
         assert modality.set(uid, more).Status == SUCCESS
         assert served.store.get(uid).data_set().TotalNumberOfExposures == 7
+
+
+@pytest.mark.parametrize(
+    ("service", "field", "abstract_syntax"),
+    [
+        ("N-CREATE", 0x0140, RETRIEVE),
+        ("N-SET", 0x0120, RETRIEVE),
+        ("N-GET", 0x0110, MPPS),
+        ("N-CREATE", 0x0140, ECHO),
+    ],
+)
+def test_each_class_has_its_services(serving, new_uid, service, field, abstract_syntax):
+    uid = new_uid()
+    number = {"x1000" if field == 0x0140 else "x1001": uid_bytes(uid)}
+    data = b"" if field == 0x0110 else encoded(modifications(whole()))
+    request = asked(field, data, **number)
+    with serving() as served, Modality(served.port) as modality:
+        assert modality.create(uid, WHOLE).Status == SUCCESS
+        with Peer(served.port, abstract_syntax) as peer:
+            peer.send(sent(request, MPPS, context_id=1))
+            answer, _ = peer.receive_message()
+        assert answer.Status == 0x0211
+        assert answer.ErrorComment == f"the presentation context has no {service}"
+        assert served.store.get(uid).messages == 1
 
 
 def test_retrieve(serving, new_uid):

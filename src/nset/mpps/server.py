@@ -20,6 +20,8 @@ MPPS = "1.2.840.10008.3.1.2.3.3"
 MPPS_RETRIEVE = "1.2.840.10008.3.1.2.3.4"
 VERIFICATION = "1.2.840.10008.1.1"
 
+_CLASSES = {CREATE: MPPS, SET: MPPS, GET: MPPS_RETRIEVE}
+
 
 def entity(ae_title: str, maximum_associations: int) -> AE:
     """Return the AE.
@@ -103,8 +105,12 @@ def handlers(writer: Writer) -> list[tuple[Any, Callable[..., Any]]]:
     async def echo(event: Any) -> int:
         return status.SUCCESS
 
-    async def stored(*report: Any) -> tuple[int | Dataset, Dataset | None]:
-        answer = await writer.submit(_report(*report))
+    async def stored(event: Any, service: str, *rest: Any) -> tuple[int | Dataset, Dataset | None]:
+        if event.context.abstract_syntax != _CLASSES[service]:
+            raise StatusError(
+                status.UNRECOGNIZED_OPERATION, f"the presentation context has no {service}"
+            )
+        answer = await writer.submit(_report(event, service, *rest))
         if not answer.tags or answer.attributes is None:
             if answer.status != status.SUCCESS:
                 raise StatusError(
