@@ -112,7 +112,7 @@ def test_no_peer_controls_a_terminal(run, url, tmp_path):
     uid, step = "1.2\n3\x1b[m", whole()
     step.SpecificCharacterSet = "ISO_IR 192"
     step.PatientID, step.StudyID = ODD, ODD
-    lenient = [sys.executable, "-W", "ignore"]  # of such a UID
+    lenient = [sys.executable, "-W", "default"]  # of such a UID, pydicom warns
     with running(store=url, cwd=tmp_path, python=lenient) as (port, process):
         with Modality(port) as modality:
             assert modality.create(uid, step).Status == 0x0000
@@ -120,6 +120,8 @@ def test_no_peer_controls_a_terminal(run, url, tmp_path):
             modality.release()
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=6 * TIMEOUT)
+    assert "UserWarning: Invalid value for VR UI" in log
+    assert all(re.match("[0-9]{4}-[0-9]{2}-", line) for line in log.splitlines())
     assert "N-CREATE of 1.2\\n3\\x1b[m by RAW@127.0.0.1 refused" in log
     printed = [*log.splitlines(), *run("list").splitlines(), *run("show", uid).splitlines()]
     assert not any(char in line for line in printed for char in "\x1b\u202e")

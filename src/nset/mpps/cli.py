@@ -185,6 +185,7 @@ def serve(
     handler, text = logging.StreamHandler(), "%(asctime)s %(levelname)s %(name)s: %(message)s"
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter(text))
     logging.basicConfig(level=log_level.upper(), handlers=[handler])
+    logging.captureWarnings(True)  # as of pydicom, for values of peers
     logging.getLogger("pynetdicom").setLevel(logging.WARNING)  # nset's logger has each association
     where = _address(address, "", "ADDRESS")
     context = _tls(tls_certificate, tls_key, tls_ca)
