@@ -140,6 +140,16 @@ def test_columns(serving):
     assert scheduled == [("1.2.3.4", "A1", "1", "1"), ("1.2.3.5", "", "", "")]
 
 
+def test_a_nul_in_a_time(serving):
+    """PostgreSQL takes none, and a report is not refused for it."""
+    ended = encoded(last()).replace(b"20261128", b"2026\x001128"[:8])
+    with serving() as served, Modality(served.port) as modality:
+        assert modality.create(UID, WHOLE).Status == 0x0000
+        assert modality.set(UID, ended).Status == 0x0000
+        (step,) = served.store.find()
+    assert (step.status, step.ended) == ("COMPLETED", "2026112101530")
+
+
 def test_character_sets(serving):
     """PS3.4 F.7.2.2.3: the step has both, those of an N-SET without one are as the step's."""
     created, more, other = whole(), Dataset(), Dataset()

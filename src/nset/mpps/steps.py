@@ -342,7 +342,7 @@ def _ascii(elements: dict[int, Any], *tags: int) -> str:
         value = elements[tag].value if tag in elements else None
         if type(value) is bytes:
             value = value.decode("ascii", "replace")
-        text += str(value or "").strip(" \0")
+        text += str(value or "").replace("\0", "").strip(" ")
     return text
 
 
