@@ -131,6 +131,25 @@ def test_no_peer_controls_a_terminal(run, url, tmp_path):
     assert run("show", uid).startswith("1.2\\n3\\x1b[m: IN PROGRESS\n")
 
 
+@pytest.mark.filterwarnings("ignore:The value length")
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_long_value_does_not_hide_others(run, serving):
+    step = whole()
+    step.PatientID = "P" * 64
+    long = encoded(step)
+    header = struct.Struct("<HHI").pack
+    longer = long.replace(
+        header(0x10, 0x20, 64) + b"P" * 64, header(0x10, 0x20, 20000) + b"Q" * 20000
+    )
+    with serving() as served, Modality(served.port) as modality:
+        assert modality.create(UID, long).Status == 0x0000
+        assert modality.create(f"{ROOT}.2", longer).Status == 0x0000
+    second, first = run("list").splitlines()[1:]
+    assert first.split()[2:4] == ["P" * 64, "1"]
+    assert second.split()[2:4] == ["Q" * 63 + "…", "1"]
+    assert [line.split()[-1] for line in (first, second)] == [UID, f"{ROOT}.2"]
+
+
 def test_values_that_are_none_of_their_vr(run, serving):
     """They are shown and exported as they came, and so are those beside them."""
     step = whole()

@@ -24,6 +24,9 @@ from nset.mpps.stores import open_store
 
 _LOGGER = logging.getLogger("nset.mpps")
 
+_CELL_CHARACTERS = 64  # of a list, as a UID may have
+_TABLE_WIDTH = 2000  # columns; more than cells that are all full
+
 _store_option = click.option(
     "--store",
     "url",
@@ -293,10 +296,15 @@ def list_steps(url: str, limit: int, **conditions: str | None) -> None:
                 *(step.status, step.patient_id, numbers, step.station_ae_title, step.modality),
                 *(step.started, step.ended, step.uid),
             )
-            table.add_row(*map(printable, texts))
+            table.add_row(*map(_short, texts))
     console = Console(highlight=False, markup=False)
-    console.width = max(console.width, 200)  # a UID is to be copied whole
+    console.width = max(console.width, _TABLE_WIDTH)  # a UID is to be copied whole
     console.print(table if table.row_count else "There are no such steps.")
+
+
+def _short(text: str) -> str:
+    text = printable(text)
+    return text if len(text) <= _CELL_CHARACTERS else f"{text[: _CELL_CHARACTERS - 1]}…"
 
 
 @mpps.command()
