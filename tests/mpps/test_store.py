@@ -226,6 +226,30 @@ def test_a_group_is_in_order(opened, mpps, report):
     assert (store.get(UID).status, store.get(f"{ROOT}.2").status) == ("COMPLETED", "IN PROGRESS")
 
 
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_a_commit_whose_answer_is_lost(opened, mpps, report, monkeypatch, is_strict):
+    """What it has kept is acknowledged, once for each report, and not kept again."""
+    store = opened()
+    write, is_lost = store.write, iter([True, False])
+
+    def write_and_lose(*arguments):
+        answers = write(*arguments)
+        if next(is_lost):
+            raise mpps("store").Unavailable("the connection is lost")
+        return answers
+
+    monkeypatch.setattr(store, "write", write_and_lose)
+    group = [
+        report("N-CREATE", 1, WHOLE),
+        report("N-SET", 1, encoded(modifications(whole())), received="2026-11-27T10:01"),
+        report("N-SET", 1, LAST, received="2026-11-27T10:02"),
+    ]
+    answers = mpps("writer").Writer(store, is_strict=is_strict).store(group)
+    assert [answer.status for answer in answers] == [0x0000] * 3
+    assert [message.report for message in store.messages(UID)] == group
+    assert store.get(UID).status == "COMPLETED"
+
+
 def test_a_report_that_fails_does_not_fail_its_neighbours(opened, mpps, report, caplog):
     store = opened()
     group = [report("N-CREATE", number, WHOLE) for number in (1, 2, 3)]

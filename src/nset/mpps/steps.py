@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -147,6 +148,8 @@ class Changes:
     ----------
     steps : dict of str to Step
         The steps that were there, by UID.
+    is_kept : callable
+        Whether a request is in the store.
 
     Attributes
     ----------
@@ -161,8 +164,11 @@ class Changes:
         Event Type ID (PS3.4 Table F.9.2-1).
     """
 
-    def __init__(self, steps: dict[str, Step]) -> None:
+    def __init__(
+        self, steps: dict[str, Step], is_kept: Callable[[Report], bool] = lambda _: False
+    ) -> None:
         self.steps = steps
+        self._is_kept = is_kept
         self.created: dict[str, Step] = {}
         self.updated: dict[str, Step] = {}
         self.scheduled: list[tuple[Any, ...]] = []
@@ -191,8 +197,8 @@ class Changes:
             if report.service == GET:
                 return _get(step, report)
             digest = report.digest()
-            may_repeat = is_repeated or not is_strict
-            if step is not None and may_repeat and digest == step.digest:
+            was_before = step is not None and not is_strict and digest == step.digest
+            if was_before or (is_repeated and self._is_kept(report)):
                 answer, excused = rules.DONE, ["it has been before, and is stored once"]
             elif report.service == CREATE:
                 answer, excused = self._create(step, report, digest, is_strict)

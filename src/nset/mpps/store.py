@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -268,7 +269,8 @@ class Store:
         with self._cursor(self.begin) as cursor:
             select = f"{_SELECT} WHERE uid IN ({self._parameters(len(wanted))}) ORDER BY uid"
             rows = cursor.execute(select + self.lock, wanted).fetchall()
-            changes = Changes({row[0]: Step(*row) for row in rows})
+            is_kept = partial(self._has, cursor)
+            changes = Changes({row[0]: Step(*row) for row in rows}, is_kept)
             result = apply(changes)
             created = [changes.created[uid] for uid in wanted if uid in changes.created]
             self._insert(cursor, "steps", [_row(step) for step in created])
@@ -286,6 +288,15 @@ class Store:
             told = [(subscriber, *event) for subscriber in subscribers for event in changes.events]
             self._insert(cursor, "notifications", told)
         return result
+
+    def _has(self, cursor: Any, report: Report) -> bool:
+        statement = (
+            "SELECT 1 FROM messages WHERE uid = ? AND service = ? AND received = ? "
+            "AND calling_ae_title = ? AND peer = ? AND data = ?"
+        )
+        values = report.uid, report.service, report.received, report.calling, report.peer
+        found = cursor.execute(self._adapted(statement), (*values, report.data)).fetchone()
+        return found is not None
 
     def _insert(self, cursor: Any, table: str, rows: list[Any]) -> None:
         if rows:
