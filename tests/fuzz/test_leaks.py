@@ -30,13 +30,15 @@ from encoded_data_sets import (
     random_data_set,
     read_all,
 )
-from leaks import TIMES, check, quiet, tried
+from leaks import TIMES, check, frees_at_once, quiet, tried
 from n_set_requests import DATA, message, request
 from paths import DOCS
 from pdu_streams import read
 from pydicom import Dataset
 from raw_peer import COMMAND, LAST
 from violations import CASES
+
+pytestmark = frees_at_once
 
 SETTINGS = {
     "MessageID": (7, 0, 65535, -1, 65536, "7", None),

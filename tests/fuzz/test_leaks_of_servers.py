@@ -18,12 +18,12 @@ from bad_requests import ABORTED, REFUSED
 from certificates import make_certificate, server_context
 from cores import TWINS
 from fuzzed_associations import associate, close_servers
-from leaks import check, check_objects, no_more_objects, quiet, tried
+from leaks import check, check_objects, frees_at_once, no_more_objects, quiet, tried
 from n_set_requests import message, request
 from pynetdicom import evt
 from raw_peer import Peer
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), frees_at_once]
 RELEASE = bytes.fromhex("05000000000400000000")
 
 
