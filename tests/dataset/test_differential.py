@@ -1,6 +1,7 @@
 """Whatever the bytes: pydicom's result, to the last attribute, or pydicom's exception."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -88,6 +89,31 @@ def test_items_that_nobody_has_looked_at_of_a_data_set_that_is_written_anew(
     both(ours, theirs, look)
     agree(lambda: dataset.encode(ours, syntax), lambda: pydicom_encode(theirs, syntax))
     assert state(ours) == state(theirs)
+
+
+@pytest.mark.parametrize("tag", [0x00283002, 0x00091001])
+@pytest.mark.parametrize("charset", [None, "ISO_IR 13", "ISO_IR 144", "ISO_IR 192"])
+@pytest.mark.parametrize("name", ["Ж^頭", "\ud800", "Röntgen^Wilhelm", "頭=Ж"])
+@pytest.mark.parametrize("is_decoded", [False, True])
+def test_warnings_of_names_come_once(
+    dataset: ModuleType, tag: int, charset: str | None, name: str, is_decoded: bool
+) -> None:
+    """Also where pydicom writes all of it, as an element behind the name is not ordinary."""
+
+    def made() -> Dataset:
+        data_set = Dataset()
+        data_set.PatientName = "x"
+        if is_decoded:
+            data = pydicom_encode(data_set, EXPLICIT)
+            data_set = dataset.decode(data, EXPLICIT)
+        data_set.SpecificCharacterSet = charset
+        data_set.PatientName = name
+        data_set.add_new(tag, "US", [1, 2, 3])
+        return data_set
+
+    for syntax in (IMPLICIT, EXPLICIT):
+        ours, theirs = made(), made()
+        agree(partial(dataset.encode, ours, syntax), partial(pydicom_encode, theirs, syntax))
 
 
 def shipped() -> list[tuple[bytes, str]]:

@@ -1154,26 +1154,35 @@ cdef int _write_value(_Writer writer, int vr, object value, list encodings) exce
 
 cdef int _write_text(_Writer writer, object text, object encoding) except -1:
     cdef Py_ssize_t size = 0
-    cdef const char* encoded
+    cdef const char* encoded = _encoded(text, encoding, &size)
+    return writer.put(encoded, size)
+
+cdef const char* _encoded(object text, object encoding, Py_ssize_t* size) except NULL:
+    """Encode a text in UTF-8 or Latin-1; raise where pydicom may have something to say."""
     if not PyUnicode_Check(text):
         raise _NotOrdinary
     if encoding == "UTF8":
-        encoded = PyUnicode_AsUTF8AndSize(text, &size)
-        return writer.put(encoded, size)
+        return PyUnicode_AsUTF8AndSize(text, size)
     if PyUnicode_KIND(text) != 1 or not (encoding == _DEFAULT_ENCODING or encoding == "latin_1"):
         raise _NotOrdinary
-    return writer.put(PyUnicode_1BYTE_DATA(text), PyUnicode_GET_LENGTH(text))
+    size[0] = PyUnicode_GET_LENGTH(text)
+    return PyUnicode_1BYTE_DATA(text)
 
 cdef int _write_name(_Writer writer, object name, list encodings) except -1:
     cdef bytes original = PyObject_GenericGetAttr(name, "original_string")
     cdef object own = PyObject_GenericGetAttr(name, "encodings")
+    cdef Py_ssize_t size = 0
+    cdef bint is_other = not (own is None or own == tuple(encodings))
     if original is None and not name:
         return 0  # it is left as it is
-    if not (own is None or own == tuple(encodings)):
-        original = name.encode(encodings)
-    elif original is None:
-        original = valuerep._encode_personname(name.components, encodings)
-        writer.names.append((name, original))
+    if is_other or original is None:
+        for component in name.components:
+            _encoded(component, encodings[0], &size)  # pydicom's warning is not to come twice
+        if is_other:
+            original = name.encode(encodings)
+        else:
+            original = valuerep._encode_personname(name.components, encodings)
+            writer.names.append((name, original))
     return writer.put(PyBytes_AS_STRING(original), PyBytes_GET_SIZE(original))
 
 cdef tuple _WRITTEN = (Dataset, _PydicomDataset, FileDataset)
