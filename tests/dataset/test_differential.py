@@ -27,7 +27,11 @@ from pydicom import Dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 examples = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

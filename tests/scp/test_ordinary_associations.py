@@ -732,7 +732,13 @@ user_items = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=list(HealthCheck),
+)
 @given(
     proposals=st.lists(
         st.lists(st.tuples(numbers, abstract_syntaxes, transfer_syntaxes), max_size=6),
