@@ -148,36 +148,35 @@ class Store:
         return False
 
     @contextmanager
-    def _cursor(self, begin: str = "") -> Iterator[Any]:
-        """Give a cursor, in a transaction if a statement begins one; commit at the end.
-
-        Exceptions are translated. One of the database's ends the connection.
-        """
+    def _cursor(self) -> Iterator[Any]:
+        """Give a cursor; translate exceptions. One of the database's ends the connection."""
         try:
             if self._connection is not None and self.is_lost():
                 self.close()
             if self._connection is None:
                 self._connection = self.connect()
-            cursor = self._connection.cursor()
-            if begin:
-                cursor.execute(begin)
-            try:
-                yield cursor
-                if begin:
-                    cursor.execute("COMMIT")
-                    if self.is_lost():
-                        raise Unavailable("the database is gone")
-            except BaseException:
-                if begin:
-                    with suppress(Exception):
-                        cursor.execute("ROLLBACK")
-                raise
+            yield self._connection.cursor()
         except Exception as exc:
             translated = self.translated(exc)
             if translated is exc:
                 raise
             self.close()
             raise translated from exc
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        """Give a cursor in a transaction that may write; commit at the end."""
+        with self._cursor() as cursor:
+            cursor.execute(self.begin)
+            try:
+                yield cursor
+                cursor.execute("COMMIT")
+                if self.is_lost():
+                    raise Unavailable("the database is gone")
+            except BaseException:
+                with suppress(Exception):
+                    cursor.execute("ROLLBACK")
+                raise
 
     def close(self) -> None:
         """Close the connection to the database; the next call opens it again."""
@@ -196,7 +195,7 @@ class Store:
         Unavailable
             If the database can't be used.
         """
-        with self._cursor(self.begin) as cursor:
+        with self._transaction() as cursor:
             if self.lock_schema:
                 cursor.execute(self.lock_schema)
             cursor.execute("CREATE TABLE IF NOT EXISTS nset_mpps (version INTEGER NOT NULL)")
@@ -266,7 +265,7 @@ class Store:
             Nothing was changed; or, if the database was lost in the commit, all of it may be.
         """
         wanted = sorted(set(uids))  # in one order, so that no two processes wait for each other
-        with self._cursor(self.begin) as cursor:
+        with self._transaction() as cursor:
             select = f"{_SELECT} WHERE uid IN ({self._parameters(len(wanted))}) ORDER BY uid"
             rows = cursor.execute(select + self.lock, wanted).fetchall()
             is_kept = partial(self._has, cursor)
@@ -324,20 +323,20 @@ class Store:
             "INSERT INTO subscribers VALUES (?, ?) ON CONFLICT (subscriber) DO UPDATE "
             "SET claimed_until = excluded.claimed_until WHERE subscribers.claimed_until < ?"
         )
-        with self._cursor(self.begin) as cursor:
+        with self._transaction() as cursor:
             count: int = cursor.execute(self._adapted(statement), [subscriber, until, now]).rowcount
         return count == 1
 
     def drop(self, subscriber: str, before: str) -> int:
         """Drop what has waited for too long, for this subscriber; return how many there were."""
         statement = "DELETE FROM notifications WHERE subscriber = ? AND received < ?"
-        with self._cursor(self.begin) as cursor:
+        with self._transaction() as cursor:
             count: int = cursor.execute(self._adapted(statement), [subscriber, before]).rowcount
         return count
 
     def release(self, subscriber: str, until: str, sent: list[Notification]) -> None:
         """Forget what has been sent, and let other callers claim the subscriber."""
-        with self._cursor(self.begin) as cursor:
+        with self._transaction() as cursor:
             if sent:
                 statement = (
                     "DELETE FROM notifications "
