@@ -112,7 +112,18 @@ ELEMENT_NAMES = {keyword: dictionary_description(keyword) for keyword in STATE_K
 
 
 def escaped(text: str) -> str:
-    """Escape text of a peer for the log, so that it cannot forge records or control a terminal."""
+    """Escape text of a peer for the log, so that it cannot forge records or control a terminal.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+
+    Returns
+    -------
+    str
+        The same with escapes, as in a literal of Python, of what is not printable.
+    """
     if text.isprintable():
         return text
     return "".join(

@@ -9,7 +9,9 @@ import logging
 from datetime import datetime, timezone
 from typing import Any, Final
 
-__all__ = ["JsonFormatter", "fields"]
+from nset._rules import escaped
+
+__all__ = ["JsonFormatter", "escaped", "fields"]
 
 _OF_EVERY_RECORD: Final = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 

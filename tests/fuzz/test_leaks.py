@@ -289,13 +289,15 @@ def test_statuses_and_errors(nset):
 
 
 def test_logs(nset):
-    formatter = importlib.import_module("nset.logs").JsonFormatter()
+    logs = importlib.import_module("nset.logs")
+    formatter = logs.JsonFormatter()
     record = logging.makeLogRecord({"msg": "%d", "args": (7,), "peer": object(), "stack_info": ""})
     failed = logging.makeLogRecord({"msg": "failed", "exc_info": (ValueError, ValueError(7), None)})
     check(
         {
             "format": lambda: formatter.format(record),
             "an exception": lambda: formatter.format(failed),
+            "escaped": lambda: logs.escaped("7\n"),
             "what can't be formatted": tried(formatter.format, logging.makeLogRecord({"args": 7})),
         }
     )

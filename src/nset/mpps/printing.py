@@ -8,14 +8,14 @@ from unicodedata import category
 from pydicom import DataElement, Dataset
 from pydicom.dataelem import RawDataElement
 
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # of Unicode: controls, line separators, ...
+from nset.logs import escaped
 
 
 def printable(text: str) -> str:
-    """Return a text with escapes of what would control a terminal, or end a line."""
+    """Return a text with escapes of what would control a terminal, or end a line; not of spaces."""
     if text.isprintable():
         return text
-    return "".join(repr(char)[1:-1] if category(char) in _UNSEEN else char for char in text)
+    return "".join(char if category(char) == "Zs" else escaped(char) for char in text)
 
 
 class TextFormatter(logging.Formatter):
