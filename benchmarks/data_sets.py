@@ -43,7 +43,7 @@ def read_three(data_set: Dataset) -> None:
 def main() -> None:
     """Take the rounds, print the table."""
     parser = tables.arguments(__doc__)
-    parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
+    dcmtk.add_option(parser)
     options = parser.parse_args()
     lines = []
     for list_name, (series, images) in LISTS.items():
@@ -56,7 +56,7 @@ def main() -> None:
                 where = f"{name}: {list_name}, {syntax_name}"
                 lines.append([where, *_measured(timers, options.rounds)])
     text = f"CPU time, medians of {options.rounds} alternating rounds."
-    peers = {} if options.without_dcmtk else {"DCMTK": dcmtk.version()}
+    peers = dcmtk.versions(options)
     tables.finish("data-sets", [tables.Table(HEAD, lines)], [text], record=options.record, **peers)
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("dcmtk_server.cpp")
@@ -20,9 +21,16 @@ def command(*arguments: str) -> list[str]:
     return [str(_program()), *arguments]
 
 
-def version() -> str:
-    """DCMTK's."""
-    return subprocess.check_output(command("--version"), text=True).split()[-1]
+def add_option(parser: ArgumentParser) -> None:
+    """Have a program measure the others alone, if so asked."""
+    parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
+
+
+def versions(options: Namespace) -> dict[str, str]:
+    """DCMTK's, if it is measured."""
+    if options.without_dcmtk:
+        return {}
+    return {"DCMTK": subprocess.check_output(command("--version"), text=True).split()[-1]}
 
 
 def _program() -> Path:

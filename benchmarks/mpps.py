@@ -52,6 +52,7 @@ NORMAL = "the same, not on the disk"
 
 # Servers that leave something out.
 ANSWERED, SYNCED, MERGED, READ = "answered", "synced", "merged", "DCMTK, read"
+OF_DCMTK = (READ, NORMAL, DCMTK)
 
 PARTS = {
     ANSWERED: "connection, association, request and answer in `nset.scp`",
@@ -263,11 +264,11 @@ def main() -> None:
     parser.add_argument("--reports", type=int, default=2000, help="in a round")
     parser.add_argument("--sync-ms", type=int, default=0, help="that a slower disk takes to sync")
     parser.add_argument("--parts", action="store_true", help="where the time goes")
-    parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
+    dcmtk.add_option(parser)
     options = parser.parse_args()
     kinds = list(PARTS) if options.parts else [NSET, ALONE, DCMTK, NORMAL]
     if options.without_dcmtk:
-        kinds = [kind for kind in kinds if kind not in (READ, DCMTK, NORMAL)]
+        kinds = [kind for kind in kinds if kind not in OF_DCMTK]
     data = lists.encoded(lists.modification_list(2, 5))
     requests = [
         load.exchange(data_set=data, instance=f"{ROOT}.{number}")[0]
@@ -280,15 +281,14 @@ def main() -> None:
             slow_down(options.sync_ms, folder)
         for kind, number in tables.progress(turns, "measuring"):
             database = Path(folder) / f"{time.monotonic_ns()}.sqlite"
-            if kind not in (READ, DCMTK, NORMAL):
+            if kind not in OF_DCMTK:
                 prepare(database, len(requests))
             taken[kind, number].append(measure(command(kind, database), requests, number))
     os.environ.pop("LD_PRELOAD", None)
     slow = f", {options.sync_ms} ms more to sync" if options.sync_ms else ""
     table, ratios = (in_parts if options.parts else compared)(taken, kinds, slow)
     text = f"Medians of {options.rounds} rounds in turns, each with a new server and database."
-    peers = {"uvloop": version("uvloop")}
-    peers |= {} if options.without_dcmtk else {"DCMTK": dcmtk.version()}
+    peers = {"uvloop": version("uvloop"), **dcmtk.versions(options)}
     tables.finish(
         "mpps" + ("-parts" if options.parts else "") + ("-slow" if options.sync_ms else ""),
         [table],

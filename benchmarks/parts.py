@@ -74,7 +74,7 @@ def in_process() -> list[float]:
 def main() -> None:
     """Take the rounds, print the table."""
     parser = tables.arguments(__doc__)
-    parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
+    dcmtk.add_option(parser)
     options = parser.parse_args()
     rows = {row.name: row for row in report.reports(options.seconds)}
     kinds = [kind for kind in TURNS if kind[0] != report.DCMTK or not options.without_dcmtk]
@@ -91,9 +91,8 @@ def main() -> None:
     ours = [read.kernel, peer.user, ignored.user - peer.user, *shares]
     lines = [[part, *cells(ours, number)] for number, part in enumerate(PARTS)]
     lines.append(["all", tables.short(sum(ours)), ""])
-    head, peers = ["one report, every element read", "`nset.scp`, µs", "share"], {}
+    head = ["one report, every element read", "`nset.scp`, µs", "share"]
     if not options.without_dcmtk:
-        peers["DCMTK"] = dcmtk.version()
         ignored, read = (taken[report.DCMTK, name] for name in (IGNORED, READ))
         theirs = [read.kernel, ignored.user, read.user - ignored.user]
         head += ["DCMTK, µs", "share"]
@@ -101,7 +100,7 @@ def main() -> None:
             line += ["", ""] if number is None else cells(theirs, number)
         lines[-1] += [tables.short(sum(theirs)), ""]
     text = f"Medians of {options.rounds} rounds in turns, each with a new server."
-    peers["uvloop"] = version("uvloop")
+    peers = {**dcmtk.versions(options), "uvloop": version("uvloop")}
     tables.finish("parts", [tables.Table(head, lines)], [text], record=options.record, **peers)
 
 

@@ -89,7 +89,7 @@ def main() -> None:
     parser = tables.arguments(__doc__)
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--most", type=int, default=cores, help="processes; by default the cores")
-    parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
+    dcmtk.add_option(parser)
     options = parser.parse_args()
     numbers = [1 << power for power in range(options.most.bit_length())]
     if not options.without_dcmtk:
@@ -123,7 +123,7 @@ def main() -> None:
         f"Medians [and extremes] of {options.rounds} rounds in turns, each with new servers; the "
         "ratio is of the same round."
     )
-    peers = {} if options.without_dcmtk else {"DCMTK": dcmtk.version()}
+    peers = dcmtk.versions(options)
     tables.finish("processes", [tables.Table(head, lines)], [text], record=options.record, **peers)
 
 

@@ -236,7 +236,7 @@ def main() -> None:
     parser = tables.arguments(__doc__)
     parser.set_defaults(seconds=1.0)
     parser.add_argument("--growth", action="store_true", help="instead: how they grow")
-    parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
+    dcmtk.add_option(parser)
     options = parser.parse_args()
 
     kinds = [kind for kind in SERVERS if kind != DCMTK or not options.without_dcmtk]
@@ -253,7 +253,7 @@ def main() -> None:
         f"Medians of {options.rounds} rounds in turns, each with a new server; the ratio is of the "
         "same round."
     )
-    peers = {"uvloop": version("uvloop"), **({"DCMTK": dcmtk.version()} if DCMTK in kinds else {})}
+    peers = {"uvloop": version("uvloop"), **dcmtk.versions(options)}
     tables.finish(marker, [table], [text], record=options.record, **peers)
 
 

@@ -44,7 +44,7 @@ def main() -> None:
     """Take the rounds, print the tables."""
     parser = tables.arguments(__doc__)
     parser.add_argument("--idle-seconds", type=float, default=10.0, help="that nothing is sent")
-    parser.add_argument("--without-dcmtk", action="store_true", help="where it is not installed")
+    dcmtk.add_option(parser)
     options = parser.parse_args()
 
     commands = {kind: acceptors.command(kind) for kind in SERVERS | IDLE_SERVERS if kind != DCMTK}
@@ -58,8 +58,7 @@ def main() -> None:
         f"Medians [and extremes] of {options.rounds} rounds in turns, each with a new server; the "
         "ratio is that to canned bytes in the same round."
     )
-    peers = {"uvloop": version("uvloop")}
-    peers |= {} if options.without_dcmtk else {"DCMTK": dcmtk.version()}
+    peers = {"uvloop": version("uvloop"), **dcmtk.versions(options)}
     tables.finish("scp", [busy, idle], [_in_process(), text], record=options.record, **peers)
 
 
