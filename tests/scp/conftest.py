@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import sys
 
 import pytest
 from associations import serving
@@ -18,6 +19,16 @@ def sockets_are_closed():
     """See that no test of a file leaves a socket behind, lest one of another file fail for it."""
     yield
     gc.collect()
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def loop(request, monkeypatch):
+    """Whose loop a server runs in: they differ in how they accept, and do TLS."""
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop", reason="nset[scp] has it where it can be")
+    else:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+    return request.param
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,17 @@ from typing import Any, NamedTuple
 import pytest
 from acceptors import entity, one_pdu
 from associations import INSTANCE, MPPS, status_dataset
-from bad_requests import ABORTED, CLASSES, OTHER_EVENTS, REFUSED, SERVED, STRAY, others, undecodable
+from bad_requests import (
+    ABORTED,
+    CLASSES,
+    OTHER_EVENTS,
+    REFUSED,
+    SERVED,
+    STRAY,
+    others,
+    see_that_the_peer_is_blamed,
+    undecodable,
+)
 from bad_statuses import optional_elements, statuses
 from bad_statuses import quiet as about_values
 from callers import (
@@ -237,10 +247,7 @@ def test_what_pydicom_can_not_decode(nset, caplog, pdus, reason, way):
         peer.send(pdus)
         peer.is_closed(BY_PROVIDER)
         assert over(server).aborted == {"invalid message": 1}
-    (said,) = [one for one in caplog.records if one.name == "nset" and one.levelname == "ERROR"]
-    beginning = f"Aborting the association with {AE_TITLE}@{peer.address}: invalid DIMSE message: "
-    assert said.getMessage().startswith(beginning + reason)
-    assert said.exc_info is None
+    see_that_the_peer_is_blamed(caplog.records, f"{AE_TITLE}@{peer.address}", reason)
 
 
 @ways

@@ -1,7 +1,5 @@
 """nset.scp: every PDU in every state of the upper layer (PS3.8 Table 9-10)."""
 
-import socket
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -39,7 +37,7 @@ from logs import reasons
 from pynetdicom import evt
 from pynetdicom.fsm import TRANSITION_TABLE
 from pynetdicom.tests import encoded_pdu_items
-from raw_peer import ABORT, P_DATA_TF, Pdu, pdu
+from raw_peer import ABORT, P_DATA_TF, Pdu, pdu, reset_when_closed
 
 EVENTS = {
     RQ: "Evt6",
@@ -248,7 +246,7 @@ def test_a_peer_that_goes(nset, state, how):
     ways_there = {"Sta3": "EVT_REQUESTED", "Sta7": "release", "Sta10": "release"}
     with in_state(nset, state, ways_there.get(state, "short")) as (server, peer, _):
         if how == "resets":
-            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_when_closed(peer.socket)
         peer.socket.close()
         until(lambda: server.counts.open_connections == 0)
     # In Sta8 it had asked for the release before.

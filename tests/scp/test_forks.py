@@ -96,11 +96,8 @@ os.close(ends[1])
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it looks at /proc")
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 @pytest.mark.parametrize("how", ["fork", "multiprocessing", "exec"])
 def test_a_forked_process_has_nothing_of_the_server(nset, how, loop):
-    if loop == "uvloop":
-        pytest.importorskip("uvloop", reason="nset[scp] has it where it can be")
     environment = {
         **os.environ,
         "NSET_IMPLEMENTATION": nset.IMPLEMENTATION,

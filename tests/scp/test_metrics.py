@@ -7,7 +7,6 @@ import json
 import math
 import re
 import socket
-import struct
 import threading
 import time
 import urllib.error
@@ -19,7 +18,7 @@ from acceptors import accepting, connected, entity, n_set_pdus, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed
 from paths import REPOSITORY
 from pynetdicom import evt
-from raw_peer import Peer
+from raw_peer import Peer, reset_when_closed
 from service_requests import SERVICES, sent
 from services import CT, FIND, associated, echo_pdu, failure, image, patient, query
 
@@ -292,7 +291,7 @@ def test_clients_that_disconnect_are_no_noise(nset, metrics, capfd, caplog, monk
     with accepting(nset) as server, endpoint_of(metrics, server) as endpoint:
         with socket.create_connection(endpoint.server_address, TIMEOUT) as client:
             client.sendall(b"GET /met")
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_when_closed(client)
         assert ended.wait(TIMEOUT)
     assert capfd.readouterr().err == ""
     assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -1,7 +1,5 @@
 """nset.scp: a connection opens before anything is read from it."""
 
-import asyncio
-import importlib
 import socket
 import threading
 import time
@@ -43,10 +41,9 @@ def opening():
     may_return.set()
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_nothing_is_read_while_a_connection_opens(nset, monkeypatch, opening, loop):
+@pytest.mark.usefixtures("loop")
+def test_nothing_is_read_while_a_connection_opens(nset, opening):
     """What the system takes for it is all that there is."""
-    monkeypatch_loop(monkeypatch, loop)
     handlers, has_begun, may_return = opening
     with (
         accepting(nset, handlers) as server,
@@ -62,9 +59,8 @@ def test_nothing_is_read_while_a_connection_opens(nset, monkeypatch, opening, lo
         until(lambda: is_over(server))
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_a_peer_that_goes_while_its_connection_opens(nset, monkeypatch, opening, loop):
-    monkeypatch_loop(monkeypatch, loop)
+@pytest.mark.usefixtures("loop")
+def test_a_peer_that_goes_while_its_connection_opens(nset, opening):
     handlers, has_begun, may_return = opening
     with accepting(nset, handlers) as server:
         with socket.create_connection(("127.0.0.1", port(server)), TIMEOUT) as peer:
@@ -74,11 +70,3 @@ def test_a_peer_that_goes_while_its_connection_opens(nset, monkeypatch, opening,
         may_return.set()
         until(lambda: is_over(server))
         assert server.counts.aborted == {"connection": 1}
-
-
-def monkeypatch_loop(monkeypatch, loop):
-    if loop == "asyncio":
-        running = importlib.import_module("nset.scp._run")
-        monkeypatch.setattr(running, "new_loop", asyncio.SelectorEventLoop)
-    else:
-        pytest.importorskip("uvloop", reason="nset[scp] has it where it can be")

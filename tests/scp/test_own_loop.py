@@ -1,8 +1,8 @@
 """nset.scp in a program's own event loop."""
 
 import asyncio
+import importlib
 import socket
-import struct
 from contextlib import closing
 
 import pytest
@@ -11,7 +11,7 @@ from acceptors import entity, port, until
 from associations import MPPS, TIMEOUT, send_n_set
 from certificates import client_context, server_context
 from pynetdicom import evt
-from raw_peer import associate_rq, pdu
+from raw_peer import associate_rq, pdu, reset_when_closed
 from services import (
     SINGLE,
     answers_of,
@@ -131,15 +131,11 @@ class TestServe:
         with closing(loop):
             loop.run_until_complete(asyncio.wait_for(main(), TIMEOUT))
 
-    @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-    def test_peers_that_are_gone_before_they_are_accepted(self, scp, loop, monkeypatch):
+    @pytest.mark.usefixtures("loop")
+    def test_peers_that_are_gone_before_they_are_accepted(self, scp, monkeypatch):
         """They have no address, and no name is looked up for them."""
-        new_loop = asyncio.new_event_loop
-        if loop == "uvloop":
-            uvloop = pytest.importorskip("uvloop", reason="nset[scp] has it where it can be")
-            new_loop = uvloop.new_event_loop
         looked_up, faults = [], []
-        unknown, resets = pdu(9, b""), struct.pack("ii", 1, 0)
+        unknown = pdu(9, b"")
 
         def getaddrinfo(host, *args, **kwargs):
             looked_up.append(host)
@@ -153,13 +149,13 @@ class TestServe:
             async with await scp.serve(entity(), ("127.0.0.1", 0)) as server:
                 for sent in (b"", associate_rq(MPPS)[:-1], unknown, associate_rq(MPPS) + unknown):
                     with socket.create_connection(server.server_address) as peer:
-                        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, resets)
+                        reset_when_closed(peer)
                         peer.sendall(sent)
                 assoc = await asyncio.to_thread(entity().associate, *server.server_address)
                 await asyncio.to_thread(assoc.release)
             assert server.counts.released == 1
 
-        with closing(new_loop()) as own:
+        with closing(importlib.import_module("nset.scp._run").new_loop()) as own:
             own.run_until_complete(asyncio.wait_for(main(), TIMEOUT))
         assert faults == []
         assert {*looked_up} <= {"127.0.0.1", "0.0.0.0", None}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from implementations import IMPLEMENTATIONS, loaded
 from logs import all_said, warnings_of
 from pynetdicom import evt
-from raw_peer import ABORT, Peer, associate_rq
+from raw_peer import ABORT, Peer, associate_rq, reset_when_closed
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 LINE = b"PROXY TCP4 10.0.0.4 10.0.0.5 1042 104\r\n"
@@ -61,15 +61,7 @@ def sent(server, *parts):
     return peer
 
 
-@pytest.fixture(params=["uvloop", "asyncio"])
-def _loop(request, monkeypatch):
-    if request.param == "uvloop":
-        pytest.importorskip("uvloop", reason="nset[scp] has it where it can be")
-    else:
-        monkeypatch.setitem(sys.modules, "uvloop", None)
-
-
-@pytest.mark.usefixtures("_loop")
+@pytest.mark.usefixtures("loop")
 class TestAddress:
     @pytest.mark.parametrize("is_secure", [False, True], ids=["TCP", "TLS"])
     @pytest.mark.parametrize(("header", "modality"), PROXIES.values(), ids=PROXIES)
@@ -257,7 +249,7 @@ class TestHealthChecks:
         with accepting(nset, proxy_protocol=LOOPBACK, **secure) as server:
             peer = sent(server, header)
             if resets:
-                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                reset_when_closed(peer)
             peer.close()
             context = client_context(own) if is_secure else None
             with Proxied(server, LINE, context) as peer:

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import ssl
-import sys
 import threading
 import warnings
 from contextlib import contextmanager
@@ -20,16 +19,6 @@ from services import (
     ECHO,
     KINDS,
 )
-
-
-@pytest.fixture(params=["uvloop", "asyncio"])
-def loop(request, monkeypatch):
-    """Whose loop the server runs in: they differ in how they do TLS."""
-    if request.param == "uvloop":
-        pytest.importorskip("uvloop", reason="nset[scp] has it where it can be")
-    else:
-        monkeypatch.setitem(sys.modules, "uvloop", None)
-    return request.param
 
 
 @pytest.mark.usefixtures("loop")

@@ -1,5 +1,6 @@
 """Requests, good and bad, and what is to come of each: an answer, a refusal or an abort."""
 
+import logging
 import struct
 from typing import NamedTuple
 
@@ -491,6 +492,16 @@ UNDECODABLE = {
     ),
 }
 undecodable = pytest.mark.parametrize(("pdus", "reason"), UNDECODABLE.values(), ids=UNDECODABLE)
+
+
+def see_that_the_peer_is_blamed(records: list[logging.LogRecord], peer: str, reason: str) -> None:
+    """See that the log has one error, without a traceback, that says so."""
+    (said,) = [one for one in records if one.name == "nset" and one.levelname == "ERROR"]
+    beginning = f"Aborting the association with {peer}: invalid DIMSE message: {reason}"
+    assert said.getMessage().startswith(beginning)
+    assert said.exc_info is None
+
+
 OTHER_EVENTS = (
     *(evt.EVT_C_ECHO, evt.EVT_C_STORE, evt.EVT_C_FIND, evt.EVT_C_GET, evt.EVT_C_MOVE),
     *(evt.EVT_N_CREATE, evt.EVT_N_EVENT_REPORT, evt.EVT_N_GET, evt.EVT_N_ACTION, evt.EVT_N_DELETE),

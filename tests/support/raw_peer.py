@@ -104,6 +104,11 @@ class Peer:
         return data
 
 
+def reset_when_closed(connection: socket.socket) -> None:
+    """Have it closed by a RST, in place of a FIN."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def pdu(kind: int, body: bytes) -> bytes:
     return struct.pack(">BxI", kind, len(body)) + body
 
