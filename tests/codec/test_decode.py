@@ -12,6 +12,7 @@ from io import BytesIO
 
 import pytest
 from command_sets import (
+    SEEDS,
     TAGS,
     build,
     element,
@@ -78,17 +79,18 @@ def told(nset, data, strict=False):
 
 
 @functools.cache
-def what_pynetdicom_reads():
-    """All that pynetdicom sends, and what it makes of that itself."""
-    sent = [one.data for one in random_primitives()] + list(GOLDEN.values())
+def what_pynetdicom_reads(seed):
+    """What pynetdicom sends, and what it makes of that itself."""
+    sent = [one.data for one in random_primitives(seed)] + list(GOLDEN.values())
     return [(data, state(stock_decode(data))) for data in sent]
 
 
 @twins
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
-def test_what_pynetdicom_sends(twin):
+def test_what_pynetdicom_sends(twin, seed):
     nset = NSETS[twin]
-    for data, theirs in what_pynetdicom_reads():
+    for data, theirs in what_pynetdicom_reads(seed):
         ours = decode(nset, data)
         seen = state(ours)
         assert list(unlike(seen, theirs)) == [], data

@@ -6,6 +6,7 @@ from io import BytesIO
 import pytest
 from command_sets import (
     DELETED,
+    SEEDS,
     STOCK,
     TAGS,
     build,
@@ -38,17 +39,19 @@ def codec(twin):
 
 
 @twins
-def test_random_primitives(twin):
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_primitives(twin, seed):
     cls, slowly = codec(twin)
     with without_origins(), recording() as outcome:
-        for fields, _, expected in random_primitives():
+        for fields, _, expected in random_primitives(seed):
             primitive = build(cls, fields)
             assert outcome(primitive.to_command_set) == expected, fields
             assert outcome(slowly, primitive) == expected, fields
 
 
-def test_random_primitives_are_of_all_kinds():
-    sent = random_primitives()
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_primitives_are_of_all_kinds(seed):
+    sent = random_primitives(seed)
     responses = [one.data for one in sent if element(0x0100, 0x8120) in one.data]
     assert 0.4 < len(responses) / len(sent) < 0.7
     assert 0.1 < sum(bool(one.outcome.records) for one in sent) / len(sent) < 0.5

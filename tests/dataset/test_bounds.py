@@ -121,7 +121,7 @@ def test_as_many_elements_as_may_be(dataset: ModuleType) -> None:
 
 
 @pytest.mark.usefixtures("quick_dictionary")
-@pytest.mark.parametrize("undefined", [False, True])
+@pytest.mark.parametrize("undefined", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
 def test_too_many_elements(dataset: ModuleType, undefined: bool) -> None:
     if undefined:
         item = encoded_item(EMPTY_NAME * dataset.MAX_ELEMENTS) + b"\xfe\xff\xdd\xe0\0\0\0\0"

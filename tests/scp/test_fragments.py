@@ -19,7 +19,8 @@ from pynetdicom import association, evt
 from raw_peer import ABORT, COMMAND, LAST, P_DATA_TF, RELEASE_RP, RELEASE_RQ, Peer, p_data, pdu
 from services import as_async
 
-N_SETS, REPORTS = 1000, 300  # of the peer, and of each of two threads of the server
+# N-SETs of the peer, and reports of each of two threads of the server.
+NUMBERS = [(250, 75), pytest.param((750, 225), marks=pytest.mark.exhaustive)]
 AT_ONCE = 4  # requests that the peer has open
 LENGTH = 150  # of the PDUs that the peer takes
 
@@ -56,12 +57,12 @@ def report_response(message_id, event_information):
     )
 
 
-def converse(nset, peer):
+def converse(nset, peer, n_sets, reports):
     """Send N-SETs, answer reports; give the Message IDs of what was answered, by service."""
     assembler = nset.wire.MessageAssembler()
     answered, reported, asked = [], [], 0
-    while len(answered) < N_SETS or len(reported) < 2 * REPORTS:
-        while asked < N_SETS and asked - len(answered) < AT_ONCE:
+    while len(answered) < n_sets or len(reported) < 2 * reports:
+        while asked < n_sets and asked - len(answered) < AT_ONCE:
             asked += 1
             peer.send(n_set_pdus(nset, asked, LENGTH))
         received = peer.receive()
@@ -85,10 +86,10 @@ def number_of(command_set):
     return int.from_bytes(command_set[at : at + 2], "little")
 
 
-def report(assoc, first, outcome):
+def report(assoc, numbers, outcome):
     """Ask, and see that each answer is to the same question."""
     try:
-        for number in range(first, first + REPORTS):
+        for number in numbers:
             information = Dataset()
             information.PatientID = str(number)
             information.PatientComments = "x" * 400
@@ -122,10 +123,13 @@ KINDS = {
 }
 
 
+@pytest.mark.parametrize("numbers", NUMBERS, ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-def test_reports_beside_responses(nset, monkeypatch, kind):
+def test_reports_beside_responses(nset, monkeypatch, kind, numbers):
     """What comes of the server is right, and all is answered, of either side."""
     serve, make, options = KINDS[kind]
+    n_sets, reports = numbers
+    of_threads = [range(first, first + reports) for first in (1, 10_001)]
     answer = completed()
     answer.PatientComments = "y" * 400
     established, outcome = queue.Queue(), queue.Queue()
@@ -136,23 +140,23 @@ def test_reports_beside_responses(nset, monkeypatch, kind):
     with serve(nset, handlers, **options) as server, Recording(port(server), MPPS) as peer:
         assoc = established.get(timeout=TIMEOUT)
         threads = [
-            threading.Thread(target=report, args=(assoc, first, outcome), daemon=True)
-            for first in (1, 10_001)
+            threading.Thread(target=report, args=(assoc, own, outcome), daemon=True)
+            for own in of_threads
         ]
         for thread in threads:
             thread.start()
-        answered, reported = converse(nset, peer)
+        answered, reported = converse(nset, peer, n_sets, reports)
         assert [outcome.get(timeout=TIMEOUT) for _ in threads] == [None, None]
         peer.send(pdu(RELEASE_RQ, bytes(4)))
         assert peer.receive() == (RELEASE_RP, bytes(4))
-    assert answered == list(range(1, N_SETS + 1))
-    assert sorted(reported) == [*range(1, REPORTS + 1), *range(10_001, 10_001 + REPORTS)]
+    assert answered == list(range(1, n_sets + 1))
+    assert sorted(reported) == [*of_threads[0], *of_threads[1]]
     dump = importlib.import_module("nset.dump")
     monkeypatch.setattr(dump, "MAX_ENTRIES", 1_000_000)
     dumped = dump.dump(bytes(peer.recorded))
     assert [fault.text for fault in dumped.violations] == []
     assert dumped.violation_count == 0
-    assert len(dumped.messages) == N_SETS + 2 * REPORTS
+    assert len(dumped.messages) == n_sets + 2 * reports
 
 
 @pytest.mark.parametrize("kind", KINDS)
