@@ -6,9 +6,10 @@ import time
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
-from pynetdicom import AE, build_role
+from pynetdicom import AE
 
 from nset.mpps.addresses import host_and_port
+from nset.mpps.reporting import Association
 from nset.mpps.store import Conflict, Notification, Store, Unavailable
 
 _LOGGER = logging.getLogger("nset.mpps")
@@ -17,9 +18,10 @@ MPPS_NOTIFICATION = "1.2.840.10008.3.1.2.3.5"
 
 _LOOK_SECONDS = 10.0  # until what a process that has ended has left behind is seen
 _AGAIN_SECONDS = (1.0, 60.0)  # after a failure: the first time, and at most
-_TIMEOUT_SECONDS = 10.0  # of a connection, and of an answer
 _BATCH_SECONDS = 10.0  # of one association
-_CLAIM = timedelta(seconds=90)  # longer than all of these; then another process may send
+_CLAIM = timedelta(seconds=90)  # longer than all of it takes; then another process may send
+_ENDING_SECONDS = 2.0  # for an answer that is awaited as the server ends
+_ENDED_SECONDS = 1.0  # for the thread, once that is over
 _KEPT = timedelta(days=7)
 
 
@@ -78,10 +80,8 @@ class Notifier:
         self.subscriber = to.name
         self._store = store
         self._to = to
-        self._ae = AE(ae_title)
-        self._ae.acse_timeout = self._ae.dimse_timeout = _TIMEOUT_SECONDS
-        self._ae.connection_timeout = _TIMEOUT_SECONDS
-        self._ae.add_requested_context(MPPS_NOTIFICATION)
+        self._ae_title = ae_title
+        self._association: Association | None = None
         self._news, self._ending = threading.Event(), threading.Event()
         self._thread = threading.Thread(
             target=self._run, name=f"nset-mpps-notifier-{to.name}", daemon=True
@@ -98,8 +98,12 @@ class Notifier:
         self._news.set()
 
     def join(self) -> None:
-        """Wait for its end, as long as a peer that is silent can delay it."""
-        self._thread.join(3 * _TIMEOUT_SECONDS)
+        """Wait for its end: for seconds, and not as long as a peer that is silent can delay it."""
+        self._thread.join(_ENDING_SECONDS)
+        association = self._association
+        if self._thread.is_alive() and association is not None:
+            association.interrupt()
+            self._thread.join(_ENDED_SECONDS)
 
     def _run(self) -> None:
         first, longest = _AGAIN_SECONDS
@@ -109,15 +113,18 @@ class Notifier:
             try:
                 is_rest = self._send()
             except Exception as exc:
+                if self._ending.is_set():
+                    break
                 _LOGGER.warning(
                     *("%s is not notified, once more in %.0f s: %s", self.subscriber, delay, exc),
-                    exc_info=not isinstance(exc, ConnectionError | Unavailable | Conflict),
+                    exc_info=not isinstance(exc, OSError | Unavailable | Conflict),
                 )
                 self._ending.wait(delay)
                 delay = min(2 * delay, longest)
                 continue
-            delay = first
-            if not is_rest:
+            if is_rest:
+                delay = first
+            else:
                 self._news.wait(_LOOK_SECONDS)
         self._store.close()
 
@@ -144,31 +151,18 @@ class Notifier:
 
     def _report(self, waiting: list[Notification], sent: list[Notification]) -> None:
         """Send reports in one association, and add those that are answered to `sent`."""
-        # In MPPS Notification the SCP sends, so that is the role which the requestor proposes.
-        role = build_role(MPPS_NOTIFICATION, scp_role=True)
         _, title, host, port = self._to
-        assoc = self._ae.associate(host, port, ae_title=title, ext_neg=[role])
-        try:
-            if not assoc.is_established:
-                raise ConnectionError("there is no association")
+        association = Association((host, port), self._ae_title, title, MPPS_NOTIFICATION)
+        self._association = association
+        with association:
             end = time.monotonic() + _BATCH_SECONDS
             for number, item in enumerate(waiting, 1):
                 if self._ending.is_set() or time.monotonic() > end:
                     break
-                try:
-                    answer, _ = assoc.send_n_event_report(
-                        *(None, item.event_type, MPPS_NOTIFICATION, item.uid), number
-                    )
-                except (RuntimeError, ValueError) as exc:  # no association any more, no context
-                    raise ConnectionError(str(exc)) from exc
-                if "Status" not in answer:
-                    raise ConnectionError("there is no answer")
-                if answer.Status:
+                status = association.report(number, item.event_type, item.uid)
+                if status:
                     _LOGGER.warning(
                         "%s answers the notification of %s with %04XH",
-                        *(self.subscriber, item.uid, answer.Status),
+                        *(self.subscriber, item.uid, status),
                     )
                 sent.append(item)
-        finally:
-            if assoc.is_established:
-                assoc.release()
