@@ -138,7 +138,10 @@ def test_nset_dump(nset):
 def test_nset_mpps(nset):
     serve = importlib.import_module("nset.mpps.cli").serve
     default = {option.name: option.default for option in serve.params}
+    reporting = importlib.import_module("nset.mpps.reporting")
     assert (
         f"`nset mpps` has {default['max_associations']} associations of all processes, and "
-        f"{default['max_data_set']} MiB for a data set."
+        f"{default['max_data_set']} MiB for a data set.\n"
+        f"Of a subscriber's answer it takes at most {in_units(reporting._ANSWER_BYTES)}, and waits "
+        f"{reporting._TIMEOUT_SECONDS:g} s for it."
     ) in (ROOT / "SECURITY.md").read_text(encoding="utf-8")
