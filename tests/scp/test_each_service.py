@@ -8,7 +8,7 @@ import importlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -166,6 +166,23 @@ class Server(NamedTuple):
     server: Any
     ways: SimpleNamespace
     known: dict[Any, "Happened"]
+    peers: dict[int, Peer]
+    """Those that are associated with it, by the length of the PDUs that they take."""
+
+
+@contextmanager
+def asking(
+    server: Any, ways: SimpleNamespace, known: dict[Any, "Happened"] | None = None
+) -> Iterator[Server]:
+    """A server that is asked by `ask`; in the end, the peers release their associations."""
+    on = Server(server, ways, {} if known is None else known, {})
+    try:
+        yield on
+        for peer in on.peers.values():
+            peer.release()
+    finally:
+        for peer in on.peers.values():
+            peer.socket.close()
 
 
 def ignore(event: Any) -> None:
@@ -193,19 +210,28 @@ def bound(kind: str) -> tuple[list[Any], SimpleNamespace]:
 
 
 @pytest.fixture(scope="module")
-def theirs() -> Iterator[Server]:
+def stock() -> Iterator[tuple[Any, SimpleNamespace, dict[Any, "Happened"]]]:
     handlers, ways = bound("plain")
     server = everything().start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-    yield Server(server, ways, {})
+    yield server, ways, {}
     server.shutdown()
+
+
+@pytest.fixture
+def theirs(stock: Any) -> Iterator[Server]:
+    with asking(*stock) as on:
+        yield on
 
 
 @pytest.fixture(params=["plain", "inline", "async", "suspending"])
 def ours(nset: Any, request: pytest.FixtureRequest) -> Iterator[Server]:
     handlers, ways = bound(request.param)
     inline = request.param == "inline"
-    with accepting(nset, handlers, everything(), inline=inline) as server:
-        yield Server(server, ways, {})
+    with (
+        accepting(nset, handlers, everything(), inline=inline) as server,
+        asking(server, ways) as on,
+    ):
+        yield on
 
 
 class Happened(NamedTuple):
@@ -221,17 +247,19 @@ def ask(
 ) -> Happened:
     """Send a request, and receive all that comes up to the end of the answer."""
     on.ways.answer, on.ways.seen = answer, []
+    peer = on.peers.get(max_length)
+    if peer is None:
+        peer = on.peers[max_length] = Peer(port(on.server), *SYNTAXES, max_length=max_length)
     caplog.clear()
-    with Peer(port(on.server), *SYNTAXES, max_length=max_length) as peer:
-        peer.send(request)
-        pdus: list[Any] = []
-        is_whole = False
-        while not is_whole:
-            got = peer.receive()
-            pdus.append(got if got is None or got.type != ABORT else ABORT)
-            is_whole = got is None or got.type != P_DATA_TF or not follows(pdus)
-        if pdus[-1] not in (None, ABORT):
-            peer.release()
+    peer.send(request)
+    pdus: list[Any] = []
+    is_whole = False
+    while not is_whole:
+        got = peer.receive()
+        pdus.append(got if got is None or got.type != ABORT else ABORT)
+        is_whole = got is None or got.type != P_DATA_TF or not follows(pdus)
+    if pdus[-1] in (None, ABORT):
+        on.peers.pop(max_length).socket.close()
     said = [
         (record.name, record.levelno, record.getMessage().splitlines()[0])
         for record in caplog.records
@@ -406,20 +434,20 @@ def shown(primitive: Any) -> dict[str, Any]:
 # -- Handlers that are bound, and those that are not -----------------------------------------------
 
 
-def test_no_handler(nset, theirs, caplog):
+def test_no_handler(nset, caplog):
     """The answers of pynetdicom's own handlers."""
     stock = everything().start_server(("127.0.0.1", 0), block=False)
     try:
-        with accepting(nset, None, everything()) as server:
+        with (
+            accepting(nset, None, everything()) as server,
+            asking(server, SimpleNamespace()) as ours,
+            asking(stock, SimpleNamespace()) as theirs,
+        ):
             for service in SERVICES.values():
                 request = sent(service.requests["usual"], service.classes[0])
-                compared(nobody(server), nobody(stock), caplog, request, None)
+                compared(ours, theirs, caplog, request, None)
     finally:
         stock.shutdown()
-
-
-def nobody(server: Any) -> Server:
-    return Server(server, SimpleNamespace(answer=None, seen=[]), {})
 
 
 @pytest.mark.parametrize("on_association", [False, True])
