@@ -133,6 +133,9 @@ cdef class PduReader:
     cdef int _resize(self, size_t size) except -1
     cdef bint _is_of_request(self, int context_id) except -1
     cdef void _end_request(self) noexcept
+    cdef size_t _data_set_bytes(self) noexcept
+    cdef size_t _bytes_missing(self) except? 0
+    cdef size_t _take_fragments(self, const unsigned char* at, size_t size) except? 0
 
 
 cdef class FastPath(PduReader):

@@ -464,7 +464,7 @@ cdef class PduReader:
             return self._bytes_waiting()
 
     cdef size_t _bytes_waiting(self):
-        cdef size_t waiting = self._data_set_length if self._stage == IN_DATA_SET else 0
+        cdef size_t waiting = self._data_set_bytes()
         if self._incomplete is not None:
             waiting += <size_t>len(self._incomplete)
         if self._data is not None:
@@ -814,6 +814,46 @@ cdef class PduReader:
         self._request = None
         Py_CLEAR(self._data_set)
         self._stage = BETWEEN_MESSAGES
+
+    # A long data set that is read into a buffer: what is ordinary goes from there to the data set.
+
+    cdef size_t _data_set_bytes(self) noexcept:
+        return self._data_set_length if self._stage == IN_DATA_SET else 0
+
+    cdef size_t _bytes_missing(self) except? 0:
+        """Return how many bytes of input a partial PDU needs, if nothing else waits."""
+        if self._incomplete is None or self._later is not None:
+            return 0
+        return self._needed - <size_t>len(self._incomplete)
+
+    cdef size_t _take_fragments(self, const unsigned char* at, size_t size) except? 0:
+        """Append fragments of the data set, each a whole PDU, and return the bytes of the PDUs.
+
+        It stops before the last fragment, and before whatever is not ordinary.
+        """
+        cdef size_t taken = 0
+        cdef uint32_t length
+        with cython.critical_section(self):
+            if (
+                self._stage != IN_DATA_SET or self._long_left > 0 or self._incomplete is not None
+                or self._data is not None or self._later is not None or self._pdu is not None
+            ):
+                return 0
+            while size - taken > PDU_PREFIX:
+                length = _big_endian(at + 2)
+                if (
+                    at[0] != P_DATA_TF or length > min(self._max_pdu_length, <uint32_t>LONG_PDU)
+                    or length <= PDV_HEADER or length > size - taken - PDU_HEADER
+                    or _big_endian(at + PDU_HEADER) != length - 4
+                    or at[PDU_PREFIX - 2] != self.context_id or at[PDU_PREFIX - 1] != 0
+                    or length - PDV_HEADER > self._max_data_set_length - self._data_set_length
+                ):
+                    break
+                self._append(at + PDU_PREFIX, length - PDV_HEADER)
+                at += PDU_HEADER + length
+                taken += PDU_HEADER + length
+            _add(&self._bytes_received, taken)
+        return taken
 
 
 cdef bytes _pdu_of(const unsigned char* pdv, size_t length):

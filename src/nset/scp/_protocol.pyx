@@ -6,6 +6,7 @@
 As ``_pure_protocol.py``, which the pure-Python fallback uses.
 """
 
+from asyncio import BufferedProtocol
 from logging import Logger
 from operator import itemgetter
 from threading import Lock, RLock
@@ -13,6 +14,8 @@ from time import monotonic
 from weakref import ref
 
 cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint64_t
 
 from nset.scp._core cimport FastPath, _add, _flag, _set_flag
@@ -32,6 +35,8 @@ cdef enum:
     ASSOCIATE_RQ = 0x01
     RELEASE_RQ = 0x05
     MAX_DRAINED_BYTES = 0x100000
+    BUFFER_BYTES = 0x40000
+    LONG_DATA_SET_BYTES = 0x20000  # from there on, it is read into the buffer
 
 assert (ASSOCIATE_RQ, RELEASE_RQ) == (_pdu.ASSOCIATE_RQ, _pdu.RELEASE_RQ)
 assert MAX_DRAINED_BYTES == _rules.MAX_DRAINED_BYTES
@@ -74,6 +79,8 @@ cdef class Connections:
     cdef public Deadlines first_pdus
     cdef public object makes_room
     cdef public bint is_full
+    cdef bytearray buffer  # what long data sets are read into, of one association after the other
+    cdef object view_of_buffer
     cdef object _server
     cdef object _counters
 
@@ -153,6 +160,7 @@ cdef class AssociationProtocol(FastPath):
     cdef bint _was_heard
     cdef bint _is_to_finish
     cdef bint _is_draining
+    cdef bint _is_buffered  # its transport's protocol is a _LongDataSet
     cdef size_t _drained
     cdef int _is_connected
     cdef int _is_closed
@@ -314,6 +322,30 @@ cdef class AssociationProtocol(FastPath):
                 self.transport.abort()
         else:
             self._receive(data)
+            if self._data_set_bytes() >= LONG_DATA_SET_BYTES:
+                self._read_into_buffer()
+
+    cdef object _read_into_buffer(self):
+        if not self._is_buffered and not self.transport.is_closing():
+            self._is_buffered = True
+            self.transport.set_protocol(_LongDataSet(self))
+
+    cdef object _buffer_updated(self, size_t size):
+        cdef bytes data
+        cdef const char* at = PyByteArray_AS_STRING(self._connections.buffer)
+        cdef size_t taken = self._bytes_missing()
+        if self._is_draining or self.is_reading_paused or taken > size:
+            taken = 0
+        else:
+            if taken > 0:
+                data = PyBytes_FromStringAndSize(at, <Py_ssize_t>taken)
+                self._receive(data)
+            taken += self._take_fragments(<const unsigned char*>at + taken, size - taken)
+        data = PyBytes_FromStringAndSize(at + taken, <Py_ssize_t>(size - taken))
+        self.data_received(data)
+        if self._data_set_bytes() < LONG_DATA_SET_BYTES and not self.transport.is_closing():
+            self._is_buffered = False
+            self.transport.set_protocol(self)
 
     def eof_received(self):
         """Return False, to close the connection: DICOM has no use for a half-closed one."""
@@ -474,6 +506,29 @@ cdef class AssociationProtocol(FastPath):
         """Close the connection, and discard unsent output."""
         if _flag(&self._is_connected):
             self.transport.abort()
+
+
+class _LongDataSet(BufferedProtocol):
+    """Reads for an association, amid a long data set, without making bytes of each read."""
+
+    def __init__(self, AssociationProtocol path not None):
+        self._path = path
+        self.eof_received, self.connection_lost = path.eof_received, path.connection_lost
+        self.pause_writing, self.resume_writing = path.pause_writing, path.resume_writing
+
+    def get_buffer(self, sizehint):
+        """Return the server's buffer."""
+        cdef AssociationProtocol path = self._path
+        cdef Connections connections = path._connections
+        if connections.buffer is None:
+            connections.buffer = bytearray(BUFFER_BYTES)
+            connections.view_of_buffer = memoryview(connections.buffer)
+        return connections.view_of_buffer  # asyncio's TLS takes slices of what it gets
+
+    def buffer_updated(self, size):
+        """Receive the first `size` bytes of the buffer."""
+        cdef AssociationProtocol path = self._path
+        path._buffer_updated(min(<size_t>size, <size_t>BUFFER_BYTES))
 
 
 cdef class Deadlines:
