@@ -195,6 +195,10 @@ def damaged(rng: Random, data: bytes) -> bytes:
     return bytes(broken)
 
 
+# No two of one class are equal and yet differ, as 0.0 and -0.0 do; NaN is not equal to itself.
+_PLAIN = frozenset((str, bytes, int, bool, type(None)))
+
+
 def state(thing: Any, above: tuple[int, ...] = ()) -> Any:
     """All that there is of a value, with the attributes of each object in their order.
 
@@ -202,6 +206,8 @@ def state(thing: Any, above: tuple[int, ...] = ()) -> Any:
     each item of it refer to the sequence.
     """
     name = type(thing).__name__
+    if type(thing) in _PLAIN:  # most of them
+        return name, thing
     if isinstance(thing, dict):
         return name, [(state(key), state(value, above)) for key, value in thing.items()]
     if isinstance(thing, (list, tuple)):
