@@ -4,6 +4,7 @@ import importlib
 import subprocess
 
 import pytest
+from implementations import IMPLEMENTATIONS
 from paths import REPOSITORY
 from strict_python import STRICT_PYTHON
 
@@ -50,6 +51,14 @@ def test_what_is_missing_is_named(package, words):
     assert ran.stderr == f"{words}\n"
 
 
+@pytest.mark.parametrize(
+    "nset",
+    [
+        IMPLEMENTATIONS[0],  # it takes 5 s of CPU time, and shows both
+        *(pytest.param(one, marks=pytest.mark.exhaustive) for one in IMPLEMENTATIONS[1:]),
+    ],
+    indirect=True,
+)
 def test_demo(nset):
     ran = run("-m", "nset", "demo")
     assert ran.returncode == 0, ran.stderr

@@ -108,8 +108,13 @@ class TestSignal:
                 stored[instance].append(message_id)
         return clients, stored
 
-    @pytest.mark.parametrize("window", [1, 16])
-    @pytest.mark.parametrize("more", [0, 100])
+    @pytest.mark.parametrize(
+        ("window", "more"),
+        [
+            *((1, 0), (16, 100)),
+            *(pytest.param(*both, marks=pytest.mark.exhaustive) for both in ((1, 100), (16, 0))),
+        ],
+    )
     def test_all_that_was_sent_is_answered(self, nset, kind, window, more, tmp_path):
         """By clients that go on for a while, and then wait to be asked for the release."""
         clients, stored = self.run(nset, kind, tmp_path / "requests", window, more=more)
