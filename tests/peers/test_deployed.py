@@ -84,6 +84,11 @@ class TestHaproxy:
     def test_the_configuration_is_valid(self):
         run("haproxy", "-c", "-f", str(CONFIGURATION))
 
+    def test_a_host_whose_name_is_not_known_is_left_out(self, monkeypatch):
+        monkeypatch.setenv("NSET_MPPS2", "no.such.host.invalid:11112")
+        said = run("haproxy", "-c", "-f", str(CONFIGURATION))
+        assert "could not resolve address 'no.such.host.invalid', disabling server" in said
+
     @pytest.mark.parametrize("is_secure", [False, True], ids=["TCP", "TLS"])
     def test_addresses_are_those_of_the_modalities(
         self, nset, version, is_secure, tmp_path, caplog
@@ -180,6 +185,13 @@ class TestSystemd:
         said = run("systemd-analyze", "security", "--offline=true", "--threshold=20", units[0])
         assert "Overall exposure level" in said
 
+    def test_it_never_gives_up(self):
+        """By default systemd does, after five starts in ten seconds: those of a database outage."""
+        text = (DEPLOY / "systemd" / "nset-mpps.service").read_text()
+        unit, service = re.search(r"\[Unit\]\n(.+)\[Service\]\n(.+)", text, re.DOTALL).groups()
+        assert "\nStartLimitIntervalSec=0\n" in unit
+        assert "\nRestart=always\n" in service
+
     @pytest.mark.usefixtures("nset")
     def test_its_command_line(self):
         text = (DEPLOY / "systemd" / "nset-mpps.service").read_text()
@@ -194,6 +206,12 @@ class TestImage:
         compose = (DEPLOY / "docker" / "compose.yaml").read_text()
         (line,) = re.findall(r"^  command: (.+)$", compose, re.MULTILINE)
         parsed(*json.loads(line))
+
+    def test_a_password_may_have_any_characters(self):
+        """In a URL some would have to be escaped; libpq takes PGPASSWORD as it is."""
+        compose = (DEPLOY / "docker" / "compose.yaml").read_text()
+        places = re.findall(r"^ +(\S+: .*)\$\{NSET_PASSWORD:\?\}(.*)$", compose, re.MULTILINE)
+        assert places == [("PGPASSWORD: ", ""), ("POSTGRES_PASSWORD: ", "")]
 
     def test_what_it_is_built_of(self):
         ignored = (DEPLOY / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
