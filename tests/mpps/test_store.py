@@ -514,6 +514,17 @@ def test_what_is_no_store(nset, mpps, tmp_path, monkeypatch, url, text):
     assert not (tmp_path / "missing.sqlite").exists()
 
 
+@pytest.mark.parametrize("create", [False, True])
+def test_another_programs_file_stays_as_it_is(nset, mpps, tmp_path, create):
+    file = tmp_path / "other.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE patients (name TEXT)")
+    before = file.read_bytes()
+    with pytest.raises(mpps("store").StoreError, match="no such table: nset_mpps"):
+        mpps("stores").open_store(f"sqlite:///{file}", create=create)
+    assert file.read_bytes() == before
+
+
 @pytest.mark.peers
 def test_no_password_is_shown(nset, mpps):
     with pytest.raises(mpps("store").StoreError) as caught:

@@ -114,5 +114,7 @@ def _show(status: Dataset) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or not sys.argv[1].isdecimal():
+        sys.exit("usage: python -m nset.demo.scu PORT")
     keep_responses()
     report(int(sys.argv[1]))

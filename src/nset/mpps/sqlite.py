@@ -59,6 +59,7 @@ class SqliteStore(Store):
             uri=True,
         )
         try:
+            _refuse_foreign(connection)
             if self._mode == "rwc":
                 connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             _keep_log(connection)
@@ -88,6 +89,13 @@ class SqliteStore(Store):
         if isinstance(exc, sqlite3.OperationalError) or type(exc) is sqlite3.DatabaseError:
             return Unavailable(str(exc))
         return exc
+
+
+def _refuse_foreign(connection: sqlite3.Connection) -> None:
+    """Leave another program's database as it is: even a write-ahead log would change the file."""
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    if tables and ("nset_mpps",) not in tables:
+        raise Unavailable("no such table: nset_mpps")
 
 
 def _keep_log(connection: sqlite3.Connection) -> None:
