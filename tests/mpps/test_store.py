@@ -459,6 +459,30 @@ def test_a_lost_database(serving, postgresql):
         assert len(list(served.store.find(status="COMPLETED"))) == 1
 
 
+@pytest.mark.parametrize(
+    "url", [pytest.param("postgresql", marks=pytest.mark.peers)], indirect=True
+)
+def test_a_database_that_only_reads(serving, postgresql):
+    """As one that has been a primary before a failover; then the connection goes to the new one."""
+
+    def begin(what):
+        others = "FROM pg_stat_activity WHERE pid != pg_backend_pid() AND datname IS NOT NULL"
+        postgresql.sql(
+            "SET TRANSACTION READ WRITE;"
+            f"ALTER DATABASE postgres {what};"
+            f"SELECT pg_terminate_backend(pid) {others}"
+        )
+
+    with serving() as served, Modality(served.port) as modality:
+        assert modality.create(UID, WHOLE).Status == 0x0000
+        begin("SET default_transaction_read_only = on")
+        try:
+            assert modality.set(UID, LAST).Status == 0x0213
+        finally:
+            begin("RESET default_transaction_read_only")
+        assert modality.set(UID, LAST).Status == 0x0000
+
+
 # -- The schema ------------------------------------------------------------------------------------
 
 
@@ -523,6 +547,27 @@ def test_another_programs_file_stays_as_it_is(nset, mpps, tmp_path, create):
     with pytest.raises(mpps("store").StoreError, match="no such table: nset_mpps"):
         mpps("stores").open_store(f"sqlite:///{file}", create=create)
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "url", [pytest.param("postgresql", marks=pytest.mark.peers)], indirect=True
+)
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("CREATE TABLE {}.steps (uid TEXT)", 'relation "steps" already exists'),
+        ("CREATE TABLE {}.nset_mpps (version TEXT)", None),
+        ("DROP SCHEMA {}", "no schema has been selected to create in"),
+        ("ALTER SCHEMA {} RENAME TO {}_", "no schema has been selected to create in"),
+    ],
+)
+def test_what_can_be_made_no_store(nset, mpps, postgresql, url, statement, text):
+    schema = url.rpartition("%3D")[2]
+    postgresql.sql(statement.format(schema, schema))
+    if text is None:
+        postgresql.sql(f"INSERT INTO {schema}.nset_mpps VALUES ('x')")
+    with pytest.raises(mpps("store").StoreError, match=text):
+        mpps("stores").open_store(url, create=True)
 
 
 @pytest.mark.peers

@@ -53,6 +53,13 @@ class PostgresqlStore(Store):
             exc, errors.UniqueViolation | errors.DeadlockDetected | errors.SerializationFailure
         ):
             return Conflict(str(exc))
-        if isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):
+        # An InternalError is that of a server which only reads, as after a failover to another one.
+        if isinstance(
+            exc,
+            psycopg.OperationalError
+            | psycopg.InterfaceError
+            | psycopg.InternalError
+            | errors.InsufficientPrivilege,
+        ):
             return Unavailable(" ".join(str(exc).split()))
         return exc

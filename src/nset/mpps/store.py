@@ -220,13 +220,13 @@ class Store:
         StoreError, Unavailable
             If it can't be used.
         """
-        if create:
-            self.migrate()
-            return
         try:
+            if create:
+                self.migrate()
+                return
             with self._cursor() as cursor:
                 version = cursor.execute("SELECT max(version) FROM nset_mpps").fetchone()[0]
-        except Unavailable:
+        except (StoreError, Unavailable):
             raise
         except Exception as exc:
             raise StoreError(f"it is no store of nset mpps: {exc}") from exc
