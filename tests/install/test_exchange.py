@@ -166,6 +166,40 @@ def test_two_queries_at_once_and_an_echo(installed):
         assert scu.send_c_echo(6).Status == 0x0000
 
 
+def test_a_peer_that_answers_with_a_wrong_message_id(both, nset, caplog):
+    """As in stock pynetdicom it is understood, where only one request can be meant."""
+
+    def renumber(event):
+        if "Status" in event.message.command_set:
+            event.message.command_set.MessageIDBeingRespondedTo = 4711
+
+    handlers = [
+        *((evt.EVT_N_SET, give_back), (evt.EVT_C_FIND, patients)),
+        (evt.EVT_DIMSE_SENT, renumber),
+    ]
+
+    def ask():
+        with both_sides(handlers, MPPS, ECHO, FIND) as (scu, _):
+            status, reply = scu.send_n_set(numbered(1), MPPS, INSTANCE, 1)
+            echoed = scu.send_c_echo(2)
+            return status, reply, echoed, ids(scu.send_c_find(query(), FIND, 3))
+
+    ours, stock = both(ask)
+    assert ours == stock
+    assert ours[0].Status == ours[2].Status == 0x0000
+    assert ours[3] == ["3.1", "3.2", "3.3"]
+    assert sum("answered with Message ID 4711" in said for said in all_said(caplog)) == 6
+
+
+def test_a_response_to_an_earlier_request_is_not_taken_for_the_answer(installed):
+    """That a query was not read to its end leaves responses behind."""
+    with both_sides([(evt.EVT_C_FIND, patients)], FIND) as (scu, _):
+        first = scu.send_c_find(query(), FIND, 1)
+        next(first)
+        first.close()
+        assert ids(scu.send_c_find(query(), FIND, 2)) == ["2.1", "2.2", "2.3"]
+
+
 def test_a_cancel_amid_other_requests(installed):
     """It leaves whole, and who is cancelled gets its last answer."""
     cancelled = threading.Event()

@@ -44,10 +44,10 @@ _NONE: Final[_Item] = (None, None)
 class _OutstandingRequest:
     """A request of a program that waits for one response or several."""
 
-    __slots__ = ("_is_retrieve", "_message_id", "has_one_response")
+    __slots__ = ("_is_retrieve", "_message_id", "_service", "has_one_response")
 
     def __init__(self, request: Any) -> None:
-        self._message_id = request.MessageID
+        self._message_id, self._service = request.MessageID, type(request).__name__
         # The sub-operations of a C-GET arrive as C-STORE requests.
         self._is_retrieve = isinstance(request, (C_GET, C_MOVE))
         self.has_one_response = not isinstance(request, (C_FIND, C_GET, C_MOVE))
@@ -62,6 +62,11 @@ class _OutstandingRequest:
         if message_id is None:  # as in stock code: the waiting thread reports an invalid response
             return getattr(message, "MessageID", None) is None
         return bool(message_id == self._message_id)
+
+    def may_match(self, message: Any) -> bool:
+        """Return whether the message is a response of the request's service, of any Message ID."""
+        is_response = getattr(message, "MessageIDBeingRespondedTo", None) is not None
+        return is_response and type(message).__name__ == self._service
 
 
 class Messages(Queue[_Item]):
@@ -79,6 +84,7 @@ class Messages(Queue[_Item]):
         self._suspended: set[Any] = set()  # generators that no thread is in
         self._local = threading.local()
         self._has_ended = False
+        self._message_ids: set[int] = set()  # of all requests of programs
 
     def _put(self, item: _Item) -> None:
         self.queue.append(item)
@@ -117,6 +123,7 @@ class Messages(Queue[_Item]):
             outstanding = self._waiters.get(self._waiter())
             if outstanding is not None:
                 outstanding.append(_OutstandingRequest(request))
+                self._message_ids.add(request.MessageID)
 
     def wrap_responses(self, responses: Iterator[Any]) -> Iterator[Any]:
         """Return the generator as a waiter of its own, whichever thread advances it.
@@ -160,7 +167,7 @@ class Messages(Queue[_Item]):
             while True:
                 outstanding = self._waiters.get(waiter)
                 is_wanted = partial(_settle, outstanding) if outstanding else self._is_unclaimed
-                found = self._pick(is_wanted)
+                found = self._pick(is_wanted) or self._pick_misnumbered(outstanding)
                 if found is not None:
                     return found
                 if self._has_ended or self._assoc._kill or self._assoc._sent_abort:
@@ -177,6 +184,29 @@ class Messages(Queue[_Item]):
                 del self.queue[index]
                 return item
         return None
+
+    def _pick_misnumbered(self, outstanding: list[_OutstandingRequest] | None) -> _Item | None:
+        """Take a response with a Message ID that no request has had, where but one can be meant.
+
+        Stock code looks at no Message ID, so there are peers that get by with a wrong one.
+        """
+        if not outstanding or sum(map(len, self._waiters.values())) != 1:
+            return None
+        (request,) = outstanding
+
+        def is_meant(message: Any) -> bool:
+            is_known = getattr(message, "MessageIDBeingRespondedTo", None) in self._message_ids
+            return request.may_match(message) and not is_known
+
+        found = self._pick(is_meant)
+        if found is not None:
+            if request.has_one_response:
+                outstanding.remove(request)
+            _LOGGER.warning(
+                "%s has answered with Message ID %d, which no request has had",
+                *(_peer(self._assoc), found[1].MessageIDBeingRespondedTo),
+            )
+        return found
 
     def _is_unclaimed(self, message: Any) -> bool:
         return not self._waiters or not any(
