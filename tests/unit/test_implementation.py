@@ -166,7 +166,8 @@ LAYERS = {
         {"sqlite", "postgresql", "notify"},
         {"store"},
         {"steps"},
-        {"rules", "addresses", "printing"},
+        {"merging"},
+        {"rules", "addresses", "printing", "reporting"},
         {""},
     ],
     "nset.dump": [
@@ -187,7 +188,7 @@ LAYERS = {
         {"_provider", "_socket"},
         {"_messages", "_data_sets"},
     ],
-    "nset.dataset": [{""}, {"_core"}, {"_agreement", "_bounds", "_vr"}],
+    "nset.dataset": [{""}, {"_pieces"}, {"_core"}, {"_agreement", "_bounds", "_vr"}],
     "nset.scp": [
         {""},
         {"_processes"},

@@ -8,6 +8,7 @@ Everything else is left to pydicom: `decode` and `encode` then return None, and 
 """
 
 import sys
+from collections import namedtuple
 
 from pydicom import charset, config, datadict, dataelem, hooks as _hooks, multival, tag as _tags
 from pydicom import sequence, uid, valuerep
@@ -70,6 +71,7 @@ cdef uint32_t ITEM = 0xFFFEE000U
 cdef uint32_t ITEM_END = 0xFFFEE00DU
 cdef uint32_t SEQUENCE_END = 0xFFFEE0DDU
 cdef uint32_t CHARACTER_SET = 0x00080005
+cdef uint32_t PIXEL_REPRESENTATION = 0x00280103
 
 assert (DEPTH, ELEMENTS) == (_bounds.MAX_DEPTH, _bounds.MAX_ELEMENTS)
 
@@ -289,7 +291,7 @@ cdef object _WARN = config.WARN
 # ---- Data sets of raw elements ----
 
 cdef dict _known_tags = {}  # which the slots refer to
-cdef object _PIXEL_REPRESENTATION = _BaseTag(0x00280103)
+cdef object _PIXEL_REPRESENTATION = _BaseTag(PIXEL_REPRESENTATION)
 cdef list _vrs = [None] * (26 * 26)
 
 for _vr in valuerep.STANDARD_VR:
@@ -444,17 +446,111 @@ class _NotOrdinary(Exception):
     """What pydicom does instead."""
 
 
+cdef bint _is_read_here(Cursor cursor, bint implicit):
+    """Return whether a data set is read here; else pydicom is to read it."""
+    if not is_usable or not _makes_by_default() or not _is_ordinary(cursor, implicit, False):
+        return False
+    return not (implicit and cursor.end and _is_upper(cursor.data[4]) and _is_upper(cursor.data[5]))
+
+
 def decode(bytes data not None, bint implicit):
     """Return the data set; None where pydicom is to read it."""
     cdef Cursor cursor = _at_begin(data)
-    if not is_usable or not _makes_by_default() or not _is_ordinary(cursor, implicit, False):
-        return None
-    if implicit and cursor.end and _is_upper(cursor.data[4]) and _is_upper(cursor.data[5]):
+    if not _is_read_here(cursor, implicit):
         return None
     try:
         return _data_set(data, &cursor, False, implicit, _DEFAULT_ENCODING)
     except _NotOrdinary:
         return None
+
+
+# ---- Elements as they are encoded ----
+
+Piece = namedtuple("Piece", ("header", "value"))
+
+cdef bint _skip(Cursor* cursor, bint implicit, Header* header) noexcept nogil:
+    """Go behind the next element; False where `encode` would write another header or no element.
+
+    The bytes have been found to be ordinary, and `header` is that of the element before.
+    """
+    cdef uint32_t before = header.tag
+    cdef size_t begin = cursor.at
+    cdef int known
+    if not _next(cursor, implicit, header):
+        return False
+    known = _slot(header.tag).vr
+    if header.tag <= before or header.tag < 0x00080000 or header.tag & 0xFFFF == 0:
+        return False
+    if header.tag >> 16 == 0xFFFE:
+        return False
+    if header.vr and known > 1 and known != header.vr:
+        return False
+    if header.value - begin == 12 and _u16(cursor.data + begin + 6):
+        return False
+    if header.length == 0 and (header.vr == UN or (implicit and known <= 1)):
+        return False  # it gets a VR by what is known of it
+    if header.length == UNDEFINED:
+        return _skip_items(cursor, implicit)
+    cursor.at += header.length
+    return True
+
+cdef bint _skip_items(Cursor* cursor, bint implicit) noexcept nogil:
+    """Go behind a sequence of undefined length; the same."""
+    cdef Header item, header
+    cdef size_t end = cursor.end
+    while _next(cursor, implicit, &item) and item.tag == ITEM:
+        if item.length != UNDEFINED:
+            cursor.end = cursor.at + item.length
+        header.tag = 0
+        while item.length == UNDEFINED or cursor.at < cursor.end:
+            if not _skip(cursor, implicit, &header):
+                if header.tag == ITEM_END:
+                    break
+                return False
+            if header.tag == CHARACTER_SET:
+                return False
+        cursor.end = end
+    return item.tag == SEQUENCE_END
+
+cdef bint _is_written_as_read(bytes character_set):
+    """Return whether a Specific Character Set, which encoding reads, is known and padded well."""
+    cdef bytes stripped = character_set.rstrip(b" \0")
+    return (
+        character_set == stripped + b" " * (len(stripped) & 1)
+        and _encodings(character_set) is not None
+    )
+
+cdef object _piece(const uint8_t* data, size_t begin, size_t value, size_t end):
+    cdef object piece = (<Type*>Piece).tp_alloc(<Type*>Piece, 2)
+    _put(piece, 0, PyBytes_FromStringAndSize(<const char*>data + begin, value - begin))
+    _put(piece, 1, PyBytes_FromStringAndSize(<const char*>data + value, end - value))
+    PyObject_GC_UnTrack(piece)
+    return piece
+
+
+def split(bytes data not None, bint implicit):
+    """Return the encoded elements by their tags, in their order.
+
+    None where `encode`, of what `decode` makes of the bytes, might give others.
+    """
+    cdef Cursor cursor = _at_begin(data)
+    cdef Header header
+    cdef dict pieces = {}
+    cdef size_t begin
+    if not _is_read_here(cursor, implicit):
+        return None
+    header.tag = 0
+    while cursor.at < cursor.end:
+        begin = cursor.at
+        if not _skip(&cursor, implicit, &header) or header.tag == PIXEL_REPRESENTATION:
+            return None
+        if header.length == UNDEFINED and cursor.at - header.value == 8:  # no items: no value
+            return None
+        piece = _piece(cursor.data, begin, header.value, cursor.at)
+        if header.tag == CHARACTER_SET and not _is_written_as_read((<tuple>piece)[1]):
+            return None
+        pieces[header.tag] = piece
+    return pieces
 
 
 # ---- Values ----

@@ -2,6 +2,7 @@
 
 =================  ===================================================================
 `rules`            what N-CREATE and N-SET must and may have: one table
+`merging`          a step and a list for it, put together
 `steps`            a performed procedure step, and what a report makes of it
 `store`            where steps are kept: what both databases share, the schema
 `sqlite`           a store in a file of SQLite

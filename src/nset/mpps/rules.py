@@ -6,7 +6,7 @@ out or add is accepted, and named in the log.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
@@ -15,6 +15,9 @@ from nset import status
 
 IN_PROGRESS: Final = "IN PROGRESS"
 FINAL_STATES: Final = ("COMPLETED", "DISCONTINUED")
+
+STATUS: Final = 0x00400252
+"""The tag of the Performed Procedure Step Status."""
 
 
 class Rule(NamedTuple):
@@ -178,7 +181,7 @@ _TABLE: Final = _tagged(TABLE)
 _BY_TAG: Final = dict(_TABLE)
 _FINAL: Final = tuple((tag, rule) for tag, rule in _TABLE if rule.final)
 _NOT_EMPTY: Final = {tag: (tag, rule) for tag, rule in _TABLE if rule.set == "3/1"}
-_CHARACTER_SET, _STATUS = 0x00080005, 0x00400252
+_CHARACTER_SET = 0x00080005
 _TEXT: Final = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
 """VRs that Specific Character Set is for."""
 
@@ -314,28 +317,53 @@ def check_create(listed: Dataset, *, is_strict: bool) -> tuple[Answer, list[str]
     if grave:
         return _refusal(grave), []
     if listed.PerformedProcedureStepStatus != IN_PROGRESS:
-        return _invalid_status(listed), []
+        return _invalid_status(listed.PerformedProcedureStepStatus), []
     return DONE, [fault.text for fault in faults]
 
 
-def _invalid_status(listed: Dataset) -> Answer:
-    text = f"PerformedProcedureStepStatus is {listed.PerformedProcedureStepStatus!r}"
-    return Answer(status.INVALID_ATTRIBUTE_VALUE, text, tags=(_STATUS,))
+def _invalid_status(state: Any) -> Answer:
+    text = f"PerformedProcedureStepStatus is {state!r}"
+    return Answer(status.INVALID_ATTRIBUTE_VALUE, text, tags=(STATUS,))
 
 
-def check_set(
-    step: Dataset, listed: Dataset, *, is_strict: bool
-) -> tuple[Answer, dict[int, Any], list[str]]:
+class Both(Protocol):
+    """A step and a Modification List for it.
+
+    Attributes
+    ----------
+    created, given : dict of int to element
+        The elements of the step and of the list, by their tags: objects whose `value` is bytes as
+        they came, or decoded.
+    """
+
+    created: dict[int, Any]
+    given: dict[int, Any]
+
+    def decoded(self) -> tuple[Dataset, Dataset]:
+        """Return the step and the list as data sets."""
+
+    def state(self) -> Any:
+        """Return the Performed Procedure Step Status of the list, which has one."""
+
+    def encoded(self, now: dict[int, Any]) -> bytes:
+        """Return a data set of elements of both, in the transfer syntax of the step."""
+
+
+def _is_other(both: Both, tag: int) -> bool:
+    """Return whether the list has another value than the step."""
+    step, listed = both.decoded()
+    return bool(listed[tag].value != step[tag].value)
+
+
+def check_set(both: Both, *, is_strict: bool) -> tuple[Answer, dict[int, Any], list[str]]:
     """Check the Modification List of an N-SET for a step IN PROGRESS (PS3.4 F.7.2.2).
 
     Both are in one character set; that of the step stays.
 
     Parameters
     ----------
-    step : pydicom.Dataset
-        The step's attributes.
-    listed : pydicom.Dataset
-        The Modification List.
+    both : Both
+        The step, and the Modification List.
     is_strict : bool
         Whether nothing is excused.
 
@@ -344,14 +372,14 @@ def check_set(
     tuple of (Answer, dict of int to element, list of str)
         The answer; the step's elements then, raw or not; and what was excused, for the log.
     """
-    created, given = elements(step), elements(listed)
+    created, given = both.created, both.given
     to_set: dict[int, Any] = {}
     refused: list[int] = []
     faults: list[Fault] = []
     for tag, element in given.items():
         rule = _BY_TAG.get(tag)
         if rule is not None and not rule.set:
-            if is_strict or tag not in created or listed[tag].value != step[tag].value:
+            if is_strict or tag not in created or _is_other(both, tag):
                 refused.append(tag)
         elif tag in created:
             to_set[tag] = element
@@ -363,15 +391,16 @@ def check_set(
     to_set.pop(_CHARACTER_SET, None)
     faults += _faults(to_set, [_NOT_EMPTY[tag] for tag in to_set if tag in _NOT_EMPTY], "set")
     if is_strict:
+        _, listed = both.decoded()
         faults += _faults_of_items(listed, _TABLE, "set")
         faults += _faults_of_text(listed)
     now = created | to_set
-    if _STATUS in given:
-        state = listed.PerformedProcedureStepStatus
+    if STATUS in given:
+        state = both.state()
         if state in FINAL_STATES:
             faults += _faults(now, _FINAL, "final")
         elif state and state != IN_PROGRESS:
-            return _invalid_status(listed), {}, []
+            return _invalid_status(state), {}, []
     grave = [fault for fault in faults if is_strict or fault.is_vital]
     if grave:
         return _refusal(grave), {}, []

@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pydicom import Dataset
-from pydicom.tag import Tag
 
 from nset import status
-from nset.dataset import DataSetError, decode, encode
+from nset.dataset import DataSetError, decode
 from nset.mpps import rules
+from nset.mpps.merging import merging
 from nset.mpps.rules import Answer
 
 _LOGGER = logging.getLogger("nset.mpps")
 
 CREATE, SET, GET = "N-CREATE", "N-SET", "N-GET"
 
-_CHARACTER_SET = Tag(0x00080005)
-
-# The status of a step, and the dates and times of its start and end.
-_STATUS, _STARTED, _ENDED = 0x00400252, (0x00400244, 0x00400245), (0x00400250, 0x00400251)
+# The dates and times of a step's start and end.
+_STARTED, _ENDED = (0x00400244, 0x00400245), (0x00400250, 0x00400251)
 
 # PS3.4 Table F.9.2-1: of an N-CREATE; and of an N-SET, by the status of the step then.
 _CREATED = 1
@@ -256,14 +254,13 @@ class Changes:
             return Answer(status.NO_SUCH_SOP_INSTANCE, "there is no such instance"), []
         if step.status != rules.IN_PROGRESS:
             return rules.FINAL, []
-        merged, listed = step.data_set(), decode(report.data, report.transfer_syntax)
-        unify(merged, listed, is_recoded=report.transfer_syntax != step.transfer_syntax)
-        answer, now, excused = rules.check_set(merged, listed, is_strict=is_strict)
+        both = merging(
+            *(step.attributes, step.transfer_syntax, report.data, report.transfer_syntax)
+        )
+        answer, now, excused = rules.check_set(both, is_strict=is_strict)
         if answer.status in (status.SUCCESS, status.ATTRIBUTE_LIST_ERROR):
-            # Item by item, pydicom would take longer for it than all the rest.
-            merged._dict = {element.tag: element for element in now.values()}
-            step.attributes = encode(merged, step.transfer_syntax)
-            step.status = _ascii(now, _STATUS) or step.status
+            step.attributes = both.encoded(now)
+            step.status = _ascii(now, rules.STATUS) or step.status
             step.ended = _ascii(now, *_ENDED)
             if step.uid not in self.created:
                 self.updated[step.uid] = step
@@ -276,47 +273,6 @@ class Changes:
         self.messages.append(Message(step.uid, step.messages, report))
         event_type = _CREATED if report.service == CREATE else _EVENT_TYPES[step.status]
         self.events.append((report.received, step.uid, step.messages, event_type))
-
-
-def unify(step: Dataset, listed: Dataset, *, is_recoded: bool) -> None:
-    """Put a step and a Modification List for it in one character set and transfer syntax.
-
-    They are those of the step. If the character set of the list is another one, it is UTF-8 then
-    (PS3.4 F.7.2.2.3). A list that names none is read as the step's are.
-
-    Parameters
-    ----------
-    step : pydicom.Dataset
-        The step's attributes.
-    listed : pydicom.Dataset
-        The Modification List.
-    is_recoded : bool
-        Whether it is in another transfer syntax.
-    """
-    if not is_recoded and _as_it_came(step) == _as_it_came(listed):
-        return
-    theirs = listed.get("SpecificCharacterSet")
-    if theirs and theirs != step.get("SpecificCharacterSet"):
-        _read(step)
-        _read(listed)
-        step.SpecificCharacterSet = "ISO_IR 192"
-    elif is_recoded:
-        if not theirs:
-            implicit, little = listed.original_encoding
-            listed.set_original_encoding(implicit, little, step.original_character_set)
-        _read(listed)
-
-
-def _as_it_came(data_set: Dataset) -> Any:
-    """Return the character set; undecoded, if nobody has read it before."""
-    element = data_set._dict.get(_CHARACTER_SET)
-    return element and element.value
-
-
-def _read(data_set: Dataset) -> None:
-    """Have each value decoded; those that are not are written as they came."""
-    for _ in data_set.iterall():
-        pass
 
 
 def _get(step: Step | None, report: Report) -> Answer:
