@@ -9,6 +9,7 @@ from io import BytesIO
 
 import pytest
 from associations import MPPS
+from implementations import IMPLEMENTATIONS
 from mpps_peers import RETRIEVE, ROOT, Modality, Workstation, encoded
 from mpps_table import ROWS, VITAL, changed, modifications, whole
 from n_set_requests import uid as uid_bytes
@@ -24,6 +25,23 @@ STATUS = "PerformedProcedureStepStatus"
 WHOLE = encoded(whole())
 
 modes = pytest.mark.parametrize("is_strict", [False, True], ids=["default", "strict"])
+
+# What goes through a table: one mode on each implementation, the others in `make test-all`.
+modes_of_tables = pytest.mark.parametrize(
+    ("nset", "is_strict"),
+    [
+        pytest.param(
+            *(implementation, is_strict),
+            marks=[pytest.mark.exhaustive]
+            if implementation != IMPLEMENTATIONS[is_strict % len(IMPLEMENTATIONS)]
+            else [],
+            id=f"{implementation}-{'strict' if is_strict else 'default'}",
+        )
+        for implementation in IMPLEMENTATIONS
+        for is_strict in (False, True)
+    ],
+    indirect=["nset"],
+)
 
 
 @pytest.fixture
@@ -104,7 +122,7 @@ def items_to_set():
     ]
 
 
-@modes
+@modes_of_tables
 def test_each_attribute_of_an_n_create(serving, new_uid, is_strict):
     wrong = []
     with serving(is_strict=is_strict) as served, Modality(served.port) as modality:
@@ -123,7 +141,7 @@ def test_each_attribute_of_an_n_create(serving, new_uid, is_strict):
     assert wrong == []
 
 
-@modes
+@modes_of_tables
 def test_each_attribute_of_an_n_set(serving, new_uid, is_strict):
     wrong = []
     with serving(is_strict=is_strict) as served, Modality(served.port) as modality:
@@ -143,7 +161,7 @@ def test_each_attribute_of_an_n_set(serving, new_uid, is_strict):
     assert wrong == []
 
 
-@modes
+@modes_of_tables
 def test_each_attribute_of_an_item_in_an_n_set(serving, new_uid, is_strict):
     """By default, nobody looks into items: the report counts."""
     wrong, uid = [], new_uid()
@@ -227,7 +245,7 @@ def test_text_needs_a_character_set(serving, new_uid, is_strict, place):
         assert modality.create(new_uid(), created).Status == SUCCESS  # it has only ASCII
 
 
-@modes
+@modes_of_tables
 @pytest.mark.parametrize("state", ["COMPLETED", "DISCONTINUED"])
 def test_each_attribute_of_the_final_state(serving, new_uid, is_strict, state):
     """It may come with the last N-SET, before, or never; then a modality could not help it."""
@@ -271,7 +289,7 @@ TRANSITIONS = [
 ]
 
 
-@modes
+@modes_of_tables
 def test_each_transition(serving, new_uid, is_strict):
     with serving(is_strict=is_strict) as served, Modality(served.port) as modality:
         for before, after, status in TRANSITIONS:
