@@ -50,12 +50,12 @@ cdef extern from "Python.h":
 cdef extern from *:
     """
     /* What one thread writes, another one reads with all that it refers to. */
-    #if defined(__GNUC__) || defined(__clang__)
-    #define NSET_LOAD(at) __atomic_load_n(at, __ATOMIC_ACQUIRE)
-    #define NSET_STORE(at, value) __atomic_store_n(at, value, __ATOMIC_RELEASE)
-    #else
-    #define NSET_LOAD(at) (*(PyObject *volatile *)(at))
-    #define NSET_STORE(at, value) (*(PyObject *volatile *)(at) = (value))
+    #ifdef Py_GIL_DISABLED
+    #define NSET_LOAD(at) ((PyObject *)_Py_atomic_load_ptr_acquire(at))
+    #define NSET_STORE(at, value) _Py_atomic_store_ptr_release(at, value)
+    #else  /* the GIL sees to it */
+    #define NSET_LOAD(at) (*(at))
+    #define NSET_STORE(at, value) (*(at) = (value))
     #endif
     """
     PyObject* _load "NSET_LOAD"(PyObject** at) noexcept nogil
