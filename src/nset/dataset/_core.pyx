@@ -498,6 +498,7 @@ cdef bint _skip_items(Cursor* cursor, bint implicit) noexcept nogil:
     """Go behind a sequence of undefined length; the same."""
     cdef Header item, header
     cdef size_t end = cursor.end
+    item.tag = 0
     while _next(cursor, implicit, &item) and item.tag == ITEM:
         if item.length != UNDEFINED:
             cursor.end = cursor.at + item.length
