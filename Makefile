@@ -37,7 +37,7 @@ demo: $(VENV)/built-$(or $(NSET_IMPLEMENTATION),auto) ## a modality reports a pr
 test test-all test-free-threaded: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(BUILT) ## the tests of nset itself, on both implementations or on one: NSET_IMPLEMENTATION=python make test
-	@echo "Some 9000 tests: about 3 minutes on 2 cores"
+	@echo "Some 10,000 tests: about 3 minutes on 2 cores"
 	$(BIN)/python -m pytest $(TOGETHER) -m 'not upstream and not soak and not peers and not exhaustive' \
 		--ignore=tests/docs --ignore=tests/fuzz
 

@@ -1,7 +1,7 @@
 """The measurements of the demo's last two tables: a primitive, and an N-SET over TCP.
 
-For the second one ``python -m nset.demo.clock KIND`` is the requestor. It starts the server,
-``python -m nset.demo.clock KIND serve``.
+For the second one ``python -m nset.demo.clock KIND SECONDS`` is the requestor. It starts the
+server, ``python -m nset.demo.clock KIND serve``.
 """
 
 import os
@@ -32,8 +32,8 @@ SCP: Final = "scp"
 TIMEOUT = 120  # seconds; for what takes a few seconds when all is well
 REPEATS = 7
 ASSOCIATIONS = 8
+SECONDS = 0.5  # of requests on all of them
 
-_SECONDS = 0.5
 _INSTANCE = "1.2.826.0.1.3680043.8.498.12345678901234567890123456789"
 _NUMBER = 2000
 _SETUP = "from io import BytesIO; stream = BytesIO(bytes(64)); from {} import N_SET"
@@ -70,7 +70,7 @@ class Cost(NamedTuple):
 
 def cost(kind: str) -> Cost:
     """Measure a requestor and a server of that kind, each in a process of its own."""
-    return Cost(*map(float, _output("-m", "nset.demo.clock", kind).split()))
+    return Cost(*map(float, _output("-m", "nset.demo.clock", kind, str(SECONDS)).split()))
 
 
 def _output(*arguments: str, env: dict[str, str] | None = None) -> str:
@@ -109,7 +109,7 @@ def round_trips(kind: str, port: int, requests: int = 30) -> tuple[float, bytes]
     return median(times), proposed.encode()
 
 
-def _ask(kind: str) -> None:
+def _ask(kind: str, seconds: float) -> None:
     command = [sys.executable, "-m", "nset.demo.clock", kind, "serve"]
     pipe = subprocess.PIPE
     with (
@@ -127,7 +127,7 @@ def _ask(kind: str) -> None:
             peers[-1].sendall(proposed)
             peers[-1].recv(65536)
         before = _cpu(server)
-        requests = _keep_requesting(peers)
+        requests = _keep_requesting(peers, seconds)
         print((_cpu(server) - before) / requests, seconds)
 
 
@@ -137,19 +137,19 @@ def _cpu(server: "subprocess.Popen[str]") -> float:
     return float(server.stdout.readline())
 
 
-def _keep_requesting(peers: list[socket.socket]) -> int:
+def _keep_requesting(peers: list[socket.socket], seconds: float) -> int:
     """Keep one request of each peer outstanding, and return how many were answered."""
     request = N_SET()
     request.MessageID, request.RequestedSOPClassUID = 7, MPPS
     request.RequestedSOPInstanceUID, request.ModificationList = _INSTANCE, BytesIO(bytes(1024))
     pdus = wire.encode_pdus(request, 1, 16382)
     expected = wire.encode_pdus(request.response(0x0000), 1)
-    requests, end = 0, time.monotonic() + _SECONDS
+    requests, end = 0, time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
         for peer in peers:
             selector.register(peer, selectors.EVENT_READ, peer)
             peer.sendall(pdus)
-        while time.monotonic() < end:
+        while not requests or time.monotonic() < end:
             for key, _ in selector.select(TIMEOUT):
                 answer = key.data.recv(65536)
                 if answer != expected:
@@ -181,4 +181,7 @@ def _serve(kind: str) -> None:
 
 
 if __name__ == "__main__":
-    (_serve if sys.argv[2:] else _ask)(sys.argv[1])
+    if sys.argv[2] == "serve":
+        _serve(sys.argv[1])
+    else:
+        _ask(sys.argv[1], float(sys.argv[2]))
