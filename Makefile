@@ -18,7 +18,7 @@ IMPLEMENTATION := $(patsubst auto,compiled,$(or $(NSET_IMPLEMENTATION),compiled)
 BUILT := $(VENV)/built-$(IMPLEMENTATION)
 TOOLS := $(VENV)/tools
 SANITIZED := build/sanitized
-CORES := $(addprefix src/nset/,_core.pyx _core.pxd _dict.pxd dataset/_core.pyx dataset/_vr.pxd scp/_core.pyx \
+CORES := $(addprefix src/nset/,_core.pyx _core.pxd _dict.pxd dataset/_core.pyx dataset/_cursor.pxd dataset/_vr.pxd scp/_core.pyx \
 	scp/_core.pxd scp/_protocol.pyx)
 EXTENSIONS := src/nset/_core.*.so src/nset/dataset/_core.*.so src/nset/scp/_core.*.so \
 	src/nset/scp/_protocol.*.so

@@ -188,7 +188,7 @@ LAYERS = {
         {"_provider", "_socket"},
         {"_messages", "_data_sets"},
     ],
-    "nset.dataset": [{""}, {"_pieces"}, {"_core"}, {"_agreement", "_bounds", "_vr"}],
+    "nset.dataset": [{""}, {"_pieces"}, {"_core"}, {"_cursor"}, {"_agreement", "_bounds", "_vr"}],
     "nset.scp": [
         {""},
         {"_processes"},
@@ -283,6 +283,14 @@ def test_each_module_has_a_layer():
         assert module not in LAYERS or layer(module, []) >= 0
 
 
+def test_files_that_grow_too_long():
+    """One file has one job."""
+    most = {".py": 700, ".pyx": 1200, ".pxd": 700}
+    for path in (path for suffix in most for path in SOURCE.rglob(f"*{suffix}")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= most[path.suffix], path
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_imports_point_down(path):
     here = full_name(path)
@@ -296,7 +304,7 @@ def test_imports_point_down(path):
         ("nset._core", {"nset._rules", "nset._uid", "nset.config"}),
         (
             "nset.dataset._core",
-            {f"nset.dataset.{name}" for name in ("_agreement", "_bounds", "_vr")},
+            {f"nset.dataset.{name}" for name in ("_agreement", "_bounds", "_cursor", "_vr")},
         ),
         ("nset.scp._core", {"nset._core", "nset._pdu", "nset.scp._rules"}),
         ("nset.scp._protocol", {"nset.scp._core", "nset._pdu", "nset.scp._rules"}),

@@ -24,9 +24,10 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t,
 from libc.string cimport memchr, memcmp, memcpy
 
 from nset._dict cimport get as _get
+from nset.dataset._cursor cimport Cursor, Header, is_upper, next_header, read_u16
 from nset.dataset._vr cimport (
     AE, AS, AT, CS, DA, DS, DT, FD, FL, IS, LO, LT, PN, SH, SL, SQ, SS, ST, SV, TM,
-    UC, UI, UL, UR, UN, US, UT, UV, is_bytes, is_text,
+    UC, UI, UL, UR, UN, US, UT, UV, bytes_of_length, is_bytes, is_number, is_text, is_uid, stripped,
 )
 from nset.dataset import _agreement, _bounds
 
@@ -76,64 +77,12 @@ cdef uint32_t PIXEL_REPRESENTATION = 0x00280103
 assert (DEPTH, ELEMENTS) == (_bounds.MAX_DEPTH, _bounds.MAX_ELEMENTS)
 
 
-# ---- A cursor, which all reading of the peer's bytes goes through ----
-
-cdef struct Cursor:
-    const uint8_t* data
-    size_t at
-    size_t end
-
-cdef struct Header:
-    uint32_t tag
-    uint32_t length
-    int vr  # 256 * its first letter + its second; 0 where the encoding does not say
-    size_t value  # where the value begins
-
-cdef uint8_t _kinds[26 * 26]  # by VR: 0 is no VR, 1 has a length of 16 bits, 2 one of 32
-
 cdef inline Cursor _at_begin(bytes data) noexcept:
     return Cursor(<const uint8_t*>PyBytes_AS_STRING(data), 0, <size_t>PyBytes_GET_SIZE(data))
 
-cdef inline uint32_t _u16(const uint8_t* p) noexcept nogil:
-    return p[0] | <uint32_t>p[1] << 8
-
-cdef inline uint32_t _u32(const uint8_t* p) noexcept nogil:
-    return _u16(p) | _u16(p + 2) << 16
-
-cdef inline bint _is_upper(uint8_t char) noexcept nogil:
-    return 65 <= char <= 90
-
 cdef inline int _index(int vr) noexcept nogil:
-    """Return where a VR, two capitals, stands in the tables of them."""
+    """Return where a VR, two capitals, stands in the table of them."""
     return ((vr >> 8) - 65) * 26 + (vr & 0xFF) - 65
-
-cdef inline bint _next(Cursor* cursor, bint implicit, Header* header) noexcept nogil:
-    """Read a header; False where it, or the value that it announces, is not within the bounds."""
-    cdef const uint8_t* p = cursor.data + cursor.at
-    cdef size_t left = cursor.end - cursor.at
-    cdef size_t size = 8
-    if left < 8:
-        return False
-    header.tag = _u16(p) << 16 | _u16(p + 2)
-    header.vr = 0
-    if implicit or header.tag >> 16 == 0xFFFE:
-        header.length = _u32(p + 4)
-    elif not (_is_upper(p[4]) and _is_upper(p[5])):
-        return False
-    else:
-        header.vr = p[4] << 8 | p[5]
-        if _kinds[_index(header.vr)] == 1:
-            header.length = _u16(p + 6)
-        elif _kinds[_index(header.vr)] == 2 and left >= 12:
-            header.length = _u32(p + 8)
-            size = 12
-        else:
-            return False
-    if header.length != UNDEFINED and header.length > left - size:
-        return False
-    cursor.at += size
-    header.value = cursor.at
-    return True
 
 
 # ---- What is ordinary ----
@@ -154,9 +103,6 @@ cdef inline int _code(object vr):
     if not PyUnicode_Check(vr) or PyUnicode_GET_LENGTH(vr) != 2:
         return 1
     return PyUnicode_READ_CHAR(vr, 0) << 8 | PyUnicode_READ_CHAR(vr, 1)
-
-cdef inline bint _is_known(int vr) noexcept nogil:
-    return _is_upper(vr >> 8) and _is_upper(vr & 0xFF) and vr >> 16 == 0 and _kinds[_index(vr)]
 
 cdef inline Slot* _slot(uint32_t tag) noexcept nogil:
     cdef uint32_t i = (tag * <uint32_t>0x9E3779B1) >> 18
@@ -191,7 +137,7 @@ cdef bint _is_ordinary(Cursor cursor, bint implicit, bint has_items) noexcept no
             frame -= 1
             continue
         cursor.end = frame.end
-        if not _next(&cursor, implicit, &header):
+        if not next_header(&cursor, implicit, &header):
             return False
         if header.tag == (SEQUENCE_END if frame.has_items else ITEM_END):
             if not frame.is_undefined or header.length:
@@ -296,7 +242,7 @@ cdef list _vrs = [None] * (26 * 26)
 
 for _vr in valuerep.STANDARD_VR:
     _vrs[_index(_code(_vr.value))] = _vr.value
-    _kinds[_index(_code(_vr.value))] = 1 + (_vr in valuerep.EXPLICIT_VR_LENGTH_32)
+    assert bytes_of_length(_code(_vr.value)) == (4 if _vr in valuerep.EXPLICIT_VR_LENGTH_32 else 2)
 
 cdef object _tag(uint32_t number):
     cdef Slot* slot = _slot(number)
@@ -365,9 +311,9 @@ cdef object _data_set(
     cdef object parent_encoding = encoding
     cdef object tag, vr, value, data_set
     if PyBytes_GET_SIZE(buffer) - <Py_ssize_t>cursor.at >= 6:  # pydicom looks behind an empty item
-        implicit = implicit or not (_is_upper(p[4]) and _is_upper(p[5]))
+        implicit = implicit or not (is_upper(p[4]) and is_upper(p[5]))
     while is_undefined or cursor.at < cursor.end:
-        if not _next(cursor, implicit, &header):
+        if not next_header(cursor, implicit, &header):
             raise AssertionError("what is not ordinary was taken for it")
         if header.tag == ITEM_END:
             break
@@ -425,7 +371,7 @@ cdef object _sequence(
     cdef object item, found
     while is_undefined or cursor.at < end:
         tell = <object>(<Py_ssize_t>cursor.at + offset)
-        if not _next(cursor, implicit, &header):
+        if not next_header(cursor, implicit, &header):
             raise AssertionError("what is not ordinary was taken for it")
         if header.tag == SEQUENCE_END:
             break
@@ -450,7 +396,7 @@ cdef bint _is_read_here(Cursor cursor, bint implicit):
     """Return whether a data set is read here; else pydicom is to read it."""
     if not is_usable or not _makes_by_default() or not _is_ordinary(cursor, implicit, False):
         return False
-    return not (implicit and cursor.end and _is_upper(cursor.data[4]) and _is_upper(cursor.data[5]))
+    return not (implicit and cursor.end and is_upper(cursor.data[4]) and is_upper(cursor.data[5]))
 
 
 def decode(bytes data not None, bint implicit):
@@ -476,7 +422,7 @@ cdef bint _skip(Cursor* cursor, bint implicit, Header* header) noexcept nogil:
     cdef uint32_t before = header.tag
     cdef size_t begin = cursor.at
     cdef int known
-    if not _next(cursor, implicit, header):
+    if not next_header(cursor, implicit, header):
         return False
     known = _slot(header.tag).vr
     if header.tag <= before or header.tag < 0x00080000 or header.tag & 0xFFFF == 0:
@@ -485,7 +431,7 @@ cdef bint _skip(Cursor* cursor, bint implicit, Header* header) noexcept nogil:
         return False
     if header.vr and known > 1 and known != header.vr:
         return False
-    if header.value - begin == 12 and _u16(cursor.data + begin + 6):
+    if header.value - begin == 12 and read_u16(cursor.data + begin + 6):
         return False
     if header.length == 0 and (header.vr == UN or (implicit and known <= 1)):
         return False  # it gets a VR by what is known of it
@@ -499,7 +445,7 @@ cdef bint _skip_items(Cursor* cursor, bint implicit) noexcept nogil:
     cdef Header item, header
     cdef size_t end = cursor.end
     item.tag = 0
-    while _next(cursor, implicit, &item) and item.tag == ITEM:
+    while next_header(cursor, implicit, &item) and item.tag == ITEM:
         if item.length != UNDEFINED:
             cursor.end = cursor.at + item.length
         header.tag = 0
@@ -515,9 +461,9 @@ cdef bint _skip_items(Cursor* cursor, bint implicit) noexcept nogil:
 
 cdef bint _is_written_as_read(bytes character_set):
     """Return whether a Specific Character Set, which encoding reads, is known and padded well."""
-    cdef bytes stripped = character_set.rstrip(b" \0")
+    cdef bytes names = character_set.rstrip(b" \0")
     return (
-        character_set == stripped + b" " * (len(stripped) & 1)
+        character_set == names + b" " * (len(names) & 1)
         and _encodings(character_set) is not None
     )
 
@@ -556,64 +502,11 @@ def split(bytes data not None, bint implicit):
 
 # ---- Values ----
 
-cdef inline const char* _stripped(const char* text, Py_ssize_t* size) noexcept nogil:
-    """Leave out what pads the end: blanks and NULs."""
-    while size[0] and (text[size[0] - 1] == c' ' or text[size[0] - 1] == 0):
-        size[0] -= 1
-    return text
-
-cdef bint _is_uid(const char* text, Py_ssize_t size) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef bint begins = True
-    if not 1 <= size <= 64 or text[size - 1] == c'.':
-        return False
-    for i in range(size):
-        if text[i] == c'.':
-            if begins:
-                return False
-            begins = True
-        elif not c'0' <= text[i] <= c'9':
-            return False
-        else:
-            if begins and text[i] == c'0' and i + 1 < size and text[i + 1] != c'.':
-                return False
-            begins = False
-    return True
-
-cdef inline Py_ssize_t _skip_digits(
-    const char* text, Py_ssize_t size, Py_ssize_t* at
-) noexcept nogil:
-    """Move on past the digits, and return how many there are."""
-    cdef Py_ssize_t first = at[0]
-    while at[0] < size and c'0' <= text[at[0]] <= c'9':
-        at[0] += 1
-    return at[0] - first
-
-cdef bint _is_number(const char* text, Py_ssize_t size, bint is_decimal) noexcept nogil:
-    """Whether a text is a conformant IS or DS, with no blanks."""
-    cdef Py_ssize_t i = 0
-    cdef Py_ssize_t digits
-    if not 1 <= size <= (16 if is_decimal else 12):
-        return False
-    if text[0] == c'+' or text[0] == c'-':
-        i = 1
-    digits = _skip_digits(text, size, &i)
-    if is_decimal:
-        if i < size and text[i] == c'.':
-            i += 1
-            digits += _skip_digits(text, size, &i)
-        if digits and i < size and (text[i] == c'e' or text[i] == c'E'):
-            i += 1
-            if i < size and (text[i] == c'+' or text[i] == c'-'):
-                i += 1
-            digits = _skip_digits(text, size, &i)
-    return digits > 0 and i == size
-
 cdef dict _uids = {}  # of the registered ones, so that one object stands for each
 cdef dict _read_uids = {}  # the same by the values that they were read from
 
 cdef object _uid(const char* text, Py_ssize_t size):
-    if not _is_uid(text, size):
+    if not is_uid(text, size):
         return None
     cdef str name = PyUnicode_DecodeLatin1(text, size, NULL)
     if size < 14 or memcmp(text, b"1.2.840.10008.", 14) != 0:
@@ -626,7 +519,7 @@ cdef object _uid(const char* text, Py_ssize_t size):
     return found
 
 cdef object _number(const char* text, Py_ssize_t size, bint is_decimal):
-    if not _is_number(text, size, is_decimal):
+    if not is_number(text, size, is_decimal):
         return None
     cdef str original = PyUnicode_DecodeLatin1(text, size, NULL)
     cdef object number
@@ -707,7 +600,7 @@ cdef object _texts(int vr, const char* text, Py_ssize_t size, object encodings):
     cdef Py_ssize_t length
     cdef object value, many, constructor
     if vr != LO and vr != SH and vr != UC and vr != AE:
-        text = _stripped(text, &size)
+        text = stripped(text, &size)
     end = <const char*>memchr(text, c'\\', size)
     if end == NULL:
         return _single(vr, text, size, encodings)
@@ -784,7 +677,7 @@ cdef object _value(int vr, bytes raw, object encodings):
     if vr == AT:
         if size != 4:
             return None
-        return _tag(_u16(<const uint8_t*>text) << 16 | _u16(<const uint8_t*>text + 2))
+        return _tag(read_u16(<const uint8_t*>text) << 16 | read_u16(<const uint8_t*>text + 2))
     if vr == US or vr == SS:
         width = 2
     elif vr == UL or vr == SL or vr == FL:
@@ -837,7 +730,7 @@ cdef object _convert(object data_set, dict elements, object tag, tuple raw):
         vr = entry[0]
     code = _code(vr)
     length = PyLong_AsLongAndOverflow(raw[2], &overflow)
-    if code == UN or not _is_known(code) or overflow:
+    if code == UN or bytes_of_length(code) == 0 or overflow:
         return None
     if length == 0:
         if code == PN or not _is_off("use_none_as_empty_text_VR_value"):
@@ -1107,10 +1000,10 @@ cdef size_t _open(_Writer writer, uint32_t number, int vr) except 0:
     if writer.implicit:
         writer.put_header(number, 0)
         return writer.size
-    if not _is_known(vr):
+    if bytes_of_length(vr) == 0:
         raise _NotOrdinary
     writer.put_header(number, vr >> 8 | (vr & 0xFF) << 8)
-    if _kinds[_index(vr)] == 2:
+    if bytes_of_length(vr) == 4:
         _store(writer.more(4), 0)
     return writer.size
 
@@ -1120,7 +1013,7 @@ cdef int _close(_Writer writer, size_t begin, int vr, bint is_undefined) except 
     if is_undefined:
         _store(writer.data + begin - 4, UNDEFINED)
         writer.put_header(SEQUENCE_END, 0)
-    elif writer.implicit or _kinds[_index(vr)] == 2:
+    elif writer.implicit or bytes_of_length(vr) == 4:
         if length >= UNDEFINED:
             raise _NotOrdinary
         _store(writer.data + begin - 4, length)
@@ -1147,7 +1040,7 @@ cdef int _write_element(
     cdef object value = PyObject_GenericGetAttr(element, "_value")
     cdef bint is_undefined = PyObject_GenericGetAttr(element, "is_undefined_length")
     cdef size_t begin = _open(writer, number, vr)
-    if not _is_known(vr) or (is_undefined and vr != SQ):
+    if bytes_of_length(vr) == 0 or (is_undefined and vr != SQ):
         raise _NotOrdinary
     if vr == SQ:
         _write_items(writer, value, encodings, depth + 1, is_changed)

@@ -1,4 +1,4 @@
-"""The value representations (PS3.5 Section 6.2), and what several of them have in common."""
+"""The value representations (PS3.5 Section 6.2): their headers, and what is a value of one."""
 
 cdef enum:  # as in a header: 256 * the first letter + the second
     AE = 0x4145
@@ -44,3 +44,70 @@ cdef inline bint is_text(int vr) noexcept nogil:
 
 cdef inline bint is_bytes(int vr) noexcept nogil:
     return vr == OB or vr == OW or vr == OF or vr == OD or vr == OL or vr == OV
+
+cdef inline int bytes_of_length(int vr) noexcept nogil:
+    """Return the size of the length in a header of Explicit VR; 0 where there is no such VR."""
+    if (
+        is_bytes(vr) or vr == SQ or vr == UC or vr == UN or vr == UR or vr == UT
+        or vr == SV or vr == UV
+    ):
+        return 4
+    if (
+        is_text(vr) or vr == AT or vr == DS or vr == FD or vr == FL or vr == IS
+        or vr == SL or vr == SS or vr == UL or vr == US
+    ):
+        return 2
+    return 0
+
+cdef inline const char* stripped(const char* text, Py_ssize_t* size) noexcept nogil:
+    """Leave out what pads the end: blanks and NULs."""
+    while size[0] and (text[size[0] - 1] == c' ' or text[size[0] - 1] == 0):
+        size[0] -= 1
+    return text
+
+cdef inline bint is_uid(const char* text, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef bint begins = True
+    if not 1 <= size <= 64 or text[size - 1] == c'.':
+        return False
+    for i in range(size):
+        if text[i] == c'.':
+            if begins:
+                return False
+            begins = True
+        elif not c'0' <= text[i] <= c'9':
+            return False
+        else:
+            if begins and text[i] == c'0' and i + 1 < size and text[i + 1] != c'.':
+                return False
+            begins = False
+    return True
+
+cdef inline Py_ssize_t skip_digits(
+    const char* text, Py_ssize_t size, Py_ssize_t* at
+) noexcept nogil:
+    """Move on past the digits, and return how many there are."""
+    cdef Py_ssize_t first = at[0]
+    while at[0] < size and c'0' <= text[at[0]] <= c'9':
+        at[0] += 1
+    return at[0] - first
+
+cdef inline bint is_number(const char* text, Py_ssize_t size, bint is_decimal) noexcept nogil:
+    """Whether a text is a conformant IS or DS, with no blanks."""
+    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t digits
+    if not 1 <= size <= (16 if is_decimal else 12):
+        return False
+    if text[0] == c'+' or text[0] == c'-':
+        i = 1
+    digits = skip_digits(text, size, &i)
+    if is_decimal:
+        if i < size and text[i] == c'.':
+            i += 1
+            digits += skip_digits(text, size, &i)
+        if digits and i < size and (text[i] == c'e' or text[i] == c'E'):
+            i += 1
+            if i < size and (text[i] == c'+' or text[i] == c'-'):
+                i += 1
+            digits = skip_digits(text, size, &i)
+    return digits > 0 and i == size
