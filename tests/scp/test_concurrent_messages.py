@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import re
 import struct
 import threading
 from asyncio import SelectorEventLoop
@@ -133,6 +134,30 @@ def test_responses_that_nobody_has_asked_for(nset, caplog):
             peer.release()
         unexpected = [record.getMessage().split()[2] for record in caplog.records]
         assert unexpected == ["N-EVENT-REPORT", *3 * ["C-ECHO"], "N-EVENT-REPORT"]
+
+
+def test_a_peer_that_answers_with_a_wrong_message_id(nset, caplog):
+    """As in pynetdicom it is understood, where only one request can be meant."""
+    with accepting(nset) as server, Peer(port(server), MPPS) as peer:
+        (assoc,) = server.active_associations
+        received = {}
+        for number in (1, 2):
+            thread = in_thread(report, assoc, number, received)
+            assert peer.receive_message()[0].MessageID == number
+            peer.send(one_pdu(response(4711, status=0x0107 + number)))
+            thread.join(TIMEOUT)
+            assert received[number] == 0x0107 + number
+        text = "RAW@.* has answered with Message ID 4711, which no request has had"
+        assert len(re.findall(text, caplog.text)) == 2
+        threads = [in_thread(report, assoc, number, received) for number in (3, 4)]
+        for _ in threads:
+            peer.receive_message()
+        answers = [4711, 1, 3, 4]  # of nobody knows which, of one that has its answer, of these
+        peer.send(*(one_pdu(response(number, status=number)) for number in answers))
+        for thread in threads:
+            thread.join(TIMEOUT)
+        assert (received[3], received[4]) == (3, 4)
+        peer.release()
 
 
 def test_a_file_that_is_sent_in_pieces(nset, tmp_path, monkeypatch):

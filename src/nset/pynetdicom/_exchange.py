@@ -20,7 +20,7 @@ from pynetdicom.fsm import TRANSITION_TABLE
 from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, A_RELEASE
 
 from nset.pynetdicom._messages import remove_file
-from nset.pynetdicom._provider import _peer
+from nset.pynetdicom._provider import _peer, warn_of_message_id
 
 _LOGGER = logging.getLogger("nset")
 
@@ -202,10 +202,7 @@ class Messages(Queue[_Item]):
         if found is not None:
             if request.has_one_response:
                 outstanding.remove(request)
-            _LOGGER.warning(
-                "%s has answered with Message ID %d, which no request has had",
-                *(_peer(self._assoc), found[1].MessageIDBeingRespondedTo),
-            )
+            warn_of_message_id(_peer(self._assoc), found[1].MessageIDBeingRespondedTo)
         return found
 
     def _is_unclaimed(self, message: Any) -> bool:

@@ -99,6 +99,13 @@ def warn_of_no_pdv(dimse: Any) -> None:
         _LOGGER.warning("A P-DATA-TF PDU without a PDV from %s", _peer(dimse.assoc))
 
 
+def warn_of_message_id(peer: str, message_id: int) -> None:
+    """Log that a response is taken for another request's than it says."""
+    _LOGGER.warning(
+        "%s has answered with Message ID %d, which no request has had", peer, message_id
+    )
+
+
 def _is_data(data: bytes) -> bool:
     return len(data) > 0 and not data[0] & _pdu.IS_COMMAND
 

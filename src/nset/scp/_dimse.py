@@ -69,7 +69,7 @@ class DIMSEServiceProvider(_StockDIMSE):
     layer
     a waiting thread       `get_msg`, `asks_no_more`
     any thread             `send_msg`, `send_encoded`, `progress`, `message` (reading)
-    guarded by ``_lock``   ``_asked``, ``_unanswered``
+    guarded by ``_lock``   ``_asked``, ``_services``, ``_unanswered``
     =====================  ==========================================================
 
     Parameters
@@ -122,6 +122,7 @@ class DIMSEServiceProvider(_StockDIMSE):
         self.msg_queue: Any = responses
         self._lock = threading.Lock()
         self._asked: dict[int, int] = {}  # by thread, the Message ID of its last request
+        self._services: dict[int, str] = {}  # by Message ID, of all requests there have been
         self._unanswered: Counter[int] = Counter()  # Message IDs of all requests
         self._data_set_length = 0  # of the message, so far
         self._command_set_length = 0
@@ -176,17 +177,33 @@ class DIMSEServiceProvider(_StockDIMSE):
     def _note_request(self, primitive: Any) -> None:
         with self._lock:
             self._asked[threading.get_ident()] = primitive.MessageID
+            self._services[primitive.MessageID] = type(primitive).__name__
             self._unanswered[primitive.MessageID] += 1
 
     def _expects(self, response: Any) -> bool:
         """Return whether a response answers a request; the last response to one settles it."""
-        message_id = response.MessageIDBeingRespondedTo
         with self._lock:
+            message_id = self._meant(response)
             if not self._unanswered[message_id]:
                 return False
             if status.category(response.Status or 0) != "Pending":
                 self._unanswered[message_id] -= 1
             return True
+
+    def _meant(self, response: Any) -> Any:
+        """Return the Message ID of a response; with one of no request, that which can be meant.
+
+        Stock code looks at no Message ID, so there are peers that get by with a wrong one.
+        """
+        message_id = response.MessageIDBeingRespondedTo
+        if message_id is None or message_id in self._services:
+            return message_id
+        waiting = [number for number, count in self._unanswered.items() for _ in range(count)]
+        if [self._services[number] for number in waiting] != [type(response).__name__]:
+            return message_id
+        (response.MessageIDBeingRespondedTo,) = waiting
+        _provider.warn_of_message_id(self._user.peer_name(), message_id)
+        return waiting[0]
 
     # -- Messages in -------------------------------------------------------------------------------
 
