@@ -174,7 +174,7 @@ def test_what_is_not_an_answer(serving, notify, monkeypatch, caplog, script, why
 
 
 def test_a_name_that_is_not_known(serving, notify, caplog):
-    to = notify.subscriber("STATION@no.such.host.invalid:104")
+    to = notify.subscriber("STATION@[fe80::1%no-such-interface]:104")  # needs no name server
     with serving(subscribers=(to,)) as served, Modality(served.port) as modality:
         assert modality.create(f"{ROOT}.1", WHOLE).Status == 0x0000
         until(lambda: to.name in caplog.text)

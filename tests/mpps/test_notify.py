@@ -161,6 +161,7 @@ def test_what_is_too_old_is_given_up(
         *((text, None) for text in ("RIS@host:0", "RIS@host:65536", "RIS@host:²", " @host:1")),
         *((text, None) for text in ("R\\S@host:1", "R\x1bS@host:1", "RÏS@host:1")),
         ("A_TITLE_OF_17_CHA@host:1", None),
+        *((text, None) for text in ("RIS@a..b:1", f"RIS@{'a' * 64}:1")),
     ],
 )
 def test_subscribers(nset, notify, text, parts):

@@ -56,6 +56,7 @@ def subscriber(text: str) -> Subscriber:
     try:
         host, port = host_and_port(address)
         AE(title)  # which checks it
+        host.encode("idna")  # as a connection does
         if not (title.strip() and host and port):
             raise ValueError
     except ValueError as exc:
