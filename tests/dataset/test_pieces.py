@@ -1,7 +1,6 @@
 """Encoded elements: those of an ordinary data set, and none where encoding would change a byte."""
 
 import importlib
-from itertools import chain
 from random import Random
 from types import ModuleType
 from typing import Any
@@ -50,10 +49,10 @@ def test_pydicom_makes_the_same_bytes_of_them(
         data = damaged(rng, data)
     pieces = split(data, syntax)
     if pieces is not None:
-        assert b"".join(chain.from_iterable(pieces.values())) == data
+        assert b"".join(pieces.values()) == data
         some = {tag: piece for tag, piece in pieces.items() if rng.random() < 0.7}
         for chosen in (pieces, some):
-            data = b"".join(chain.from_iterable(chosen.values()))
+            data = b"".join(chosen.values())
             decoded = pydicom_decode(data, syntax)
             assert list(map(int, decoded.keys())) == list(chosen)
             assert pydicom_encode(decoded, syntax) == data
@@ -79,10 +78,7 @@ def test_ordinary_data_sets(nset: ModuleType, split: Any, implicit: bool) -> Non
     if nset.IMPLEMENTATION == "python":
         assert pieces is None
         return
-    assert {tag: header + value for tag, (header, value) in pieces.items()} == elements
-    assert pieces[0x00080005].value == b"ISO_IR 192"
-    assert pieces[0x00081032].value == encoded_item(item)
-    assert pieces[0x00100010].value == b""
+    assert pieces == elements
 
 
 def made(*elements: Any, implicit: bool = False) -> tuple[bytes, str]:

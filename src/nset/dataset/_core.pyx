@@ -8,7 +8,6 @@ Everything else is left to pydicom: `decode` and `encode` then return None, and 
 """
 
 import sys
-from collections import namedtuple
 
 from pydicom import charset, config, datadict, dataelem, hooks as _hooks, multival, tag as _tags
 from pydicom import sequence, uid, valuerep
@@ -412,8 +411,6 @@ def decode(bytes data not None, bint implicit):
 
 # ---- Elements as they are encoded ----
 
-Piece = namedtuple("Piece", ("header", "value"))
-
 cdef bint _skip(Cursor* cursor, bint implicit, Header* header) noexcept nogil:
     """Go behind the next element; False where `encode` would write another header or no element.
 
@@ -467,13 +464,6 @@ cdef bint _is_written_as_read(bytes character_set):
         and _encodings(character_set) is not None
     )
 
-cdef object _piece(const uint8_t* data, size_t begin, size_t value, size_t end):
-    cdef object piece = (<Type*>Piece).tp_alloc(<Type*>Piece, 2)
-    _put(piece, 0, PyBytes_FromStringAndSize(<const char*>data + begin, value - begin))
-    _put(piece, 1, PyBytes_FromStringAndSize(<const char*>data + value, end - value))
-    PyObject_GC_UnTrack(piece)
-    return piece
-
 
 def split(bytes data not None, bint implicit):
     """Return the encoded elements by their tags, in their order.
@@ -493,10 +483,11 @@ def split(bytes data not None, bint implicit):
             return None
         if header.length == UNDEFINED and cursor.at - header.value == 8:  # no items: no value
             return None
-        piece = _piece(cursor.data, begin, header.value, cursor.at)
-        if header.tag == CHARACTER_SET and not _is_written_as_read((<tuple>piece)[1]):
+        if header.tag == CHARACTER_SET and not _is_written_as_read(data[header.value : cursor.at]):
             return None
-        pieces[header.tag] = piece
+        pieces[header.tag] = PyBytes_FromStringAndSize(
+            <const char*>cursor.data + begin, cursor.at - begin
+        )
     return pieces
 
 

@@ -1,6 +1,6 @@
 """Encoded elements of a data set, to be put together with others without decoding them."""
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING or IMPLEMENTATION == "compiled":
 _IS_IMPLICIT: Final[dict[str, bool]] = {ImplicitVRLittleEndian: True, ExplicitVRLittleEndian: False}
 
 
-def split(data: bytes, transfer_syntax: str) -> dict[int, Any] | None:
+def split(data: bytes, transfer_syntax: str) -> dict[int, bytes] | None:
     """Return the encoded elements of a data set.
 
     Parameters
@@ -24,9 +24,9 @@ def split(data: bytes, transfer_syntax: str) -> dict[int, Any] | None:
 
     Returns
     -------
-    dict of int to Piece, or None
-        By the tags of its elements, in ascending order, each one's header and value; those of
-        sequences have all of their items. None where the elements, one behind the other, might not
+    dict of int to bytes, or None
+        Its elements by their tags, in ascending order, each with its header; a sequence has all of
+        its items. None where the elements, one behind the other, might not
         be what `nset.dataset.encode` makes of the decoded data set, and without the C extension.
     """
     implicit = _IS_IMPLICIT.get(transfer_syntax)

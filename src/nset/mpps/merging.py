@@ -6,7 +6,6 @@ the same.
 """
 
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 from pydicom import Dataset
@@ -14,7 +13,7 @@ from pydicom.tag import Tag
 
 from nset.dataset import decode, encode
 from nset.dataset._pieces import split
-from nset.mpps.rules import FINAL_STATES, IN_PROGRESS, STATUS, elements
+from nset.mpps.rules import FINAL_STATES, IN_PROGRESS, STATUS, elements, value_of
 
 _CHARACTER_SET = Tag(0x00080005)
 
@@ -66,7 +65,7 @@ class Pieces:
         The step's attributes, and the Modification List.
     syntax : str
         The UID of their transfer syntax.
-    created, given : dict of int to Piece
+    created, given : dict of int to bytes
         The elements of the step and of the list, by their tags, in ascending order.
     """
 
@@ -75,8 +74,8 @@ class Pieces:
         step: bytes,
         listed: bytes,
         syntax: str,
-        created: dict[int, Any],
-        given: dict[int, Any],
+        created: dict[int, bytes],
+        given: dict[int, bytes],
     ) -> None:
         self._encoded, self._syntax = (step, listed), syntax
         self.created, self.given = created, given
@@ -92,14 +91,14 @@ class Pieces:
 
     def state(self) -> Any:
         """Return the status of the list."""
-        state = _STATES.get(self.given[STATUS].value)
+        state = _STATES.get(value_of(self.given[STATUS]))
         return state or self._decoded[1].PerformedProcedureStepStatus
 
     def encoded(self, now: dict[int, Any]) -> bytes:
         """Return a data set of elements of both."""
         if len(now) > len(self.created):
             now = dict(sorted(now.items()))
-        return b"".join(chain.from_iterable(now.values()))
+        return b"".join(now.values())
 
 
 def merging(step: bytes, syntax: str, listed: bytes, syntax_of_list: str) -> DataSets | Pieces:

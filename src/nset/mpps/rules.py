@@ -238,7 +238,21 @@ def elements(data_set: Dataset) -> dict[int, Any]:
     return dict(zip(map(int, found), found.values(), strict=True))
 
 
+_HEADER_BYTES = 8
+
+
+def value_of(element: Any) -> Any:
+    """Return a value, as it came or decoded.
+
+    Of an encoded element, it is what follows a header of eight bytes. With explicit VRs that of a
+    sequence has twelve; what follows eight of them is empty, too, if there are no items.
+    """
+    return element[_HEADER_BYTES:] if type(element) is bytes else element.value
+
+
 def _is_empty(element: Any) -> bool:
+    if type(element) is bytes:
+        return len(element.rstrip(b" \0")) <= _HEADER_BYTES
     value = element.value
     if type(value) is bytes:
         return not value.strip(b" \0")
@@ -332,8 +346,7 @@ class Both(Protocol):
     Attributes
     ----------
     created, given : dict of int to element
-        The elements of the step and of the list, by their tags: objects whose `value` is bytes as
-        they came, or decoded.
+        The elements of the step and of the list, by their tags: pydicom's, or encoded.
     """
 
     created: dict[int, Any]
@@ -370,7 +383,7 @@ def check_set(both: Both, *, is_strict: bool) -> tuple[Answer, dict[int, Any], l
     Returns
     -------
     tuple of (Answer, dict of int to element, list of str)
-        The answer; the step's elements then, raw or not; and what was excused, for the log.
+        The answer; the step's elements then; and what was excused, for the log.
     """
     created, given = both.created, both.given
     to_set: dict[int, Any] = {}

@@ -298,10 +298,10 @@ def _text(keyword: str, data_set: Dataset) -> str:
 
 
 def _ascii(elements: dict[int, Any], *tags: int) -> str:
-    """Return values that are ASCII, one behind the other; elements are raw, or not."""
+    """Return values that are ASCII, one behind the other."""
     text = ""
     for tag in tags:
-        value = elements[tag].value if tag in elements else None
+        value = rules.value_of(elements[tag]) if tag in elements else None
         if type(value) is bytes:
             value = value.decode("ascii", "replace")
         text += str(value or "").replace("\0", "").strip(" ")
