@@ -172,6 +172,8 @@ class Seen:
         self.items.append(what)
 
     def everything(self, server: Any) -> Any:
+        # A thread that has seen to the last of an association may still be about to say so.
+        until(lambda: not any(server.counts.busy_threads.values()))
         log = [
             (record.name, record.levelname, plain(record.getMessage()))
             for record in self._caplog.records
