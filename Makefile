@@ -148,7 +148,7 @@ sanitize: $(SANITIZED) ## what decodes and encodes, under GCC's address and unde
 	$(UNDER_SANITIZERS) -m pytest $(TOGETHER) -p no:cacheprovider tests/unit tests/dataset \
 		$(addprefix tests/codec/test_,mutations.py pdu_faults.py pdu_reader.py wire.py) \
 		$(addprefix tests/scp/test_,bad_negotiation.py bad_requests.py data_sets_of_requests.py ends.py \
-		every_pdu.py fragments.py lengths.py ordinary_associations.py silent_connections.py timeouts.py)
+		every_pdu.py fragments.py lengths.py long_data_sets.py ordinary_associations.py silent_connections.py timeouts.py)
 	$(UNDER_SANITIZERS) tests/dataset/fuzz.py --number 5000
 
 fuzz: $(SANITIZED) ## atheris on both implementations, then its inputs under the sanitizers; SECONDS=600 for more
