@@ -23,28 +23,6 @@ from raw_peer import ABORT, P_DATA_TF, RELEASE_RP, Peer, associate_rq, pdu
 # -- Peers that go ---------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/net/tcp"), reason="tells the states of sockets")
-def test_a_released_peer_closes_first(nset, scp, monkeypatch):
-    """Its socket is the one that the operating system keeps in TIME_WAIT."""
-    monkeypatch.setattr(importlib.import_module("nset.scp._rules"), "RELEASE_SECONDS", TIMEOUT)
-    with accepting(nset) as server:
-        with Peer(port(server), MPPS) as peer:
-            peer.send(RELEASE)
-            assert peer.receive() == (RELEASE_RP, bytes(4))
-            own = peer.socket.getsockname()[1]
-        until(lambda: sockets_that_wait(own, port(server)) == [own], "the peer's alone")
-
-
-def sockets_that_wait(*ports):
-    """Return the local ports of sockets between these ports that are in TIME_WAIT."""
-    with open("/proc/net/tcp") as states:
-        sockets = [line.split()[1:4] for line in states.readlines()[1:]]
-    numbers = [
-        (int(own[-4:], 16), int(peer[-4:], 16)) for own, peer, is_in in sockets if is_in == "06"
-    ]
-    return [own for own, peer in numbers if {own, peer} == set(ports)]
-
-
 def test_a_peer_that_goes_while_a_handler_negotiates(nset):
     """No timer goes on, and none holds what is left."""
     seen, has_gone = [], threading.Event()

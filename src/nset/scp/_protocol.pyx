@@ -366,7 +366,6 @@ cdef class AssociationProtocol(FastPath):
         cdef bint ends_alone = False
         self.is_connected, self.is_closed = False, True
         if self.is_closing:
-            self.server.threads.released.discard(self)
             self.server.threads.closing.discard(self)
         if self._is_refused:
             self.transport = self.write = None
@@ -479,17 +478,11 @@ cdef class AssociationProtocol(FastPath):
         if transport.is_closing():
             return
         if transport.can_write_eof():
-            self.is_closing = self._is_draining = True
-            self.server.threads.released.add(self, _rules.RELEASE_SECONDS)
+            self.half_close(self.settings.acse_timeout)
         else:  # TLS has no half-closed connections
             self._association().connection.finish()
 
     # -- Its end -----------------------------------------------------------------------------------
-
-    def release_is_due(self):
-        """See ``_pure_protocol.AssociationProtocol.release_is_due``."""
-        if not self.transport.is_closing():
-            self.half_close(self.settings.acse_timeout)
 
     def half_close(self, timeout):
         """See ``_pure_protocol.AssociationProtocol.half_close``."""

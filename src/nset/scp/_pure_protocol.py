@@ -279,7 +279,6 @@ class AssociationProtocol(FastPath):
         """End, alone if that is ordinary."""
         self.is_connected, self.is_closed = False, True
         if self.is_closing:
-            self.server.threads.released.discard(self)
             self.server.threads.closing.discard(self)
         if self._is_refused:
             self.transport = self.write = None
@@ -388,17 +387,11 @@ class AssociationProtocol(FastPath):
         if transport.is_closing():
             return
         if transport.can_write_eof():
-            self.is_closing = self._is_draining = True
-            self.server.threads.released.add(self, _rules.RELEASE_SECONDS)
+            self.half_close(self.settings.acse_timeout)
         else:  # TLS has no half-closed connections
             self.assoc.connection.finish()
 
     # -- Its end -----------------------------------------------------------------------------------
-
-    def release_is_due(self) -> None:
-        """Close the sending side, as the peer has not closed the connection."""
-        if not self.transport.is_closing():
-            self.half_close(self.settings.acse_timeout)
 
     def half_close(self, timeout: float | None) -> None:
         """Close the sending side; discard what comes until the peer closes the connection.

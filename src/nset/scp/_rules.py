@@ -39,10 +39,6 @@ UNKNOWN_ADDRESS = ("0.0.0.0", 0)
 """Of a peer that has reset the connection before it was accepted; pynetdicom looks up what is no
 address."""
 
-RELEASE_SECONDS = 0.01
-"""Time for a peer to close the connection after its release (PS3.8 Table 9-8, AR-3), before the
-server closes its side. The socket of the one that closes first is kept for a minute (TIME_WAIT)."""
-
 CLOSE_SECONDS = 2.0
 """Time for a peer to close the connection once the association is over: the ARTIM timer, unless the
 ACSE timeout is less."""

@@ -248,8 +248,6 @@ class Threads:
         For what is more than the loop should do in one turn.
     closing : Deadlines
         Connections that the peer is to close.
-    released : Deadlines
-        Those of which the server has not yet closed its side.
     """
 
     def __init__(
@@ -265,7 +263,6 @@ class Threads:
         self._variables = variables
         self.turns = Turns(loop)
         self.closing = Deadlines(loop, methodcaller("abort"))
-        self.released = Deadlines(loop, methodcaller("release_is_due"))
         self.handler_workers = Workers(loop, handlers, "nset-handler", self._run_job)
         self.service_workers = Workers(loop, services, "nset-service", self._run_job)
 
