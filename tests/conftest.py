@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
 from implementations import IMPLEMENTATIONS, loaded, names_of_nset
 from sound_pynetdicom import sound_pynetdicom
+
+# Of which settings in files of tests are made: the same is drawn each time, however long it takes.
+settings.register_profile("nset", derandomize=True, database=None, deadline=None)
+settings.load_profile("nset")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -26,7 +26,7 @@ from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.tests import encoded_dimse_msg, encoded_dimse_n_msg
 
-quick = settings(derandomize=True, database=None, deadline=None, max_examples=300)
+quick = settings(max_examples=300)
 
 
 # -- What it says ---------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pynetdicom import pdu as pdu_classes
 from pynetdicom.tests import encoded_pdu_items
 
-quick = settings(derandomize=True, database=None, deadline=None, max_examples=300)
+quick = settings(max_examples=300)
 
 # pynetdicom refuses to read titles that are blank and an item that is cut off.
 UNREAD = ("a_associate_rq_called", "a_associate_rq_calling", "a_associate_ac_user")

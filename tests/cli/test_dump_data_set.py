@@ -26,7 +26,7 @@ from pydicom import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
-quick = settings(derandomize=True, database=None, deadline=None, max_examples=300)
+quick = settings(max_examples=300)
 
 COMMAND_SET = n_set()
 

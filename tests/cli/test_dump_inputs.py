@@ -17,7 +17,7 @@ from pydicom import Dataset
 from pynetdicom import AE, evt
 from pynetdicom._handlers import debug_data
 
-quick = settings(derandomize=True, database=None, deadline=None, max_examples=300)
+quick = settings(max_examples=300)
 
 CAPTURES = DATA / "dump"
 REPORT = (CAPTURES / "report.bin").read_bytes()

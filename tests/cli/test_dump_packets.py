@@ -36,7 +36,7 @@ from paths import DATA
 from pydicom import Dataset
 from strict_python import STRICT_PYTHON
 
-quick = settings(derandomize=True, database=None, deadline=None, max_examples=200)
+quick = settings(max_examples=200)
 
 CAPTURES = DATA / "dump"
 REPORT = Dataset()

@@ -34,7 +34,7 @@ from violations import CASES, CLASS, INSTANCE, LONG, NO_UID, SKIPPED, in_words, 
 
 twins = pytest.mark.parametrize("twin", IMPLEMENTATIONS)
 modes = pytest.mark.parametrize("strict", [False, True], ids=["lenient", "strict"])
-quick = settings(derandomize=True, database=None, deadline=None, max_examples=100)
+quick = settings(max_examples=100)
 
 
 def package(twin):

@@ -15,7 +15,7 @@ from pynetdicom.dimse_messages import N_SET_RQ, N_SET_RSP
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import Verification
 
-quick = settings(derandomize=True, database=None, deadline=None, max_examples=100)
+quick = settings(max_examples=100)
 
 MPPS = "1.2.840.10008.3.1.2.3.3"
 INSTANCE = "1.2.826.0.1.3680043.8.498.1"

@@ -30,7 +30,7 @@ STOCK = pynetdicom.dimse_primitives.N_SET
 
 twins = pytest.mark.parametrize("twin", IMPLEMENTATIONS)
 classes = pytest.mark.parametrize("cls_name", ["pynetdicom", *IMPLEMENTATIONS])
-quick = settings(derandomize=True, database=None, deadline=None, max_examples=200)
+quick = settings(max_examples=200)
 
 
 def n_set(name):

@@ -27,9 +27,6 @@ from pydicom import Dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 examples = settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
     max_examples=200,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -25,9 +25,6 @@ from hypothesis import strategies as st
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 examples = settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
     max_examples=300,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -73,9 +73,6 @@ def random_list(rng, syntax, character_set):
     is_strict=st.booleans(),
 )
 @settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
     max_examples=300,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

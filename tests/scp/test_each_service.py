@@ -404,7 +404,7 @@ def command_sets(draw: Any) -> tuple[str, bytes]:
     return name, joined({**elements, 0x0110: draw(numbers)})
 
 
-@settings(derandomize=True, database=None, deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(command_sets(), st.binary(max_size=20), st.sampled_from([1, 127, 255]))
 def test_it_is_pynetdicoms_own_primitive(drawn, data, context_id):
     """Made of the bytes, it is what pynetdicom makes of them, to the last attribute."""

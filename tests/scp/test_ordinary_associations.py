@@ -745,9 +745,6 @@ def two_servers(nset: Any) -> Iterator[tuple[Any, Any]]:
 
 
 @settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
     max_examples=60,
     suppress_health_check=list(HealthCheck),
 )

@@ -143,7 +143,7 @@ class TestReading:
             with near.makefile("rb") as rest:
                 return address, rest.read()
 
-    @settings(derandomize=True, database=None, deadline=None, max_examples=30)
+    @settings(max_examples=30)
     @given(HEADERS, st.binary(max_size=50), st.lists(st.integers(1, 60), max_size=8))
     def test_no_byte_more_than_the_header(self, header, tail, lengths):
         whole, parts = header + tail, []
@@ -154,7 +154,7 @@ class TestReading:
         assert address is not None
         assert rest == tail
 
-    @settings(derandomize=True, database=None, deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(st.sampled_from([b"", b"PROXY ", SIGNATURE, b"PROXY TCP4 "]), st.binary(max_size=200))
     def test_any_bytes(self, first, others):
         address, _ = self.read([first + others])

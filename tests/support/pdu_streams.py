@@ -16,7 +16,7 @@ from raw_peer import COMMAND, LAST, P_DATA_TF, p_data, pdu
 from services import CT, FIND
 from violations import CASES
 
-laws = settings(derandomize=True, database=None, deadline=None, max_examples=200)
+laws = settings(max_examples=200)
 
 MAX_WEIGHT, COMMAND_WEIGHT = 32, 8  # as in nset.scp._rules
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from together import run_together
 
-quick = settings(derandomize=True, database=None, deadline=None, max_examples=200)
+quick = settings(max_examples=200)
 
 KINDS = ("incomplete", "receiving", "serving", "unsent")  # beside what is queued
 LIMIT, SERVER_LIMIT = 1000, 1_000_000

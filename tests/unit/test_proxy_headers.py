@@ -5,7 +5,7 @@ import ipaddress
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from implementations import IMPLEMENTATIONS, loaded
 
@@ -107,7 +107,6 @@ class TestVersion2:
             proxy.address_in_block(head(command, kind, rest), rest)
 
 
-@settings(derandomize=True, database=None, deadline=None)
 @given(st.ip_addresses(), st.integers(0, 0xFFFF))
 def test_both_versions_say_the_same(host, port):
     proxy = the_module()

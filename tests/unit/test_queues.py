@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loops import Loop
 
-quick = settings(derandomize=True, database=None, deadline=None, max_examples=200)
+quick = settings(max_examples=200)
 
 
 @pytest.fixture
