@@ -109,6 +109,6 @@ def test_what_modalities_send_is_not_decoded(nset, mpps, syntax):
     both = mpps("merging").merging(data[0], syntax, data[1], syntax)
     answer, now, _ = mpps("rules").check_set(both, is_strict=False)
     assert answer.status == 0x0000
-    assert ("_decoded" in vars(both)) == (nset.IMPLEMENTATION == "python")
+    assert ("decoded" in vars(both)) == (nset.IMPLEMENTATION == "python")
     step.update(listed)
     assert both.encoded(now) == encoded(step, UID(syntax))

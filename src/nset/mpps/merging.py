@@ -26,31 +26,22 @@ _STATES = {
 class DataSets:
     """Both decoded: a `nset.mpps.rules.Both`.
 
-    Parameters
-    ----------
-    step, syntax : bytes, str
-        The step's attributes, and the UID of their transfer syntax.
-    listed, syntax_of_list : bytes, str
-        The Modification List, and the UID of its transfer syntax.
+    Its parameters are those of `merging`.
     """
 
     def __init__(self, step: bytes, syntax: str, listed: bytes, syntax_of_list: str) -> None:
         self._syntax = syntax
-        self._decoded = decode(step, syntax), decode(listed, syntax_of_list)
-        unify(*self._decoded, is_recoded=syntax_of_list != syntax)
-        self.created, self.given = map(elements, self._decoded)
-
-    def decoded(self) -> tuple[Dataset, Dataset]:
-        """Return both."""
-        return self._decoded
+        self.decoded = decode(step, syntax), decode(listed, syntax_of_list)
+        unify(*self.decoded, is_recoded=syntax_of_list != syntax)
+        self.created, self.given = map(elements, self.decoded)
 
     def state(self) -> Any:
         """Return the status of the list."""
-        return self._decoded[1].PerformedProcedureStepStatus
+        return self.decoded[1].PerformedProcedureStepStatus
 
     def encoded(self, now: dict[int, Any]) -> bytes:
         """Return a data set of elements of both."""
-        merged, _ = self._decoded
+        merged, _ = self.decoded
         # Item by item, pydicom would take longer for it than all the rest.
         merged._dict = {element.tag: element for element in now.values()}
         return encode(merged, self._syntax)
@@ -80,19 +71,16 @@ class Pieces:
         self._encoded, self._syntax = (step, listed), syntax
         self.created, self.given = created, given
 
-    def decoded(self) -> tuple[Dataset, Dataset]:
-        """Return both."""
-        return self._decoded
-
     @cached_property
-    def _decoded(self) -> tuple[Dataset, Dataset]:
+    def decoded(self) -> tuple[Dataset, Dataset]:
+        """Both as data sets."""
         step, listed = self._encoded
         return decode(step, self._syntax), decode(listed, self._syntax)
 
     def state(self) -> Any:
         """Return the status of the list."""
         state = _STATES.get(value_of(self.given[STATUS]))
-        return state or self._decoded[1].PerformedProcedureStepStatus
+        return state or self.decoded[1].PerformedProcedureStepStatus
 
     def encoded(self, now: dict[int, Any]) -> bytes:
         """Return a data set of elements of both."""

@@ -39,7 +39,6 @@ _CONTEXT_ID: Final = 1
 _N_EVENT_REPORT_RSP: Final = 0x8100
 _PDU: Final = struct.Struct(">BxL")
 _PDV: Final = struct.Struct(">LB")
-_REJECTION: Final = 0x03
 _MIN_PDU_LENGTH: Final = _pdu.PDV_HEADER_LENGTH + 2
 
 
@@ -133,11 +132,11 @@ class Association:
 
     def _accepted(self, kind: int, pdu: bytes) -> None:
         answer: Any = A_ASSOCIATE_AC() if kind == _pdu.ASSOCIATE_AC else A_ASSOCIATE_RJ()
-        if kind not in (_pdu.ASSOCIATE_AC, _REJECTION):
+        if kind not in (_pdu.ASSOCIATE_AC, _pdu.ASSOCIATE_RJ):
             raise _unexpected(kind)
         try:
             answer.decode(pdu)
-            if kind == _REJECTION:
+            if kind == _pdu.ASSOCIATE_RJ:
                 why = f"{answer.result_str}, {answer.source_str}, {answer.reason_str}"
                 raise ConnectionRefusedError(f"it rejects the association: {why}")
             results = {item.context_id: item.result for item in answer.presentation_context}

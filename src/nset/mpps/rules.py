@@ -352,8 +352,9 @@ class Both(Protocol):
     created: dict[int, Any]
     given: dict[int, Any]
 
+    @property
     def decoded(self) -> tuple[Dataset, Dataset]:
-        """Return the step and the list as data sets."""
+        """The step and the list as data sets."""
 
     def state(self) -> Any:
         """Return the Performed Procedure Step Status of the list, which has one."""
@@ -364,7 +365,7 @@ class Both(Protocol):
 
 def _is_other(both: Both, tag: int) -> bool:
     """Return whether the list has another value than the step."""
-    step, listed = both.decoded()
+    step, listed = both.decoded
     return bool(listed[tag].value != step[tag].value)
 
 
@@ -404,7 +405,7 @@ def check_set(both: Both, *, is_strict: bool) -> tuple[Answer, dict[int, Any], l
     to_set.pop(_CHARACTER_SET, None)
     faults += _faults(to_set, [_NOT_EMPTY[tag] for tag in to_set if tag in _NOT_EMPTY], "set")
     if is_strict:
-        _, listed = both.decoded()
+        _, listed = both.decoded
         faults += _faults_of_items(listed, _TABLE, "set")
         faults += _faults_of_text(listed)
     now = created | to_set
