@@ -3,21 +3,24 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed
+from certificates import client_context, make_certificate, server_context
 from command_sets import joined
 from durations import takes
+from n_set_requests import request
 from pynetdicom import evt
-from raw_peer import ABORT, P_DATA_TF, RELEASE_RP, RELEASE_RQ, Peer, pdu
+from raw_peer import ABORT, COMMAND, LAST, P_DATA_TF, RELEASE_RP, RELEASE_RQ, Peer, p_data, pdu
 from shutdowns import (
     DEADLINE,
     SLACK,
     agree_to_release,
     answered,
     bound,
+    is_refused,
     shutting_down,
     succeed,
 )
@@ -50,30 +53,71 @@ def test_pynetdicom_scu_under_load(nset):
             assert not thread.is_alive()
 
 
-def test_clients_that_go_on_until_they_are_done(nset):
+@contextmanager
+def flooding(peer, sent):
+    """Send it again and again, and take whatever comes, until the end of the block."""
+    stopped = threading.Event()
+
+    def send():
+        with suppress(OSError):
+            while not stopped.is_set():
+                peer.send(sent)
+
+    def take():
+        with suppress(OSError):
+            while peer.socket.recv(0x10000):
+                pass
+
+    threads = [threading.Thread(target=function, daemon=True) for function in (send, take)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        peer.socket.close()
+    for thread in threads:
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("way", ["plain", "async", "inline", "observed", "TLS", "beside a flood"])
+def test_clients_that_go_on_until_they_are_done(nset, tmp_path, way):
     """No request is lost, and each of them releases its association itself."""
     got, ends = {}, {}
 
     def ask(number, peer):
         with peer:
             got[number] = []
-            for message_id in range(200):
+            for message_id in range(100):
                 peer.send(n_set_pdus(nset, message_id))
                 got[number].append(answered(peer))
-                time.sleep(0.01)
+                time.sleep(0.02)
             peer.send(pdu(RELEASE_RQ, bytes(4)))
             ends[number] = peer.receive()
 
-    with accepting(nset, bound(succeed)) as server:
-        peers = [Peer(port(server), MPPS) for _ in range(6)]
+    handlers, options, context = bound(succeed, way), {"inline": way == "inline"}, None
+    if way == "observed":
+        handlers.append((evt.EVT_PDU_RECV, lambda event: None))
+    elif way == "TLS":
+        certificate = make_certificate(tmp_path, "server")
+        options["ssl_context"] = server_context(certificate)
+        context = client_context(certificate)
+    with accepting(nset, handlers, **options) as server, ExitStack() as flood:
+        peers = [Peer(port(server), MPPS, context=context) for _ in range(6)]
+        if way == "beside a flood":
+            flood.enter_context(flooding(Peer(port(server), MPPS), n_set_pdus(nset) * 100))
         with ThreadPoolExecutor(6) as pool:
             for number, peer in enumerate(peers):
                 pool.submit(ask, number, peer)
             until(lambda: len(got) == 6 and all(len(ids) > 10 for ids in got.values()))
-            server.shutdown(quiet=1)  # shorter than what follows, longer than any pause
-        assert got == {number: list(range(200)) for number in range(6)}
+            server.stop(timeout=2 * TIMEOUT, quiet=1)  # less than what follows, more than any pause
+        flood.close()
+        server.shutdown()
+        assert got == {number: list(range(100)) for number in range(6)}
         assert set(ends.values()) == {(RELEASE_RP, bytes(4))}
-        assert (server.counts.released, server.counts.aborted) == (6, {})
+        assert server.counts.released == 6
+        assert "shutdown" not in server.counts.aborted
 
 
 def test_a_client_that_was_quiet_for_a_second_is_asked(nset):
@@ -87,6 +131,18 @@ def test_a_client_that_was_quiet_for_a_second_is_asked(nset):
             peer.send(n_set_pdus(nset, number))
             assert answered(peer) == number
         with takes(0.8, 1 + SLACK):
+            agree_to_release(peer)
+
+
+def test_longer_times_than_usual(nset):
+    with (
+        accepting(nset, bound(succeed)) as server,
+        Peer(port(server), MPPS) as peer,
+        shutting_down(server, timeout=60, quiet=2),
+    ):
+        until(lambda: is_refused(server.server_address))
+        assert server.deadline - time.monotonic() > 30
+        with takes(1.5, 2 + SLACK):
             agree_to_release(peer)
 
 
@@ -161,6 +217,11 @@ EVENT_REPORT = {
 FLOODS = {
     "N-SETs": lambda nset: n_set_pdus(nset) * 100,
     "N-SETs in fragments": lambda nset: n_set_pdus(nset, 7, 64) * 100,
+    "long N-SETs": lambda nset: (
+        p_data((1, COMMAND | LAST, request()))
+        + p_data((1, 0, bytes(16000))) * 500
+        + p_data((1, LAST, bytes(2)))
+    ),
     "small PDVs": lambda nset: pdu(P_DATA_TF, bytes((0, 0, 0, 2, 1, 1)) * 10000),
     "N-EVENT-REPORTs": lambda nset: one_pdu(joined(EVENT_REPORT)) * 300,
 }
@@ -172,35 +233,9 @@ def test_nothing_is_read_from_the_deadline_on(nset, flood, observed):
     handlers = bound(succeed)
     if observed:
         handlers.append((evt.EVT_PDU_RECV, lambda event: None))
-    stopped = threading.Event()
-
-    sent = flood(nset)
-
-    def send(peer):
-        with suppress(OSError):
-            while not stopped.is_set():
-                peer.send(sent)
-
-    def take(peer):
-        with suppress(OSError):
-            while peer.socket.recv(0x10000):
-                pass
-
-    with accepting(nset, handlers) as server:
-        peers = [Peer(port(server), MPPS) for _ in range(2)]
-        threads = [
-            threading.Thread(target=function, args=(peer,), daemon=True)
-            for peer in peers
-            for function in (send, take)
-        ]
-        for thread in threads:
-            thread.start()
+    with accepting(nset, handlers) as server, ExitStack() as floods:
+        for _ in range(2):
+            floods.enter_context(flooding(Peer(port(server), MPPS), flood(nset)))
         until(lambda: all(one.bytes_received > 30_000 for one in server.connections.connected))
         with takes(0, DEADLINE + 2 * SLACK):
             server.shutdown(timeout=DEADLINE)
-        stopped.set()
-        for peer in peers:
-            peer.socket.close()
-        for thread in threads:
-            thread.join(TIMEOUT)
-            assert not thread.is_alive()

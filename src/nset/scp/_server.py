@@ -158,7 +158,7 @@ class Server(AssociationServer):
         self._stopped = asyncio.Event()
         self._ended = threading.Event()
         self.deadline = math.inf
-        self._quiet = QUIET
+        self._quiet = math.inf
         self._closing_timeout = _CLOSING_SECONDS
         self.supported = SupportedContexts()
         self.negotiations = Negotiations(self)
@@ -364,7 +364,8 @@ class Server(AssociationServer):
         try:
             await self._stopping.wait()
         finally:
-            self.deadline = min(self.deadline, time.monotonic() + SHUTDOWN_TIMEOUT)
+            if not self._is_to_stop:  # cancelled
+                self.stop()
             try:
                 await self.listener.stop()
                 await asyncio.sleep(0)
