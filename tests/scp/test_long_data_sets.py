@@ -3,16 +3,20 @@
 The C extension has the transport read the rest of a long one into a buffer of the server.
 """
 
+import select
 import socket
+import threading
+from itertools import pairwise
 
 import pytest
 from acceptors import entity, until
-from associations import MPPS
+from associations import MPPS, TIMEOUT
 from callers import ECHO, RELEASE, Caller, echo, echo_answer, over, serving, set_answer
 from certificates import client_context, server_context
 from n_set_requests import cut, request
 from raw_peer import ABORT, COMMAND, LAST, P_DATA_TF, p_data, pdu, reset_when_closed
 
+MIB = 1 << 20
 BEGINNING = b"".join(number.to_bytes(4, "little") for number in range(75_000))  # 300 KB
 AS_USUAL = 0x4000 - 12
 MORE = bytes(range(251)) * 1200
@@ -116,6 +120,38 @@ def test_it_is_read_into_a_buffer(nset):
             assert peer.answer() == set_answer(7)
             until(protocol_is_own)
         peer.goes_on(nset)
+
+
+@pytest.mark.usefixtures("loop")
+def test_others_have_their_turns(nset, contexts):
+    """However fast it comes, some 2 MiB of it are read in a turn of the loop."""
+    of_server, of_peer = contexts
+    turns: list[int] = []
+
+    def turn():
+        turns.append(server.counts.bytes_received)
+        if len(handler.served) == 0:
+            server.loop.call_soon(turn)
+
+    with (
+        serving(nset, [], unlimited(), ssl_context=of_server) as (server, handler),
+        Caller(server, context=of_peer).associate() as peer,
+    ):
+        (path,) = server.connections.connected
+        peer.send(begun())
+        until(lambda: path.progress() == (7, len(BEGINNING)))
+        may_go_on = threading.Event()
+        server.loop.call_soon_threadsafe(may_go_on.wait, TIMEOUT)
+        sent = fragments(bytes(16 * MIB)) + p_data((1, LAST, b"end"))
+        sending = threading.Thread(target=peer.send, args=(sent,))
+        sending.start()
+        # Until the sockets' buffers are full.
+        until(lambda: not select.select([], [peer.socket], [], 0)[1])
+        server.loop.call_soon_threadsafe(turn)
+        may_go_on.set()
+        sending.join(TIMEOUT)
+        assert peer.answer() == set_answer(7)
+    assert max(after - before for before, after in pairwise(turns)) < 3 * MIB
 
 
 # -- What must not be amid a data set -------------------------------------------------------------

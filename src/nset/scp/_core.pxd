@@ -168,6 +168,7 @@ cdef class FastPath(PduReader):
     cdef object _association(self)
     cdef tuple _handlers_of_services(self)
     cdef object _receive(self, bytes data)
+    cdef void _charge(self, size_t received) noexcept
     cdef object _read(self)
     cdef object _read_items(self)
     cdef bint _serve(self, ServiceEventBase event) except -1

@@ -886,11 +886,13 @@ cdef enum:
     MAX_COST_PER_TURN = 64
     PDU_COST = 16
     ENCODING_COST = 4
+    BYTES_PER_COST = 0x8000
     MAX_PDVS_PER_CALL = 256
 
 assert (IN_WORKER, IN_LOOP, AS_TASK) == (_rules.IN_WORKER, _rules.IN_LOOP, _rules.AS_TASK)
 assert (MAX_COST_PER_TURN, PDU_COST) == (_rules.MAX_COST_PER_TURN, _rules.PDU_COST)
 assert ENCODING_COST == _rules.ENCODING_COST
+assert BYTES_PER_COST == _rules.BYTES_PER_COST
 assert MAX_PDVS_PER_CALL == _rules.MAX_PDVS_PER_CALL
 
 
@@ -1020,8 +1022,12 @@ cdef class FastPath(PduReader):
             and not _flag(&self._observes_messages)
             and not self._is_logged
         )
+        self._charge(<size_t>PyBytes_GET_SIZE(data))
         self.feed(data)
         self._read()
+
+    cdef void _charge(self, size_t received) noexcept:
+        self._budget -= <int>(received // BYTES_PER_COST)
 
     def pdu_received(self, bytes pdu not None):
         """See ``_pure.FastPath.pdu_received``."""

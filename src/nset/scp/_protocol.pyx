@@ -333,14 +333,16 @@ cdef class AssociationProtocol(FastPath):
     cdef object _buffer_updated(self, size_t size):
         cdef bytes data
         cdef const char* at = PyByteArray_AS_STRING(self._connections.buffer)
-        cdef size_t taken = self._bytes_missing()
+        cdef size_t taken = self._bytes_missing(), fragments
         if self._is_draining or self.is_reading_paused or taken > size:
             taken = 0
         else:
             if taken > 0:
                 data = PyBytes_FromStringAndSize(at, <Py_ssize_t>taken)
                 self._receive(data)
-            taken += self._take_fragments(<const unsigned char*>at + taken, size - taken)
+            fragments = self._take_fragments(<const unsigned char*>at + taken, size - taken)
+            self._charge(fragments)
+            taken += fragments
         data = PyBytes_FromStringAndSize(at + taken, <Py_ssize_t>(size - taken))
         self.data_received(data)
         if self._data_set_bytes() < LONG_DATA_SET_BYTES and not self.transport.is_closing():

@@ -171,6 +171,7 @@ class FastPath(PduReader):
         self.decodes_requests = (
             self.in_data_transfer and not self.observes_messages and not self._is_logged
         )
+        self._budget -= len(data) // _rules.BYTES_PER_COST
         self.feed(data)
         self._read()
 

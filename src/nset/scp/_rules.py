@@ -20,6 +20,9 @@ PDU_COST = 16
 ENCODING_COST = 4
 """Of a data set in an answer, encoded in the loop."""
 
+BYTES_PER_COST = 0x8000
+"""Received bytes that cost as much as a request: uvloop reads 32 times in a turn of the loop."""
+
 MAX_PDVS_PER_CALL = 256
 """The most PDVs that are processed without a break; they cost as much as a PDU."""
 
