@@ -132,6 +132,21 @@ def test_each_waits_for_its_own(module):
     assert {number: getter.got() for number, getter in getters.items()} == items
 
 
+@pytest.mark.parametrize("late", [0, 0.1])
+def test_who_wakes_late_waits_once_more(module, monkeypatch, late):
+    """Its process has stood still, and the loop has yet to read what came meanwhile."""
+    now, waits = [1.0], []
+
+    def wait(seconds):
+        waits.append(seconds)
+        now[0] += seconds + late
+        return len(waits) == 2
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    assert module.wait_in_time(wait, 5.0) is (late > 0)
+    assert waits == [5.0, module._LAST_READ_SECONDS] if late else [5.0]
+
+
 def test_what_pynetdicom_tells_of_the_end_is_no_response(module):
     responses = module.Responses()
     responses.put((None, None))

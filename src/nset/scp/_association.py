@@ -41,6 +41,9 @@ _LEFT_HANDLER_SECONDS = 5.0
 # Time for a peer to answer an A-RELEASE-RQ that its own request has crossed.
 _RELEASE_CROSSING_SECONDS = 0.5
 
+# Time to send what the peer has made room for while the process stood still.
+_LAST_WRITE_SECONDS = 0.05
+
 # Time for a waiting program to notice itself that the connection is closed.
 _WAITER_SECONDS = 1.0
 
@@ -556,10 +559,9 @@ class Association(TimedAssociation):
     def idle_too_long(self) -> None:
         """Handle the network timeout, unless the peer waits for the server."""
         if not self.connection.is_writable:
-            self.dul.note_abort("idle")
-            _LOGGER.error("Network timeout reached")
-            _log.closing_unread(self)
-            self.path.abort()
+            self._threads.loop.call_later(
+                _LAST_WRITE_SECONDS, self._unread_too_long, self.connection.bytes_unsent
+            )
         elif self._is_over_memory() and not self.is_working():
             self.dul.note_abort("memory")
             _log.aborting_over_memory(self, self._server.memory)
@@ -570,6 +572,18 @@ class Association(TimedAssociation):
         else:
             self._idle = True
             self.advance()
+
+    def _unread_too_long(self, unsent: int) -> None:
+        """Close the connection, unless the peer has read something all the same."""
+        if not self.connection.is_connected:
+            return
+        if self.connection.is_writable or self.connection.bytes_unsent < unsent:
+            self.dul._idle_timer.start()
+            return
+        self.dul.note_abort("idle")
+        _LOGGER.error("Network timeout reached")
+        _log.closing_unread(self)
+        self.path.abort()
 
     def _is_over_memory(self) -> bool:
         return self.path.memory is not None and self.path.memory.is_over_limit

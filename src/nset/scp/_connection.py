@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from nset.scp._implementation import AssociationProtocol
+from nset.scp._queues import wait_in_time
 from nset.scp._threads import Threads
 
 # In the outbox: stands for a message that is sent in pieces.
@@ -100,7 +101,7 @@ class Connection:
     def pause_writing(self) -> None:
         """Pause reading, as the transport's buffer is full."""
         self._room = threading.Event()
-        self._user.writing_paused(self._transport.get_write_buffer_size())
+        self._user.writing_paused(self.bytes_unsent)
 
     def resume_writing(self) -> None:
         """Note that there is room again."""
@@ -136,6 +137,11 @@ class Connection:
             return bool(selector.select(0))
 
     # -- Writing -----------------------------------------------------------------------------------
+
+    @property
+    def bytes_unsent(self) -> int:
+        """How many bytes wait in the transport."""
+        return int(self._transport.get_write_buffer_size()) if self.is_connected else 0
 
     @property
     def is_writable(self) -> bool:
@@ -198,7 +204,7 @@ class Connection:
         room = self._room
         if room is None or self._threads.is_loop_thread():
             return
-        if not room.wait(self._user.network_timeout):
+        if not wait_in_time(room.wait, self._user.network_timeout):
             self._threads.call(self._protocol.abort)
 
     def _flush(self) -> None:

@@ -8,10 +8,38 @@ import threading
 import time
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
+from functools import partial
 from queue import Empty
 from typing import Any
 
 _lock = threading.Lock()  # guards that a mailbox gets only one condition
+
+# A thread that wakes so much later than it should was in a process that stood still: then it waits
+# once more, while the loop reads what has arrived.
+_LATE_SECONDS = 0.02
+_LAST_READ_SECONDS = 0.2
+
+
+def wait_in_time(wait: Callable[[float | None], object], timeout: float | None) -> bool:
+    """Wait in a thread for what the loop reads; that comes before the timeout takes effect.
+
+    Parameters
+    ----------
+    wait : callable
+        Waits for some seconds at most; returns something true if it has come.
+    timeout : float or None
+        Seconds.
+
+    Returns
+    -------
+    bool
+        Whether it has come.
+    """
+    began = time.monotonic()
+    if wait(timeout) or timeout is None:
+        return True
+    late = time.monotonic() - began - timeout
+    return late > _LATE_SECONDS and bool(wait(_LAST_READ_SECONDS))
 
 
 class Mailbox:
@@ -64,7 +92,7 @@ class Mailbox:
             return self._pop()
         condition = self._make_condition()
         with condition:
-            if not condition.wait_for(lambda: self.queue, timeout):
+            if not wait_in_time(partial(condition.wait_for, self.qsize), timeout):
                 raise Empty
             return self._pop()
 
@@ -145,7 +173,7 @@ class Responses(Mailbox):
 
         condition = self._make_condition()
         with condition:
-            condition.wait_for(look, timeout)
+            wait_in_time(partial(condition.wait_for, look), timeout)
         return found
 
 
