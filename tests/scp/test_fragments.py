@@ -11,8 +11,9 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-from acceptors import accepting, entity, n_set_pdus, port
+from acceptors import accepting, entity, n_set_pdus, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed
+from certificates import client_context, make_certificate, server_context
 from command_sets import command_set, element
 from pydicom.dataset import Dataset
 from pynetdicom import association, evt
@@ -20,7 +21,7 @@ from raw_peer import ABORT, COMMAND, LAST, P_DATA_TF, RELEASE_RP, RELEASE_RQ, Pe
 from services import as_async
 
 # N-SETs of the peer, and reports of each of two threads of the server.
-NUMBERS = [(250, 75), pytest.param((750, 225), marks=pytest.mark.exhaustive)]
+NUMBERS = [(250, 75), pytest.param((1000, 300), marks=pytest.mark.exhaustive)]
 AT_ONCE = 4  # requests that the peer has open
 LENGTH = 150  # of the PDUs that the peer takes
 
@@ -28,9 +29,9 @@ LENGTH = 150  # of the PDUs that the peer takes
 class Recording(Peer):
     """Keeps whatever the server has sent."""
 
-    def __init__(self, *args):
+    def __init__(self, *args, **options):
         self.recorded = bytearray()
-        super().__init__(*args, max_length=LENGTH)
+        super().__init__(*args, max_length=LENGTH, **options)
 
     def read(self, length):
         data = super().read(length)
@@ -102,9 +103,11 @@ def report(assoc, numbers, outcome):
 
 
 @contextmanager
-def installed_server(nset, handlers):
+def installed_server(nset, handlers, **options):
     with importlib.import_module("nset.pynetdicom").installed():
-        server = entity().start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        server = entity().start_server(
+            ("127.0.0.1", 0), block=False, evt_handlers=handlers, **options
+        )
         try:
             yield server
         finally:
@@ -123,40 +126,71 @@ KINDS = {
 }
 
 
+# How the program comes by the association, and what else is there.
+WAYS = ("told when it is established", "in a handler", "of the server", "observed", "TLS")
+
+
 @pytest.mark.parametrize("numbers", NUMBERS, ids=str)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_reports_beside_responses(nset, monkeypatch, kind, numbers):
+def test_reports_beside_responses(nset, monkeypatch, tmp_path, kind, way, numbers):
     """What comes of the server is right, and all is answered, of either side."""
     serve, make, options = KINDS[kind]
     n_sets, reports = numbers
     of_threads = [range(first, first + reports) for first in (1, 10_001)]
     answer = completed()
     answer.PatientComments = "y" * 400
-    established, outcome = queue.Queue(), queue.Queue()
-    handlers = [
-        (evt.EVT_N_SET, make(lambda event: (0x0000, answer))),
-        (evt.EVT_ESTABLISHED, lambda event: established.put(event.assoc)),
-    ]
-    with serve(nset, handlers, **options) as server, Recording(port(server), MPPS) as peer:
-        assoc = established.get(timeout=TIMEOUT)
+    found, outcome = queue.Queue(), queue.Queue()
+
+    def handle(event):
+        if way == "in a handler" and event.request.MessageID == 5:
+            found.put(event.assoc)
+        return 0x0000, answer
+
+    handlers, context = [(evt.EVT_N_SET, make(handle))], None
+    if way == WAYS[0]:
+        handlers.append((evt.EVT_ESTABLISHED, lambda event: found.put(event.assoc)))
+    elif way == "observed":
+        handlers.append((evt.EVT_PDU_SENT, lambda event: None))
+    elif way == "TLS":
+        certificate = make_certificate(tmp_path, "server")
+        options = {**options, "ssl_context": server_context(certificate)}
+        context = client_context(certificate)
+
+    def report_all():
+        assoc = found.get(timeout=TIMEOUT)
         threads = [
             threading.Thread(target=report, args=(assoc, own, outcome), daemon=True)
             for own in of_threads
         ]
         for thread in threads:
             thread.start()
+
+    with (
+        serve(nset, handlers, **options) as server,
+        Recording(port(server), MPPS, context=context) as peer,
+    ):
+        if way not in WAYS[:2]:
+            until(lambda: server.active_associations)
+            found.put(*server.active_associations)
+        threading.Thread(target=report_all, daemon=True).start()
         answered, reported = converse(nset, peer, n_sets, reports)
-        assert [outcome.get(timeout=TIMEOUT) for _ in threads] == [None, None]
+        assert [outcome.get(timeout=TIMEOUT) for _ in of_threads] == [None, None]
         peer.send(pdu(RELEASE_RQ, bytes(4)))
         assert peer.receive() == (RELEASE_RP, bytes(4))
     assert answered == list(range(1, n_sets + 1))
     assert sorted(reported) == [*of_threads[0], *of_threads[1]]
+    see_that_it_is_sound(monkeypatch, peer, n_sets + 2 * reports)
+
+
+def see_that_it_is_sound(monkeypatch, peer, messages):
+    """See what `nset.dump` says of all that has come."""
     dump = importlib.import_module("nset.dump")
     monkeypatch.setattr(dump, "MAX_ENTRIES", 1_000_000)
     dumped = dump.dump(bytes(peer.recorded))
     assert [fault.text for fault in dumped.violations] == []
     assert dumped.violation_count == 0
-    assert len(dumped.messages) == n_sets + 2 * reports
+    assert len(dumped.messages) == messages
 
 
 @pytest.mark.parametrize("kind", KINDS)
