@@ -387,6 +387,8 @@ def test_another_table_of_primitives(integration, monkeypatch):
         (association.Association, "_serve_request"),
         (association, "uid_to_service_class"),
         (association.Association, "_wrap_find_responses"),
+        (association.Association, "send_c_store"),
+        (service_class.ServiceClass, "_wrap_handler"),
         (dimse.DIMSEServiceProvider, "send_msg"),
         (dimse, "make_target"),
         (acse.ACSE, "is_release_requested"),

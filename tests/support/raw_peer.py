@@ -34,13 +34,14 @@ class Peer:
         *abstract_syntaxes: str | tuple[str, ...],
         max_length: int = 16384,
         context: ssl.SSLContext | None = None,
+        roles: bool = False,
     ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
         if context is not None:
             self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.address = "{}:{}".format(*self.socket.getsockname())
-        self.socket.sendall(associate_rq(*abstract_syntaxes, max_length=max_length))
+        self.socket.sendall(associate_rq(*abstract_syntaxes, max_length=max_length, roles=roles))
         accepted = self.receive()
         assert accepted is not None
         assert accepted.type == 0x02
@@ -130,17 +131,22 @@ def p_data(*pdvs: tuple[int, int, bytes]) -> bytes:
     )
 
 
-def associate_rq(*abstract_syntaxes: str | tuple[str, ...], max_length: int = 16384) -> bytes:
+def associate_rq(
+    *abstract_syntaxes: str | tuple[str, ...], max_length: int = 16384, roles: bool = False
+) -> bytes:
     """An A-ASSOCIATE-RQ (PS3.8 9.3.2) for contexts 1, 3, ...
 
-    In Implicit VR Little Endian, or else in the transfer syntaxes that are given with it.
+    In Implicit VR Little Endian, or else in the transfer syntaxes that are given with it; with
+    both roles, where that is asked for.
     """
     contexts = b""
+    user = item(0x51, struct.pack(">I", max_length)) + item(0x52, "1.2.826.0.1.3680043.8.498.9")
     for number, given in enumerate(abstract_syntaxes):
         syntax, *transfers = (given, "1.2.840.10008.1.2") if isinstance(given, str) else given
         context = bytes((2 * number + 1, 0, 0, 0)) + item(0x30, syntax)
         contexts += item(0x20, context + b"".join(item(0x40, uid) for uid in transfers))
-    user = item(0x51, struct.pack(">I", max_length)) + item(0x52, "1.2.826.0.1.3680043.8.498.9")
+        if roles:
+            user += item(0x54, struct.pack(">H", len(syntax)), syntax, b"\1\1")
     return pdu(
         0x01,
         struct.pack(">H2x16s16s32x", 1, b"ANY-SCP".ljust(16), AE_TITLE.encode().ljust(16))

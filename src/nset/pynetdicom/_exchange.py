@@ -6,6 +6,7 @@ whose request has its Message ID; a request goes to the association's loop.
 """
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -442,6 +443,42 @@ def is_release_requested(stock: Callable[[Any], bool]) -> Callable[[Any], bool]:
         return is_served and stock(self)
 
     return is_release_requested
+
+
+def wrap_handler(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Make ``ServiceClass._wrap_handler`` go on when the peer has requested a release.
+
+    Stock code ends the responses there, with Success, and forgets the A-RELEASE-RQ.
+    """
+
+    @wraps(stock)
+    def _wrap_handler(self: Any, handler: Iterator[Any]) -> Iterator[Any]:
+        try:
+            for result in handler:
+                if self.assoc.acse.is_aborted():
+                    return
+                yield result, None
+        except Exception:
+            yield None, sys.exc_info()
+
+    return _wrap_handler
+
+
+def send_c_store(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Make ``Association.send_c_store`` fail at once if the peer can send no response."""
+
+    @wraps(stock)
+    def send_c_store(self: Any, *args: Any, **options: Any) -> Any:
+        refuse_after_release(self)
+        return stock(self, *args, **options)
+
+    return send_c_store
+
+
+def refuse_after_release(assoc: Any) -> None:
+    """Raise an exception if an acceptor's peer has requested a release (PS3.8 Section 7.2.2)."""
+    if assoc.is_acceptor and isinstance(assoc.dul.peek_next_pdu(), A_RELEASE):
+        raise RuntimeError("The peer has requested the release, and sends no more responses")
 
 
 def run_reactor(stock: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -165,6 +165,7 @@ def _wrappers(nodelay: bool) -> Iterator[Patch]:
         "association.Association._serve_request": _provider.serve_request,
         "association.Association._wrap_find_responses": _exchange.keep_waiting,
         "association.Association._wrap_get_move_responses": _exchange.keep_waiting,
+        "association.Association.send_c_store": _exchange.send_c_store,
         "association.Association.send_n_set": _data_sets.send_n_set,
         "association.decode": _data_sets.decode,
         "association.encode": _data_sets.encode,
@@ -185,6 +186,7 @@ def _wrappers(nodelay: bool) -> Iterator[Patch]:
         "events.Event._get_dataset": _data_sets.get_dataset,
         "events.trigger": _answers.trigger,
         "fsm.StateMachine.do_action": _exchange.do_action,
+        "service_class.ServiceClass._wrap_handler": _exchange.wrap_handler,
         "service_class.ServiceClass.validate_status": _provider.validate_status,
         "transport.AssociationSocket.recv": _reactors.recv,
     }

@@ -348,7 +348,7 @@ class Association(TimedAssociation):
             if self.path.pending:
                 return self._serve_next
             if first is not None:
-                return self._release_confirmed if first.result else self._release_requested
+                return self._release_confirmed if first.result else self._answer_to_release()
             if self._idle:
                 return self._end_idle
             if self.path.is_ending and not self._sent_release:
@@ -447,6 +447,11 @@ class Association(TimedAssociation):
         """Do a job for a report; in a worker's thread."""
         self._try(job)
 
+    def reports_served(self) -> None:
+        """Answer an A-RELEASE-RQ that has waited for reports."""
+        if self._primitives.queue:
+            self.responded()
+
     def service_failed(self, request: Any, context_id: int, exc: Exception) -> None:
         """Abort, as pynetdicom does where its service class has failed."""
         _LOGGER.exception(exc)
@@ -507,6 +512,11 @@ class Association(TimedAssociation):
         self.is_aborted = True
         evt.trigger(self, evt.EVT_ABORTED, {})
         self.kill()
+
+    def _answer_to_release(self) -> Callable[[], None] | None:
+        """Return the job that answers an A-RELEASE-RQ, once the reports before it are served."""
+        waits = self._serves_reports() and not self._sent_release
+        return None if waits else self._release_requested
 
     def _release_requested(self) -> None:
         self.dul.receive_pdu(wait=False)

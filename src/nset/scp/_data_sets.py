@@ -13,6 +13,7 @@ from nset._status_error import StatusError
 from nset.dataset import DataSetError
 from nset.pynetdicom._answers import log_status_error, response_with, status_of
 from nset.pynetdicom._data_sets import data_set_of, refused
+from nset.pynetdicom._exchange import refuse_after_release
 from nset.scp._measurements import Measurements
 
 _WITH_DATA_SET: Final = (
@@ -107,6 +108,11 @@ class Served:
             return bound
         function, args = bound
         return partial(self._nset_call, function), args
+
+    def send_c_store(self, *args: Any, **options: Any) -> Any:
+        """Send an image of a C-GET, if the peer still answers."""
+        refuse_after_release(self._nset_assoc)
+        return self._nset_assoc.send_c_store(*args, **options)
 
     def _nset_call(self, function: Callable[..., Any], event: Any, *args: Any) -> Any:
         """Call a handler; `StatusError` and `DataSetError` are answers."""

@@ -158,6 +158,10 @@ class AcceptorACSE(ACSE):
         finally:
             acceptor._is_negotiating = False
 
+    def is_release_requested(self) -> bool:
+        """Return False to a service that would stop then; the release comes after its responses."""
+        return False
+
     def send_accept(self) -> None:
         assoc: Any = self.assoc
         assoc.negotiated()  # before the peer knows that it may send

@@ -21,6 +21,9 @@ class ReportsUser(Protocol):
     def do_report(self, job: Callable[[], None]) -> None:
         """Do a job; in a worker's thread."""
 
+    def reports_served(self) -> None:
+        """Continue, as no report is served any more; in the loop's thread."""
+
 
 class Reports:
     """The queued N-EVENT-REPORTs of one association.
@@ -84,6 +87,8 @@ class Reports:
         finally:
             self._is_advancing = False
         self._flow.resume()
+        if not self.are_served:
+            assoc.reports_served()
 
     def _serve_next(self, assoc: ReportsUser) -> None:
         with self._lock:
