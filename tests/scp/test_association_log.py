@@ -1,15 +1,17 @@
 """nset.scp: what the log says of associations to those who run the server."""
 
 import re
+import threading
 from contextlib import ExitStack
 
 import pytest
 from acceptors import accepting, connected, entity, is_over, n_set_pdus, port, until
 from associations import MPPS, TIMEOUT
-from certificates import make_certificate, server_context
+from certificates import client_context, make_certificate, server_context
 from logs import all_said
 from n_set_requests import request
 from pynetdicom import evt
+from pynetdicom.pdu import A_ABORT_RQ, P_DATA_TF
 from pynetdicom.sop_class import Verification
 from raw_peer import ABORT, COMMAND, LAST, Peer, associate_rq, p_data, pdu
 from services import echo_pdu
@@ -96,6 +98,41 @@ def test_a_connection_that_is_lost_amid_a_message(nset, lines, path):
     known = "its Message ID is not known" if path in ("command set", "PDU") else "Message ID 7"
     assert line.startswith(f"Lost the connection with RAW@ADDRESS within a message: {known}, ")
     assert said[2][1].endswith("aborted (connection)")
+
+
+@pytest.mark.parametrize("is_aborted", [False, True], ids=["lost", "aborted"])
+def test_a_connection_that_is_closed_while_a_program_observes_a_pdu(
+    nset, lines, certificates, is_aborted
+):
+    """It is lost within the message of that PDU, unless the server has aborted the association.
+
+    With TLS by uvloop: any other connection is not read meanwhile, and its end not seen.
+    """
+    pytest.importorskip("uvloop", reason="nset[scp] has it where it can be")
+    own, _ = certificates
+    context, is_closed = client_context(own), threading.Event()
+
+    def observe(event):
+        if isinstance(event.pdu, A_ABORT_RQ if is_aborted else P_DATA_TF):
+            assert is_closed.wait(TIMEOUT)
+
+    bound = [(evt.EVT_PDU_SENT if is_aborted else evt.EVT_PDU_RECV, observe)]
+    with accepting(nset, bound, ssl_context=server_context(own)) as server:
+        with Peer(port(server), MPPS, context=context) as peer:
+            sent = p_data((1, COMMAND | LAST, request()), (1, 0, b"12"))
+            if is_aborted:
+                peer.send(sent, p_data((1, COMMAND | LAST, request())))
+                assert peer.receive().type == ABORT
+            else:
+                peer.send(sent)
+                (path,) = server.connections.connected
+                until(lambda: path.bytes_received >= len(associate_rq(MPPS)) + len(sent))
+        until(lambda: server.counts.open_connections == 0)
+        is_closed.set()
+        said = [line for _, line in lines(server, peer)]
+    told = [line for line in said if "within a message" in line]
+    name = f"RAW@ADDRESS within a message: Message ID 7, {len(request()) + 2} bytes so far"
+    assert told == ([] if is_aborted else [f"Lost the connection with {name}"])
 
 
 def test_looking_at_a_request_that_comes_tells_nothing_of_it(nset, scp, lines, caplog):

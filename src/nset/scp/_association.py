@@ -134,7 +134,8 @@ class Association(TimedAssociation):
     def connection_lost(self) -> None:
         """End the association; if a handler still runs, it does not count any more."""
         self.connection.connection_lost()
-        _log.lost(self)
+        if not self.path.bytes_received:
+            _log.said_nothing(self)
         self.path.in_data_transfer = False  # before the upper layer has processed it
         self._server.connections.close(self.path)
         self.cancel_timer()
@@ -234,6 +235,10 @@ class Association(TimedAssociation):
         """Count and log an A-ASSOCIATE-RJ."""
         self._server.counters.count("rejected")
         _log.rejecting(self, result, source, reason)
+
+    def losing(self) -> None:
+        """Log a connection that has ended within a message."""
+        _log.losing(self)
 
     def run_upper_layer(self) -> None:
         """Run the upper layer, in a worker if it may block the loop, and continue."""

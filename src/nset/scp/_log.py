@@ -112,12 +112,15 @@ def closing_unread(assoc: Any) -> None:
     )
 
 
-def lost(assoc: Any) -> None:
-    """Log a connection that has ended without an association, or within a message."""
-    if not assoc.path.bytes_received:
-        name = peer_name(assoc)
-        _log(assoc, logging.DEBUG, "%s connected, sent nothing and disconnected", name)
-    elif assoc.is_established and (progress := assoc.progress()):
+def said_nothing(assoc: Any) -> None:
+    """Log a connection that has ended before anything came."""
+    name = peer_name(assoc)
+    _log(assoc, logging.DEBUG, "%s connected, sent nothing and disconnected", name)
+
+
+def losing(assoc: Any) -> None:
+    """Log a connection that has ended within a message, if it has."""
+    if progress := assoc.progress():
         message_id, length = progress
         _log(
             *(assoc, logging.WARNING),

@@ -58,6 +58,9 @@ class UpperLayerUser(Protocol):
     def rejecting(self, result: Any, source: Any, reason: Any) -> None:
         """Count and log an A-ASSOCIATE-RJ that is about to be sent."""
 
+    def losing(self) -> None:
+        """Log a connection that has ended within a message."""
+
     def has_run(self) -> None:
         """Continue after another thread has run the upper layer; in the loop's thread."""
 
@@ -332,6 +335,8 @@ class DULServiceProvider(_StockDUL):
             return False
         data = self._inbox.pop(0)
         if data is CLOSED:
+            if self.state in ("Sta6", "Sta7"):
+                self._user.losing()
             self.event_queue.put("Evt17")
             return True
         if data[0] == _pdu.ABORT:  # of whichever source on the other side
