@@ -6,7 +6,7 @@ import socket
 import pytest
 from acceptors import accepting, entity, port
 from associations import MPPS, TIMEOUT
-from raw_peer import Peer
+from raw_peer import Peer, associate_rq
 
 ANY = ("127.0.0.1", 0)
 
@@ -68,6 +68,31 @@ class TestSock:
             assert sock.fileno() == -1
 
         asyncio.run(asyncio.wait_for(main(), TIMEOUT))
+
+
+@pytest.mark.usefixtures("loop")
+@pytest.mark.parametrize("is_given", [False, True], ids=["address", "sock"])
+@pytest.mark.parametrize("proxies", [[], ["127.0.0.1"]], ids=["direct", "proxy"])
+def test_nothing_that_is_sent_waits_for_an_acknowledgement(scp, security, is_given, proxies):
+    """TCP_NODELAY is set, whoever makes the sockets."""
+    options, secured = security
+    sock = socket.create_server(ANY) if is_given else None
+    server = scp.start_server(
+        *(entity(), None if is_given else ANY),
+        block=False,
+        sock=sock,
+        proxy_protocol=proxies,
+        **options,
+    )
+    with server, socket.create_connection(server.server_address, TIMEOUT) as bare:
+        if proxies:
+            bare.sendall(b"PROXY UNKNOWN\r\n")
+        with secured(bare) as peer:
+            peer.sendall(associate_rq(MPPS))
+            assert peer.recv(1) == b"\x02"
+            (path,) = server.connections.connected
+            accepted = path.transport.get_extra_info("socket")
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
 
 class TestArguments:

@@ -58,7 +58,8 @@ def test_no_second_server_has_the_port_on_windows(nset, monkeypatch):
         def setsockopt(self, level, option, value):
             if option != exclusive:
                 super().setsockopt(level, option, value)
-            options.append(option)
+            if level == socket.SOL_SOCKET:
+                options.append(option)
 
     exclusive = ~socket.SO_REUSEADDR
     monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", exclusive, raising=False)

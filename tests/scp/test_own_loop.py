@@ -99,7 +99,8 @@ class TestServe:
 
     @pytest.mark.parametrize("is_secured", [False, True])
     def test_loop_without_readers(self, scp, certificates, is_secured):
-        """Such as the default one of Windows."""
+        """Such as the default one of Windows, where accept() fails if the peer has gone."""
+        failures = [OSError(22, "The specified network name is no longer available")]
         own, _ = certificates
         context, tls = (server_context(own), (client_context(own), "localhost"))
         if not is_secured:
@@ -115,6 +116,11 @@ class TestServe:
             def add_signal_handler(self, *args):
                 raise NotImplementedError
 
+            async def sock_accept(self, sock):
+                if failures:
+                    raise failures.pop()
+                return await super().sock_accept(sock)
+
         def ask(server):
             for _ in range(3):
                 assoc = entity().associate("127.0.0.1", port(server), tls_args=tls)
@@ -126,6 +132,7 @@ class TestServe:
             async with await scp.serve(entity(), ("127.0.0.1", 0), context, handlers) as server:
                 await asyncio.to_thread(ask, server)
             assert server.counts.released == 3
+            assert failures == []
 
         loop = Loop()
         with closing(loop):

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import socket
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -59,7 +58,9 @@ class Listener:
         await self.stop()
         server = self._server
         loop = server.loop
-        if server.ssl_context is not None or self._proxies:
+        # Accepted sockets inherit it; asyncio sets it only on those of the protocol IPPROTO_TCP.
+        server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if server.ssl_context is not None or self._proxies or not self._has_readers():
             self._accepting = loop.create_task(self._accept())
             return
         self._socket = server.socket.dup()  # closed when TLS is set later
@@ -76,6 +77,17 @@ class Listener:
             listening.close()
             raise
 
+    def _has_readers(self) -> bool:
+        """Return False for the default loop of Windows.
+
+        The server of that loop closes the listening socket once a peer has gone too early.
+        """
+        try:
+            self._server.loop.remove_reader(self._server.socket)
+        except NotImplementedError:
+            return False
+        return True
+
     async def stop(self) -> None:
         """Accept no more connections; those that were accepted are connected first."""
         accepting, self._accepting = self._accepting, None
@@ -84,8 +96,7 @@ class Listener:
         elif accepting is not None:
             try:
                 # asyncio leaves sockets open that its closed server has accepted before.
-                with suppress(NotImplementedError):  # the default loop of Windows
-                    self._server.loop.remove_reader(self._socket)
+                self._server.loop.remove_reader(self._socket)
                 for _ in range(_TURNS_UNTIL_CONNECTED):
                     await asyncio.sleep(0)
             finally:
@@ -96,7 +107,7 @@ class Listener:
         if self._socket is not None:
             self._socket.close()
 
-    # -- Connections with something before the PDUs ------------------------------------------------
+    # -- Connections that the loop's own server does not take --------------------------------------
 
     async def _accept(self) -> None:
         """Accept them, a few per loop iteration."""
