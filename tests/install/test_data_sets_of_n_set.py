@@ -1,6 +1,7 @@
 """install(): the data sets of N-SET are encoded and decoded by nset.dataset, in both directions."""
 
 import logging
+import re
 from io import BytesIO
 from queue import Queue
 
@@ -91,7 +92,12 @@ def test_a_list_that_is_nested_too_deeply(installed, ask, caplog):
         status, _ = ask(too_deep, lambda event: (0x0000, event.modification_list))
     assert status.Status == 0x0213
     (line,) = [record for record in caplog.records if record.name == "nset"]
-    assert "was not decoded: more than 64 nested sequences, at offset 1024" in line.getMessage()
+    expected = (
+        r"The data set of N-SET request 1 from PYNETDICOM@127\.0\.0\.1:\d+ was not decoded: "
+        "more than 64 nested sequences, at offset 1024 .*"
+    )
+    assert re.fullmatch(expected, line.getMessage())
+    assert (line.calling_ae_title, line.message_id, line.status) == ("PYNETDICOM", 1, 0x0213)
 
 
 def test_an_attribute_list_that_is_nested_too_deeply(installed, ask, caplog):

@@ -1,6 +1,7 @@
 """nset.scp: the data sets of requests are decoded by nset.dataset, and within its bounds."""
 
 import logging
+import re
 from queue import Queue
 
 import pytest
@@ -79,7 +80,28 @@ def test_a_data_set_that_is_nested_too_deeply(ask, service, caplog):
         status = ask(service, undecoded(65), lambda event: (0x0000, getattr(event, service[1])))
     assert status == 0x0213
     (line,) = [record for record in caplog.records if record.name == "nset"]
-    assert "was not decoded: more than 64 nested sequences, at offset 1024" in line.getMessage()
+    name = service[2].removeprefix("send_").replace("_", "-").upper()
+    expected = (
+        rf"The data set of {name} request \d+ from PYNETDICOM@127\.0\.0\.1:\d+ was not decoded: "
+        "more than 64 nested sequences, at offset 1024 .*"
+    )
+    assert re.fullmatch(expected, line.getMessage())
+    assert (line.service, line.status) == (name, 0x0213)
+
+
+@pytest.mark.parametrize("service", [N_SET, N_CREATE, N_ACTION, N_EVENT_REPORT])
+def test_it_is_answered_also_where_the_log_raises(ask, service):
+    class Log(logging.Handler):
+        def handle(self, record):
+            raise OSError("from the log's handler")
+
+    log = Log(logging.ERROR)
+    logging.getLogger("nset").addHandler(log)
+    try:
+        status = ask(service, undecoded(65), lambda event: (0x0000, getattr(event, service[1])))
+    finally:
+        logging.getLogger("nset").removeHandler(log)
+    assert status == 0x0213
 
 
 @pytest.mark.parametrize("service", [N_SET, N_CREATE, N_ACTION, N_EVENT_REPORT])

@@ -13,21 +13,33 @@ from nset._status_error import StatusError
 from nset.dataset import MAX_INFLATED_BYTES, DataSetError
 from nset.logs import of_association, of_request
 from nset.primitive import N_SET
-from nset.pynetdicom._data_sets import decoded, refused
+from nset.pynetdicom._data_sets import decoded
 from nset.pynetdicom._provider import _peer, response_to
 
 _LOGGER = logging.getLogger("nset")
 
 
 def log_status_error(error: StatusError, assoc: Any, request: Any) -> None:
-    """Log the answer of a handler; an exception of a log handler does not prevent the response."""
-    if not _LOGGER.isEnabledFor(logging.INFO):
+    """Log the answer of a handler."""
+    text = "Answering %s request %s from %s: %s"
+    _log(logging.INFO, text, error, assoc, request, error.status)
+
+
+def refused(error: DataSetError, assoc: Any, request: Any) -> tuple[int, None]:
+    """Log that a data set exceeds a bound; return the answer of a handler that has met it."""
+    text = "The data set of %s request %s from %s was not decoded: %s"
+    _log(logging.ERROR, text, error, assoc, request, _rules.RESOURCE_LIMITATION)
+    return _rules.RESOURCE_LIMITATION, None
+
+
+def _log(level: int, text: str, error: Exception, assoc: Any, request: Any, status: int) -> None:
+    """Log why a request gets its status; an exception of a log handler does not prevent that."""
+    if not _LOGGER.isEnabledFor(level):
         return
     try:
-        _LOGGER.info(
-            "Answering %s request %s from %s: %s",
-            *(request.msg_type, request.MessageID, _peer(assoc), error),
-            extra={**of_association(assoc), **of_request(request), "status": error.status},
+        _LOGGER.log(
+            *(level, text, request.msg_type, request.MessageID, _peer(assoc), error),
+            extra={**of_association(assoc), **of_request(request), "status": status},
         )
     except KeyboardInterrupt:
         raise
@@ -78,7 +90,7 @@ def trigger(stock: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], 
         try:
             answer = stock(assoc, event, attrs)
         except DataSetError as error:
-            return refused(error)
+            return refused(error, assoc, attrs["request"])
         except StatusError as error:
             log_status_error(error, assoc, attrs["request"])
             return status_of(error), None

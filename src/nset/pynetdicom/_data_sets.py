@@ -20,10 +20,8 @@ from pydicom.uid import (
 )
 from pynetdicom import dsutils
 
-from nset import _rules, dataset
-from nset.dataset import MAX_INFLATED_BYTES, DataSetError
-
-_LOGGER = logging.getLogger("nset")
+from nset import dataset
+from nset.dataset import MAX_INFLATED_BYTES
 
 # By what pynetdicom's functions are given: implicit VR, little endian, deflated.
 _SYNTAXES: Final[dict[tuple[bool, ...], UID]] = {
@@ -82,12 +80,6 @@ def cached(event: Any, stream: BytesIO | None, limit: int) -> Dataset:
             event._decoded = Dataset()
         event._hash = hash(stream)
     return event._decoded  # type: ignore[no-any-return]
-
-
-def refused(error: DataSetError) -> tuple[int, None]:
-    """Log that a data set exceeds a bound; return the answer of a handler that has met it."""
-    _LOGGER.error("The data set of a request was not decoded: %s", error)
-    return _rules.RESOURCE_LIMITATION, None
 
 
 # -- Patches ---------------------------------------------------------------------------------------

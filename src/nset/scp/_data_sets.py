@@ -11,8 +11,8 @@ from pynetdicom import evt
 
 from nset._status_error import StatusError
 from nset.dataset import DataSetError
-from nset.pynetdicom._answers import log_status_error, response_with, status_of
-from nset.pynetdicom._data_sets import data_set_of, refused
+from nset.pynetdicom._answers import log_status_error, refused, response_with, status_of
+from nset.pynetdicom._data_sets import data_set_of
 from nset.pynetdicom._exchange import refuse_after_release
 from nset.scp._measurements import Measurements
 
@@ -128,7 +128,7 @@ class Served:
         except DataSetError as error:
             if event.event not in _WITH_DATA_SET:
                 raise
-            return refused(error)
+            return refused(error, event.assoc, request)
         except StatusError as error:
             return self._nset_answer(request, event, error)
         if event.event in _BEFORE_STATUSES and isinstance(answer, Iterator):

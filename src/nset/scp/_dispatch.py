@@ -18,8 +18,8 @@ from nset._status_error import StatusError
 from nset.dataset import DataSetError
 from nset.primitive import N_SET
 from nset.pynetdicom import _provider
-from nset.pynetdicom._answers import is_response, log_status_error, response_with
-from nset.pynetdicom._data_sets import cached, encoded, refused
+from nset.pynetdicom._answers import is_response, log_status_error, refused, response_with
+from nset.pynetdicom._data_sets import cached, encoded
 from nset.pynetdicom._messages import no_data_set
 from nset.pynetdicom._provider import sendable_status
 from nset.scp import _services
@@ -89,10 +89,10 @@ def log_error(logger: logging.Logger, *args: Any, exc_info: BaseException | None
         return
 
 
-def failed(exc: BaseException) -> tuple[int, None]:
+def failed(exc: BaseException, event: Any) -> tuple[int, None]:
     """Log the exception of a handler of EVT_N_SET; return a Processing Failure in its place."""
     if isinstance(exc, DataSetError):
-        return refused(exc)
+        return refused(exc, event.assoc, event.request)
     log_error(_LOGGER, "Exception in the handler bound to 'evt.EVT_N_SET'")
     log_error(_LOGGER, "%s", exc, exc_info=exc)
     return _rules.PROCESSING_FAILURE, None
@@ -371,9 +371,9 @@ class Dispatcher(AssociationProtocol):
                 return _Raised(exc)
             return exc.status if event._service.response_keyword is None else (exc.status, None)
         if event._service is _services.N_SET:
-            return failed(exc)
+            return failed(exc, event)
         if isinstance(exc, DataSetError) and event._service.request_keyword is not None:
-            return refused(exc)
+            return refused(exc, event.assoc, event.request)
         return _Raised(exc)
 
     def refuse(self, event: Any) -> None:
@@ -472,7 +472,7 @@ class Dispatcher(AssociationProtocol):
             response = response_to(request, answer, service(assoc), context)
             assoc.dimse.send_msg(response, context.context_id)
         except BaseException as exc:  # raised by the returned object, or by a log handler
-            status, _ = failed(exc)
+            status, _ = failed(exc, event)
             assoc.dimse.send_encoded(request.response(status), context.context_id)
 
 
