@@ -75,9 +75,9 @@ def handlers() -> Iterator[list[evt.EventHandlerType]]:
 
 
 def in_processes(ae: ApplicationEntity) -> None:
-    def started(processes: nset.scp.Processes) -> None:
+    def started(processes: nset.scp.Processes) -> bool:
         print(processes.server_address, processes.pids, processes.counts.requests)
-        systemd.notify()
+        return systemd.notify()
 
     sock = systemd.listening_socket()
     address = ADDRESS if sock is None else None

@@ -280,8 +280,8 @@ def run(
     metrics: bool = False,
     proxy_protocol: bool | Iterable[str] = False,
     maximum_associations: int | None = None,
-    started: Callable[[Processes], None] = lambda processes: None,
-    beside: Callable[[Processes], None] | None = None,
+    started: Callable[[Processes], object] = lambda processes: None,
+    beside: Callable[[Processes], object] | None = None,
 ) -> None:
     """Accept associations for an AE in several processes, until SIGTERM or SIGINT.
 

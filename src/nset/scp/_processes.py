@@ -161,7 +161,7 @@ class Parent:
         make: Callable[[Any], Server],
         handlers: Callable[[], AbstractContextManager[Any]],
         most: int | None,
-        beside: Callable[[Processes], None] | None,
+        beside: Callable[[Processes], object] | None,
     ) -> None:
         self.processes = Processes(sock.getsockname(), number)
         self._sock, self._make, self._handlers, self._most = sock, make, handlers, most
@@ -179,7 +179,7 @@ class Parent:
 
     # -- In the parent -----------------------------------------------------------------------------
 
-    def run(self, started: Callable[[Processes], None]) -> None:
+    def run(self, started: Callable[[Processes], object]) -> None:
         """Keep the processes going until SIGTERM or SIGINT, and end them.
 
         Parameters
@@ -210,7 +210,7 @@ class Parent:
                 self._watch(started)
                 raise
 
-    def _watch(self, started: Callable[[Processes], None]) -> None:
+    def _watch(self, started: Callable[[Processes], object]) -> None:
         """Start the processes, again when they have ended; return once the servers are to end."""
         children, has_started = [*self._servers, *self._others], False
         while True:
@@ -317,7 +317,7 @@ class Parent:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has been heard
             count()
 
-    def _do_beside(self, beside: Callable[[Processes], None]) -> None:
+    def _do_beside(self, beside: Callable[[Processes], object]) -> None:
         self._sock.close()  # else it would listen on when the servers have ended
         threading.Thread(target=self._end_with_parent, daemon=True).start()
         beside(self.processes)
