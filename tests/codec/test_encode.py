@@ -165,8 +165,7 @@ def test_properties_of_a_subclass_are_asked(twin):
     assert element(0x0800, 0x0101) + error in response.to_command_set()
 
 
-@twins
-@pytest.mark.parametrize(
+properties = pytest.mark.parametrize(
     ("keyword", "value", "tag"),
     [
         ("MessageID", 9, 0x0110),
@@ -176,18 +175,41 @@ def test_properties_of_a_subclass_are_asked(twin):
         ("AffectedSOPClassUID", UID("1.2.34"), 0x0002),
     ],
 )
+
+
+def canonical(cls, tag):
+    """A primitive of which all that is sent is set; a response if the element is of one."""
+    fields = {"Status": 0, "RequestedSOPInstanceUID": "1.2.3", "AffectedSOPClassUID": "1.2.3"}
+    fields |= {"RequestedSOPClassUID": "1.2.3", "AffectedSOPInstanceUID": "1.2.3"}
+    is_response = tag in (0x0120, 0x0900, 0x0002)
+    return build(cls, fields | {"MessageIDBeingRespondedTo" if is_response else "MessageID": 7})
+
+
+def encoded(tag, value):
+    return element(tag, value if type(value) is int else value.encode())
+
+
+@twins
+@properties
+def test_a_property_of_a_subclass_is_asked(twin, keyword, value, tag):
+    class Own(codec(twin)[0]):
+        pass
+
+    primitive = canonical(Own, tag)
+    assert encoded(tag, value) not in primitive.to_command_set()
+    setattr(Own, keyword, property(lambda self: value))
+    assert encoded(tag, value) in primitive.to_command_set()
+
+
+@twins
+@properties
 def test_a_property_that_is_patched_into_the_class_is_asked(twin, keyword, value, tag, monkeypatch):
     cls, slowly = codec(twin)
-    fields = {"Status": 0, "RequestedSOPInstanceUID": "1.2.3", "AffectedSOPClassUID": "1.2.3"}
-    is_response = tag in (0x0120, 0x0900, 0x0002)
-    primitive = build(
-        cls, fields | {"MessageIDBeingRespondedTo" if is_response else "MessageID": 7}
-    )
+    primitive = canonical(cls, tag)
     before = primitive.to_command_set()
     monkeypatch.setattr(cls, keyword, property(lambda self: value))
-    expected = element(tag, value if type(value) is int else value.encode())
-    assert expected not in before
-    assert expected in primitive.to_command_set()
+    assert encoded(tag, value) not in before
+    assert encoded(tag, value) in primitive.to_command_set()
     assert primitive.to_command_set() == slowly(primitive)
     monkeypatch.undo()
     assert primitive.to_command_set() == before

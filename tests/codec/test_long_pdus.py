@@ -27,6 +27,7 @@ def test_a_long_pdu_is_taken_as_it_comes(size):
     sent = p_data(
         *[(1, COMMAND | LAST, request_of()), (1, LAST, LONG_DATA_SET)],
         *[(1, COMMAND | LAST, request_of(8)), (1, 0, b""), (1, LAST, DATA)],
+        *[(1, COMMAND | LAST, request_of(9)), (1, 0, DATA), (1, LAST, b"")],
     )
     assert len(sent) > 0x100000
     for twin in TWINS.values():
@@ -42,6 +43,7 @@ def test_a_long_pdu_is_taken_as_it_comes(size):
         assert found == [
             (taken(7, LONG_DATA_SET), len(LONG_DATA_SET)),
             (taken(8, DATA), len(DATA)),
+            (taken(9, DATA), len(DATA)),
             (NEXT_READ, len(DATA)),
         ]
         assert unread <= len(LONG_DATA_SET) + 0x10000  # the rest of a piece
@@ -81,9 +83,10 @@ def split(item):
     [
         b"\0\0\0\1\1".ljust(0x100001, b"\0"),
         b"\xff\xff\xff\xff\1\2".ljust(0x100001, b"\0"),
+        p_data((1, 2, bytes(0x100000)))[6:-1],
         p_data((1, 2, bytes(0x100000)))[6:] + bytes(5),
     ],
-    ids=["too short", "too long", "too few bytes at the end"],
+    ids=["too short", "too long", "too long by a byte", "too few bytes at the end"],
 )
 def test_a_long_pdu_that_is_malformed(body):
     found = read_by_all([pdu(P_DATA_TF, body)], UNLIMITED)

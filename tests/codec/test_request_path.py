@@ -119,6 +119,23 @@ def test_a_request_that_does_not_is_left(twin, change):
 
 
 @twins
+@pytest.mark.parametrize(
+    "change",
+    [
+        put("observes_messages", True),
+        put("in_data_transfer", False),
+        put("is_logged", lambda level: True),
+    ],
+    ids=["observes_messages", "in_data_transfer", "is_logged"],
+)
+def test_a_pdu_is_left_where_its_messages_are_not_for_the_path(twin, change):
+    path, done = path_of(twin, succeed)
+    change(path)
+    path.data_received(sent(7))
+    assert done == ["pdu_received"]
+
+
+@twins
 def test_a_request_behind_one_that_has_come_to_wait_is_left(twin):
     """No request overtakes another."""
     path, done = path_of(twin, lambda path: path.pending.append((1, "a request")) or (0x0000, None))
@@ -200,9 +217,11 @@ def test_an_answer_behind_what_waits_to_be_sent(twin):
 
 
 @twins
-@pytest.mark.parametrize("name", ["pending", "user_queue"])
-def test_whoever_waits_is_told_of_an_answer(twin, name):
-    path, done = path_of(twin, lambda path: getattr(path, name).append(1) or (0x0000, None))
+@pytest.mark.parametrize(
+    ("name", "value"), [("pending", [1]), ("user_queue", [1]), ("is_ending", True)]
+)
+def test_whoever_waits_is_told_of_an_answer(twin, name, value):
+    path, done = path_of(twin, lambda path: setattr(path, name, value) or (0x0000, None))
     path.data_received(sent())
     assert done == ["handler 7", "sent", "responded"]
 

@@ -199,6 +199,12 @@ def test_a_maximum_beyond_the_field_is_no_limit(nset):
     assert nset.wire.encode_pdus(primitive, 1, 2**40) == unlimited
 
 
+@pytest.mark.parametrize("context_id", [1, 255])
+def test_the_first_and_the_last_context(nset, context_id):
+    pdvs = pdvs_of(nset.wire.encode_pdus(build(nset.N_SET, REQUEST), context_id))
+    assert {number for number, _ in pdvs} == {context_id}
+
+
 @pytest.mark.parametrize("context_id", [-1, 0, 2, 256, 257])
 def test_no_context_has_such_an_id(nset, context_id):
     words = f"^context_id must be odd and between 1 and 255, not {context_id}$"

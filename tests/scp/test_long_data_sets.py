@@ -20,6 +20,7 @@ MIB = 1 << 20
 BEGINNING = b"".join(number.to_bytes(4, "little") for number in range(75_000))  # 300 KB
 AS_USUAL = 0x4000 - 12
 MORE = bytes(range(251)) * 1200
+PDUS = p_data((1, 0, bytes(20))) * 0x9000  # of 32 bytes each: a piece is a multiple of it
 
 AMID = {
     "nothing": (b"", b""),
@@ -29,6 +30,7 @@ AMID = {
     "single bytes": (MORE[:300], b"".join(p_data((1, 0, one)) for one in cut(MORE[:300], 1))),
     "a PDU longer than the buffer": (MORE, p_data((1, 0, MORE))),
     "a PDU of which pieces are taken": (MORE * 5, p_data((1, 0, MORE * 5))),
+    "a PDU of which each piece begins like a PDU": (PDUS, p_data((1, 0, PDUS))),
 }
 ENDS = {
     "a fragment": (b"end", p_data((1, LAST, b"end"))),
@@ -156,7 +158,7 @@ def test_others_have_their_turns(nset, contexts):
 
 # -- What must not be amid a data set -------------------------------------------------------------
 
-LIMITS = {"data_set_bytes": 500_000}
+LIMITS = {"data_set_bytes": 500_000, "pdu_length": 0x8000}
 GO_ON = {
     "another context": p_data((3, 0, b"12"), (1, LAST, b"34")) + echo(8),
     "more than the limit": fragments(MORE * 2) + p_data((1, LAST, b"12")) + echo(8),
@@ -164,10 +166,12 @@ GO_ON = {
 FAULTS = {
     **GO_ON,
     "a context that was not proposed": p_data((99, 0, b"12")),
+    "too many fragments without a byte": p_data((1, 0, b"")) * 9,
     "a command": p_data((1, COMMAND | LAST, request())),
     "A-RELEASE-RQ": RELEASE,
     "A-ABORT": pdu(ABORT, bytes(4)),
     "a PDU of an unknown type": pdu(0x09, b""),
+    "a P-DATA-TF PDU that is too long": p_data((1, 0, bytes(0x8000 - 5))),
     "a P-DATA-TF PDU of 4 GiB": bytes((P_DATA_TF, 0)) + b"\xff" * 4,
     "PDV-length beyond the PDU": pdu(P_DATA_TF, b"\0\0\0\xff\1\0" + MORE[:100]),
     "PDV of 1 byte": pdu(P_DATA_TF, b"\0\0\0\1\1" + MORE[:100]),
