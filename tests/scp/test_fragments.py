@@ -11,14 +11,15 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-from acceptors import accepting, entity, n_set_pdus, port, until
-from associations import INSTANCE, MPPS, TIMEOUT, completed
+from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
+from associations import INSTANCE, MPPS, TIMEOUT, completed, completed_bytes
 from certificates import client_context, make_certificate, server_context
-from command_sets import command_set, element
+from command_sets import command_set, element, joined
+from n_set_requests import uid
 from pydicom.dataset import Dataset
 from pynetdicom import association, evt
 from raw_peer import ABORT, COMMAND, LAST, P_DATA_TF, RELEASE_RP, RELEASE_RQ, Peer, p_data, pdu
-from services import as_async
+from services import CT, ECHO, FIND, as_async, everything
 
 # N-SETs of the peer, and reports of each of two threads of the server.
 NUMBERS = [(250, 75), pytest.param((1000, 300), marks=pytest.mark.exhaustive)]
@@ -76,14 +77,14 @@ def converse(nset, peer, n_sets, reports):
             assert message.Status == 0x0000
             answered.append(message.MessageIDBeingRespondedTo)
         elif message is not None:
-            message_id = number_of(message.command_set)
+            message_id = number_in(message.command_set, 0x0110)
             reported.append(message_id)
             peer.send(report_response(message_id, message.data_set.getvalue()))
     return answered, reported
 
 
-def number_of(command_set):
-    at = command_set.index(struct.pack("<HHL", 0x0000, 0x0110, 2)) + 8
+def number_in(command_set, tag):
+    at = command_set.index(struct.pack("<HHL", 0x0000, tag, 2)) + 8
     return int.from_bytes(command_set[at : at + 2], "little")
 
 
@@ -103,9 +104,9 @@ def report(assoc, numbers, outcome):
 
 
 @contextmanager
-def installed_server(nset, handlers, **options):
+def installed_server(nset, handlers, ae=None, **options):
     with importlib.import_module("nset.pynetdicom").installed():
-        server = entity().start_server(
+        server = (ae or entity()).start_server(
             ("127.0.0.1", 0), block=False, evt_handlers=handlers, **options
         )
         try:
@@ -114,8 +115,8 @@ def installed_server(nset, handlers, **options):
             server.shutdown()
 
 
-def nset_server(nset, handlers, **options):
-    return accepting(nset, handlers, **options)
+def nset_server(nset, handlers, ae=None, **options):
+    return accepting(nset, handlers, ae, **options)
 
 
 KINDS = {
@@ -171,8 +172,7 @@ def test_reports_beside_responses(nset, monkeypatch, tmp_path, kind, way, number
         Recording(port(server), MPPS, context=context) as peer,
     ):
         if way not in WAYS[:2]:
-            until(lambda: server.active_associations)
-            found.put(*server.active_associations)
+            found.put(the_association(server))
         threading.Thread(target=report_all, daemon=True).start()
         answered, reported = converse(nset, peer, n_sets, reports)
         assert [outcome.get(timeout=TIMEOUT) for _ in of_threads] == [None, None]
@@ -181,6 +181,13 @@ def test_reports_beside_responses(nset, monkeypatch, tmp_path, kind, way, number
     assert answered == list(range(1, n_sets + 1))
     assert sorted(reported) == [*of_threads[0], *of_threads[1]]
     see_that_it_is_sound(monkeypatch, peer, n_sets + 2 * reports)
+
+
+def the_association(server):
+    """The server's only one; pynetdicom's says a little late that it is established."""
+    until(lambda: [assoc for assoc in server.active_associations if assoc.is_established])
+    (assoc,) = server.active_associations
+    return assoc
 
 
 def see_that_it_is_sound(monkeypatch, peer, messages):
@@ -234,3 +241,125 @@ def test_an_end_amid_long_messages(nset, monkeypatch, kind, end):
     assert failures == []
     dumped = importlib.import_module("nset.dump").dump(bytes(peer.recorded))
     assert dumped.violation_count == 0
+
+
+# -- All services ----------------------------------------------------------------------------------
+
+ONE = uid(INSTANCE)
+SYNTAXES = (MPPS, ECHO, CT, FIND)
+DATA = completed_bytes()
+ASKED = (
+    (MPPS, {0x0003: uid(MPPS), 0x0100: 0x0120, 0x1001: ONE}, DATA),
+    (MPPS, {0x0002: uid(MPPS), 0x0100: 0x0140, 0x1000: ONE}, DATA),
+    (FIND, {0x0002: uid(FIND), 0x0100: 0x0020, 0x0700: 0}, DATA),
+    (MPPS, {0x0003: uid(MPPS), 0x0100: 0x0110, 0x1001: ONE}, b""),
+    (ECHO, {0x0002: uid(ECHO), 0x0100: 0x0030}, b""),
+    (CT, {0x0002: uid(CT), 0x0100: 0x0001, 0x0700: 0, 0x1000: ONE}, DATA),
+)
+N_EVENT_REPORT_RQ, C_FIND_RQ, C_FIND_RSP, C_CANCEL_RQ = 0x0100, 0x0020, 0x8020, 0x0FFF
+PENDING, CANCELLED = 0xFF00, 0xFE00
+
+
+def sent(syntax, elements, data=b""):
+    command = {**elements, 0x0800: 0x0001 if data else 0x0101}
+    return one_pdu(joined(dict(sorted(command.items()))), data, 2 * SYNTAXES.index(syntax) + 1)
+
+
+def found(message_id, status, data=b""):
+    """A response to the server's C-FIND."""
+    elements = {0x0002: uid(FIND), 0x0100: C_FIND_RSP, 0x0120: message_id, 0x0900: status}
+    return sent(FIND, elements, data)
+
+
+def converse_of_all(nset, peer, requests, reports, queries):
+    """Send requests, answer reports and queries; give how many messages have come."""
+    assembler = nset.wire.MessageAssembler()
+    asked, answered, reported, cancelled, messages = 0, [], 0, 0, 0
+    while len(answered) < requests or reported < reports or cancelled < queries:
+        while asked < requests and asked - len(answered) < AT_ONCE:
+            syntax, elements, data = ASKED[asked % len(ASKED)]
+            asked += 1
+            peer.send(sent(syntax, {**elements, 0x0110: asked}, data))
+        received = peer.receive()
+        assert received is not None
+        assert received.type == P_DATA_TF, f"{received.type:02X}H after {messages} messages"
+        message = assembler.feed(received.body[4], received.body[5:])
+        if message is None:
+            continue
+        messages += 1
+        is_n_set = isinstance(message, nset.N_SET)
+        command = message.to_command_set() if is_n_set else message.command_set
+        field = number_in(command, 0x0100)
+        if field == N_EVENT_REPORT_RQ:
+            reported += 1
+            message_id = number_in(command, 0x0110)
+            peer.send(report_response(message_id, message.data_set.getvalue()))
+        elif field == C_FIND_RQ:
+            data = message.data_set.getvalue()
+            peer.send(found(number_in(command, 0x0110), PENDING, data) * 2)
+        elif field == C_CANCEL_RQ:
+            cancelled += 1
+            peer.send(found(number_in(command, 0x0120), CANCELLED))
+        elif (status := number_in(command, 0x0900)) != PENDING:
+            assert status == 0x0000
+            answered.append(number_in(command, 0x0120))
+    assert answered == list(range(1, requests + 1))
+    return messages
+
+
+def query_and_cancel(assoc, numbers, outcome):
+    """Ask for what is cancelled when two of it have come."""
+    try:
+        for number in numbers:
+            identifier = Dataset()
+            identifier.PatientComments = "z" * 400
+            got = []
+            for status, _ in assoc.send_c_find(identifier, FIND, msg_id=number):
+                got.append(status.Status)
+                if len(got) == 2:
+                    assoc.send_c_cancel(number, query_model=FIND)
+            assert got == [PENDING, PENDING, CANCELLED]
+    except BaseException as exc:
+        outcome.put(exc)
+    else:
+        outcome.put(None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reports_and_queries_beside_all_services(nset, monkeypatch, kind):
+    """Responses of service classes, and C-CANCEL requests of the server's, are whole, too."""
+    serve, make, options = KINDS[kind]
+    answer = completed()
+    answer.PatientComments = "y" * 400
+
+    def find(event):
+        for _ in range(3):
+            yield PENDING, answer
+        yield 0x0000, None
+
+    handlers = [
+        *(
+            (event, make(lambda event: (0x0000, answer)))
+            for event in (evt.EVT_N_SET, evt.EVT_N_CREATE, evt.EVT_N_GET)
+        ),
+        *((event, make(lambda event: 0x0000)) for event in (evt.EVT_C_ECHO, evt.EVT_C_STORE)),
+        (evt.EVT_C_FIND, make(find)),
+    ]
+    jobs = (
+        (report, range(1001, 1041)),
+        (report, range(2001, 2041)),
+        (query_and_cancel, range(3001, 3021)),
+    )
+    outcome = queue.Queue()
+    with (
+        serve(nset, handlers, everything(), **options) as server,
+        Recording(port(server), *SYNTAXES, roles=True) as peer,
+    ):
+        assoc = the_association(server)
+        for job, numbers in jobs:
+            threading.Thread(target=job, args=(assoc, numbers, outcome), daemon=True).start()
+        messages = converse_of_all(nset, peer, 120, 80, 20)
+        assert [outcome.get(timeout=TIMEOUT) for _ in jobs] == [None] * len(jobs)
+        peer.send(pdu(RELEASE_RQ, bytes(4)))
+        assert peer.receive() == (RELEASE_RP, bytes(4))
+    see_that_it_is_sound(monkeypatch, peer, messages)
