@@ -7,9 +7,10 @@ not get here: each implementation decodes and encodes them itself.
 
 import logging
 import struct
+import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
@@ -116,6 +117,23 @@ class Violation(NamedTuple):
 # -- Decoding -------------------------------------------------------------------------------------
 
 
+class _Sender(threading.local):
+    name: Callable[[], str] | None = None
+
+
+_sender: Final = _Sender()
+
+
+@contextmanager
+def sent_by(name: Callable[[], str]) -> Iterator[None]:
+    """Name the peer in the records of what is decoded meanwhile, in this thread."""
+    _sender.name = name
+    try:
+        yield
+    finally:
+        _sender.name = None
+
+
 def decode(data: bytes, strict: bool) -> dict[str, Any]:
     """Decode any command set that can be one of an N-SET, into values by the primitive's keywords.
 
@@ -133,10 +151,12 @@ def decode(data: bytes, strict: bool) -> dict[str, Any]:
             fields[known.keyword] = _value(known, element, elements)
     # validate_uid() has logged UIDs that do not conform, in pynetdicom's words.
     logged = [violation for violation in violations if violation.kind is not Kind.UID]
+    whose = f" from {_sender.name()}" if logged and _sender.name is not None else ""
     for reason, tag, offset, *_ in logged[: _rules.MAX_LOGGED]:
-        _LOGGER.warning("N-SET command set: %s", describe(reason, tag, offset))
+        _LOGGER.warning("N-SET command set%s: %s", whose, describe(reason, tag, offset))
     if len(logged) > _rules.MAX_LOGGED:
-        _LOGGER.warning("N-SET command set: and %d more", len(logged) - _rules.MAX_LOGGED)
+        more = len(logged) - _rules.MAX_LOGGED
+        _LOGGER.warning("N-SET command set%s: and %d more", whose, more)
     is_request = fields.pop("CommandField") == N_SET_RQ
     fields.pop("CommandGroupLength", None)
     fields.pop("CommandDataSetType", None)

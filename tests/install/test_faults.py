@@ -141,6 +141,8 @@ def test_is_served(scp, caplog, pdus):
     assert served._context_id == 1
     assert modification_list == completed()
     assert reasons(caplog) == []
+    name = f"{AE_TITLE}@{peer.address}"
+    assert [line for line in warnings_of(caplog) if name not in line] == []
 
 
 @pytest.fixture

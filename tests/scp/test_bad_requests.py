@@ -32,7 +32,7 @@ from callers import (
     ways,
 )
 from command_sets import element, joined
-from logs import reasons
+from logs import reasons, warnings_of
 from n_set_requests import (
     AFFECTED,
     OTHER_INSTANCE,
@@ -197,15 +197,18 @@ def test_a_data_set_that_does_not_come(nset, caplog, way):
 
 
 @quiet
+@ways
 @pytest.mark.parametrize("pdus", SERVED.values(), ids=SERVED)
-def test_is_served_as_by_an_installed_nset(nset, caplog, pdus):
-    with serving(nset, []) as (server, handler), Caller(server).associate() as peer:
+def test_is_served_as_by_an_installed_nset(nset, caplog, pdus, way):
+    with serving(nset, way) as (server, handler), Caller(server).associate() as peer:
         peer.send(pdus)
         assert peer.answer() == set_answer(7)
         peer.goes_on(nset)
     assert [data_set for _, data_set in handler.served] == [DATA, DATA]
     assert handler.served[0][0].RequestedSOPInstanceUID == INSTANCE
     assert reasons(caplog) == []
+    name = f"{AE_TITLE}@{peer.address}"
+    assert [line for line in warnings_of(caplog) if name not in line] == []
 
 
 @quiet

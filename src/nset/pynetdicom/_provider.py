@@ -6,7 +6,7 @@ Most public functions take a stock function of pynetdicom and return its replace
 import copy
 import logging
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final
 
 from pydicom.datadict import tag_for_keyword
@@ -17,6 +17,7 @@ from pynetdicom import service_class_n as n
 from pynetdicom.pdu_primitives import P_DATA
 
 from nset import _pdu, _rules
+from nset._command_set import sent_by
 from nset._errors import CommandSetError
 from nset._implementation import read_command_field_and_type
 from nset.logs import of_association, of_request
@@ -70,7 +71,8 @@ def receive_primitive(stock: Callable[[Any, Any], None]) -> Callable[[Any, Any],
                 message = self.message
                 if message is None:
                     message = self.message = new_message()
-                stock(self, primitive if len(pdvs) == 1 else _p_data(pdv))
+                with sent_by(partial(_peer, self.assoc)):
+                    stock(self, primitive if len(pdvs) == 1 else _p_data(pdv))
                 may_skip = self.message is None and end_message(self, message, context_id)
                 # Stock code aborts if a message cannot be converted, and does not log the peer.
                 fault = message.__dict__.get("_nset_fault")

@@ -16,7 +16,7 @@ from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import P_DATA
 
 from nset import _pdu, _rules, status
-from nset._command_set import command_field, examine
+from nset._command_set import command_field, examine, sent_by
 from nset._command_set import message_id as _message_id
 from nset._errors import CommandSetError
 from nset._rules import N_SET_RQ as _N_SET_RQ
@@ -264,7 +264,8 @@ class DIMSEServiceProvider(_StockDIMSE):
         if "_nset_encoded" not in vars(message) or self._user.is_observed():
             evt.trigger(self._assoc, evt.EVT_DIMSE_RECV, {"message": message})
         try:
-            primitive: Any = _message_to_primitive(message)
+            with sent_by(self._user.peer_name):
+                primitive: Any = _message_to_primitive(message)
         except Exception as exc:
             if not isinstance(exc, CommandSetError):
                 _DUL_LOGGER.error("Received an invalid DIMSE message")
