@@ -78,6 +78,46 @@ class StatusError(Exception):
         return {keyword: value for keyword, value in details.items() if value is not None}
 
 
+def as_status_error(exc: BaseException) -> StatusError | None:
+    """Return a copy of a `StatusError`, or None if it is none that can be sent.
+
+    A subclass may not have called ``__init__``, and a program may have changed an attribute.
+
+    Parameters
+    ----------
+    exc : BaseException
+        What a handler has raised.
+
+    Returns
+    -------
+    StatusError or None
+        One whose attributes are what they should be.
+    """
+    if not isinstance(exc, StatusError):
+        return None
+    try:
+        copy = StatusError(
+            *(exc.status, exc.comment),
+            error_id=exc.error_id,
+            attribute_identifiers=exc.attribute_identifiers,
+            offending_elements=exc.offending_elements,
+        )
+        _ = copy.details  # raises for a comment that is no text
+        return copy
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return None
+
+
+def checked(error: StatusError) -> StatusError:
+    """Return a copy of it; raise TypeError in its place if it is none that can be sent."""
+    copy = as_status_error(error)
+    if copy is None:
+        raise TypeError("StatusError with an attribute that can not be sent") from error
+    return copy
+
+
 def _us(value: int, name: str) -> int:
     if not isinstance(value, int):
         raise _rules.us_type(name)

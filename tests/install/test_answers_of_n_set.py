@@ -55,6 +55,18 @@ def test_a_status_error(nset, ask, caplog):
     assert said.endswith(": status 0x0121 (Failure), Error ID 0x0001: No status")
 
 
+@pytest.mark.parametrize("attributes", [{"status": "0111"}, {"comment": 7}, {"error_id": "7"}])
+def test_a_status_error_that_a_program_has_spoiled(nset, ask, caplog, attributes):
+    def handle(event):
+        error = nset.StatusError(0x0111, "Duplicate")
+        vars(error).update(attributes)
+        raise error
+
+    status, _ = ask(handle)
+    assert {element.keyword: element.value for element in status} == {"Status": 0x0110}
+    assert "Exception in the handler bound to 'evt.EVT_N_SET'" in caplog.text
+
+
 def test_other_services_are_left_alone(nset, ask, caplog):
     def handle(event):
         raise nset.StatusError(0x0111)

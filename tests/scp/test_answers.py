@@ -2,6 +2,7 @@
 
 import enum
 import logging
+from functools import partial
 
 import pytest
 from acceptors import accepting, entity, n_set_pdus, port
@@ -102,6 +103,43 @@ def test_whatever_a_handler_raises_is_answered_also_where_the_log_raises(
         logger.removeHandler(log)
 
 
+def uninitialized(nset):
+    """One of a program's own, whose ``__init__`` has not called that of its base."""
+    return type("OwnStatusError", (nset.StatusError,), {"__init__": lambda self: None})()
+
+
+def changed(**attributes):
+    def make(nset):
+        error = nset.StatusError(0x0110, "a comment")
+        vars(error).update(attributes)
+        return error
+
+    return make
+
+
+SPOILED = {
+    "uninitialized": uninitialized,
+    "status": changed(status="0110"),
+    "comment": changed(comment=7),
+    "error_id": changed(error_id="7"),
+    "tags": changed(attribute_identifiers=None),
+    "other tags": changed(offending_elements=[object()]),
+}
+
+
+def raises(make, nset):
+    raise make(nset)
+
+
+@pytest.mark.parametrize("kind", ["plain", "async", "inline"])
+@pytest.mark.parametrize("observed", [False, True], ids=["short", "observed"])
+@pytest.mark.parametrize("make", SPOILED.values(), ids=SPOILED)
+def test_a_spoiled_status_error_is_an_exception_like_others(nset, kind, observed, make, caplog):
+    answers = iter([lambda: raises(make, nset), lambda: (0x0000, None)])
+    check_answers(nset, kind, observed, lambda: next(answers)(), [0x0110, 0x0000])
+    assert "Exception in the handler bound to 'evt.EVT_N_SET'" in caplog.text
+
+
 OTHERS = [name for name in SERVICES if name != "N-SET"]
 
 
@@ -119,13 +157,16 @@ def test_whatever_a_handler_of_another_service_does_the_server_goes_on(nset, kin
     async def as_task(event):
         return answers["next"]()
 
+    spoiled = {
+        f"StatusError, {title}": partial(raises, make, nset) for title, make in SPOILED.items()
+    }
     ends = {}
     for observed in (False, True):
         bound = [(service.event, as_task if kind == "async" else plain)]
         bound += [(evt.EVT_PDU_SENT, lambda event: None)] if observed else []
         ae = entity(*SYNTAXES)
         with accepting(nset, bound, ae, inline=kind == "inline") as server:
-            for title, make in {**NASTY, **RAISING}.items():
+            for title, make in {**NASTY, **RAISING, **spoiled}.items():
                 answers["next"] = make
                 with Peer(port(server), *SYNTAXES) as peer:
                     peer.send(request)

@@ -9,7 +9,7 @@ from pydicom import Dataset
 from pynetdicom import dimse_primitives, evt
 
 from nset import _rules
-from nset._status_error import StatusError
+from nset._status_error import StatusError, checked
 from nset.dataset import MAX_INFLATED_BYTES, DataSetError
 from nset.logs import of_association, of_request
 from nset.primitive import N_SET
@@ -91,9 +91,10 @@ def trigger(stock: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], 
             answer = stock(assoc, event, attrs)
         except DataSetError as error:
             return refused(error, assoc, attrs["request"])
-        except StatusError as error:
-            log_status_error(error, assoc, attrs["request"])
-            return status_of(error), None
+        except StatusError as exc:
+            status_error = checked(exc)
+            log_status_error(status_error, assoc, attrs["request"])
+            return status_of(status_error), None
         return _parts(answer, attrs["context"]) if is_response(answer) else answer
 
     return trigger

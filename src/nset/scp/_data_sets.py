@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydicom import Dataset
 from pynetdicom import evt
 
-from nset._status_error import StatusError
+from nset._status_error import StatusError, checked
 from nset.dataset import DataSetError
 from nset.pynetdicom._answers import log_status_error, refused, response_with, status_of
 from nset.pynetdicom._data_sets import data_set_of
@@ -130,7 +130,7 @@ class Served:
                 raise
             return refused(error, event.assoc, request)
         except StatusError as error:
-            return self._nset_answer(request, event, error)
+            return self._nset_answer(request, event, checked(error))
         if event.event in _BEFORE_STATUSES and isinstance(answer, Iterator):
             if measurements is not None:
                 answer = measurements.timed_items(service, answer)
@@ -144,7 +144,8 @@ class Served:
             for answer in answers:
                 yield answer
                 number += 1
-        except StatusError as error:
+        except StatusError as exc:
+            error = checked(exc)
             if number < _BEFORE_STATUSES[event.event]:
                 yield self._nset_answer(request, event, error)
             else:  # with the numbers of sub-operations, which the service class knows

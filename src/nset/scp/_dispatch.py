@@ -14,7 +14,7 @@ from pynetdicom.presentation import PresentationContext
 
 from nset import _rules, dataset
 from nset._errors import CommandSetError
-from nset._status_error import StatusError
+from nset._status_error import as_status_error
 from nset.dataset import DataSetError
 from nset.primitive import N_SET
 from nset.pynetdicom import _provider
@@ -345,8 +345,8 @@ class Dispatcher(AssociationProtocol):
             if pdus:
                 self.send(event, code, pdus)
                 return
-        if type(answer) is _Raised and isinstance(answer.exception, StatusError):
-            error = answer.exception
+        error = as_status_error(answer.exception) if type(answer) is _Raised else None
+        if error is not None:
             pdus = self.may_respond() and encode_status_error(event, error, self.peer_length)
             if pdus:
                 self.send(event, error.status, pdus)
@@ -364,12 +364,13 @@ class Dispatcher(AssociationProtocol):
 
     def failed(self, event: Any, exc: BaseException) -> Any:
         """Return the result in place of that of a handler that has raised."""
-        if isinstance(exc, StatusError):
+        error = as_status_error(exc)
+        if error is not None:
             if _NSET_LOGGER.isEnabledFor(logging.INFO):  # else the association may not be made
-                log_status_error(exc, event.assoc, event.request)
-            if exc.details:
-                return _Raised(exc)
-            return exc.status if event._service.response_keyword is None else (exc.status, None)
+                log_status_error(error, event.assoc, event.request)
+            if error.details:
+                return _Raised(error)
+            return error.status if event._service.response_keyword is None else (error.status, None)
         if event._service is _services.N_SET:
             return failed(exc, event)
         if isinstance(exc, DataSetError) and event._service.request_keyword is not None:
@@ -458,8 +459,9 @@ class Dispatcher(AssociationProtocol):
             return
         # As it was received: a handler may have changed its own.
         request = event.request if event._command_set is None else event._make_request()
-        if type(answer) is _Raised and isinstance(answer.exception, StatusError):
-            assoc.dimse.send_msg(response_with(request, answer.exception), context.context_id)
+        error = as_status_error(answer.exception) if type(answer) is _Raised else None
+        if error is not None:
+            assoc.dimse.send_msg(response_with(request, error), context.context_id)
             return
         if event._service is not _services.N_SET:
             try:
