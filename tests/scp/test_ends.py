@@ -1,5 +1,6 @@
 """nset.scp: associations that end while something is going on."""
 
+import asyncio
 import gc
 import importlib
 import os
@@ -290,6 +291,23 @@ def test_an_association_that_is_killed_while_a_handler_runs(nset):
             pass
         peer.socket.close()
         until(lambda: is_over(server))
+
+
+def test_a_request_right_behind_the_answer_of_a_handler_that_kills_its_association(nset):
+    """Its handler returns when nothing can be sent any more."""
+
+    async def handle(event):
+        await asyncio.sleep(0)
+        event.assoc.kill()
+        return 0x0000, None
+
+    with accepting(nset, [(evt.EVT_N_SET, handle)]) as server:
+        for _ in range(5):
+            with Peer(port(server), MPPS) as peer:
+                peer.send(n_set_pdus(nset))
+                assert peer.receive() is not None
+                peer.send(n_set_pdus(nset))
+            until(lambda: is_over(server))
 
 
 @pytest.mark.parametrize("error", [KeyError, SystemExit])

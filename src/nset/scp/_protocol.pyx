@@ -502,6 +502,7 @@ cdef class AssociationProtocol(FastPath):
         if timeout is not None and timeout < seconds:
             seconds = timeout
         self.is_closing = True
+        _set_flag(&self._in_data_transfer, False)  # a handler may still run
         self.server.threads.closing.add(self, seconds)
 
     def abort(self):

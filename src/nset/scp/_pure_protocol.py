@@ -422,6 +422,7 @@ class AssociationProtocol(FastPath):
         if timeout is not None and timeout < seconds:
             seconds = timeout
         self.is_closing = True
+        self.in_data_transfer = False  # a handler may still run
         self.server.threads.closing.add(self, seconds)
 
     def abort(self) -> None:
