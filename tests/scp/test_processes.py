@@ -213,6 +213,33 @@ class TestEnds:
             assert log.index("starts in 0.1 s") < log.index("starts in 0.2 s")
             assert program.end() == 0
 
+    @pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="macOS has no such signals")
+    def test_a_signal_without_a_name(self, tmp_path):
+        number = signal.SIGRTMIN + 1
+        with running(tmp_path) as program:
+            os.kill(program.pids[0], number)
+            program.next("beside", lambda _, pids, counts: len(pids) == 2 and pids != program.pids)
+            killed = f"Server process {program.pids[0]} has ended (signal {number:d}); the next one"
+            assert killed in program.log()
+            assert program.end() == 0
+
+    def test_a_process_that_cannot_be_forked_is_tried_again(self, tmp_path):
+        with running(tmp_path) as program:
+            (tmp_path / "full").touch()
+            os.kill(program.pids[0], signal.SIGKILL)
+            until(lambda: "the next attempt is in 0.2 s" in program.log())
+            with program.peer() as peer:
+                assert program.process_of(peer) == program.pids[1]
+            (tmp_path / "full").unlink()
+            program.next("beside", lambda _, pids, counts: len(pids) == 2 and pids != program.pids)
+            assert "ERROR Can't start a process: [Errno " in program.log()
+            assert program.end() == 0
+
+    def test_processes_that_cannot_be_forked_at_first(self, tmp_path):
+        (tmp_path / "full").touch()
+        with pytest.raises(AssertionError, match="BlockingIOError"), running(tmp_path) as program:
+            pytest.fail(f"it has started: {program.log()}")
+
     def test_a_process_that_cannot_start_at_first(self, tmp_path):
         (tmp_path / "fail").touch()
         with pytest.raises(AssertionError, match="no database"), running(tmp_path) as program:

@@ -5,9 +5,11 @@ Usage: python several_processes.py NUMBER FOLDER [MOST]
 As lines of JSON: ``["started", port, pids]``; by each server process ``["entered", pid]`` and
 ``["left", pid]``; by a process beside them ``["beside", pid, pids, counts]``, at each change; at
 last ``["ended", counts]``. A handler waits, and prints ``["asked", pid]``, while there is a file
-"wait" in the folder; a process fails at its start while there is a file "fail".
+"wait" in the folder; a process fails at its start while there is a file "fail", and none can be
+forked while there is a file "full".
 """
 
+import errno
 import json
 import logging
 import os
@@ -38,6 +40,12 @@ def handle(event):
     return 0x0000, None
 
 
+def fork():
+    if (folder / "full").exists():
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return real_fork()
+
+
 @contextmanager
 def handlers():
     if (folder / "fail").exists():
@@ -64,6 +72,7 @@ def started(processes):
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(levelname)s %(message)s")
+    real_fork, os.fork = os.fork, fork
     scp.run(
         *(entity(), ("127.0.0.1", 0), number),
         evt_handlers=handlers,

@@ -324,7 +324,7 @@ def run(
     ValueError
         As `start_server` does, and if this is not the main thread.
     OSError
-        If the address cannot be had.
+        If the address cannot be had, or the processes cannot be forked at first.
     ChildProcessError
         If a process ends before all have started; its log says why.
     NotImplementedError

@@ -102,32 +102,37 @@ class _Child:
     def start(self) -> None:
         """Start it; until it has handlers of its own, signals wait."""
         fork: Any = multiprocessing.get_context("fork")
-        self.process = fork.Process(target=self._work)
+        process = fork.Process(target=self._work)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
-            self.process.start()
+            process.start()
+        except OSError:
+            self._put_off(is_steady=False)
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        self.process = process
         self._since = time.monotonic()
+
+    def _put_off(self, *, is_steady: bool) -> None:
+        """Note when to start it again: at once if it ran for long enough."""
+        self._delay = 0.0 if is_steady else max(2 * self._delay, _FIRST_DELAY_SECONDS)
+        self._delay = min(self._delay, _MAX_DELAY_SECONDS)
+        self.due = time.monotonic() + self._delay
 
     def end(self) -> str | None:
         """Return how it has ended, and note when to start it again; None if it runs."""
         code = None if self.process is None else self.process.exitcode
         if code is None:
             return None
-        now = time.monotonic()
-        is_steady = now - self._since >= _STEADY_SECONDS
-        self._delay = 0.0 if is_steady else max(2 * self._delay, _FIRST_DELAY_SECONDS)
-        self._delay = min(self._delay, _MAX_DELAY_SECONDS)
-        self.due = now + self._delay
+        self._put_off(is_steady=time.monotonic() - self._since >= _STEADY_SECONDS)
         if self.place is not None:
             self.place.vacate()
         pid = self.process.pid
         self.process.close()
         self.process = None
         name = "Server process" if self.place is not None else "The process beside the servers"
-        how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        return f"{name} {pid} has ended ({how})"
+        return f"{name} {pid} has ended ({_how(code)})"
 
     def send(self, number: int) -> None:
         """Send it a signal, if it runs."""
@@ -191,6 +196,8 @@ class Parent:
         ------
         ChildProcessError
             If a process ends before that.
+        OSError
+            If a process cannot be forked before that.
         """
         with ExitStack() as stack:
             stack.callback(self._sock.close)
@@ -224,7 +231,15 @@ class Parent:
                 elif how:
                     _LOGGER.debug("%s", how)
                 if child.process is None and child.due <= now and not self._is_ending:
-                    child.start()
+                    try:
+                        child.start()
+                    except OSError as exc:  # as of a limit of processes, or of memory
+                        if not has_started:
+                            raise
+                        _LOGGER.error(
+                            "Can't start a process: %s; the next attempt is in %.1f s",
+                            *(exc, child.due - now),
+                        )
             if self._is_ending:
                 if not any(child.process for child in self._servers):
                     return
@@ -326,6 +341,16 @@ class Parent:
         # It may not block: a server's loop has set that, and they all have the same pipe.
         multiprocessing.connection.wait([self._lifeline[0]])
         os._exit(1)
+
+
+def _how(code: int) -> str:
+    """Say how a process has ended, by multiprocessing's exit code."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # a real-time signal, most of which have no name
+        return f"signal {-code}"
 
 
 def _pipe(stack: ExitStack) -> tuple[int, int]:
