@@ -10,7 +10,7 @@ import struct
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
@@ -118,20 +118,12 @@ class Violation(NamedTuple):
 
 
 class _Sender(threading.local):
+    """Who has sent what this thread decodes, for the log: what names the peer, or None."""
+
     name: Callable[[], str] | None = None
 
 
-_sender: Final = _Sender()
-
-
-@contextmanager
-def sent_by(name: Callable[[], str]) -> Iterator[None]:
-    """Name the peer in the records of what is decoded meanwhile, in this thread."""
-    _sender.name = name
-    try:
-        yield
-    finally:
-        _sender.name = None
+sender: Final = _Sender()
 
 
 def decode(data: bytes, strict: bool) -> dict[str, Any]:
@@ -151,7 +143,7 @@ def decode(data: bytes, strict: bool) -> dict[str, Any]:
             fields[known.keyword] = _value(known, element, elements)
     # validate_uid() has logged UIDs that do not conform, in pynetdicom's words.
     logged = [violation for violation in violations if violation.kind is not Kind.UID]
-    whose = f" from {_sender.name()}" if logged and _sender.name is not None else ""
+    whose = f" from {sender.name()}" if logged and sender.name is not None else ""
     for reason, tag, offset, *_ in logged[: _rules.MAX_LOGGED]:
         _LOGGER.warning("N-SET command set%s: %s", whose, describe(reason, tag, offset))
     if len(logged) > _rules.MAX_LOGGED:

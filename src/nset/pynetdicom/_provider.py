@@ -17,7 +17,7 @@ from pynetdicom import service_class_n as n
 from pynetdicom.pdu_primitives import P_DATA
 
 from nset import _pdu, _rules
-from nset._command_set import sent_by
+from nset._command_set import sender
 from nset._errors import CommandSetError
 from nset._implementation import read_command_field_and_type
 from nset.logs import of_association, of_request
@@ -71,8 +71,11 @@ def receive_primitive(stock: Callable[[Any, Any], None]) -> Callable[[Any, Any],
                 message = self.message
                 if message is None:
                     message = self.message = new_message()
-                with sent_by(partial(_peer, self.assoc)):
+                sender.name = partial(_peer, self.assoc)
+                try:
                     stock(self, primitive if len(pdvs) == 1 else _p_data(pdv))
+                finally:
+                    sender.name = None
                 may_skip = self.message is None and end_message(self, message, context_id)
                 # Stock code aborts if a message cannot be converted, and does not log the peer.
                 fault = message.__dict__.get("_nset_fault")

@@ -16,7 +16,7 @@ from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import P_DATA
 
 from nset import _pdu, _rules, status
-from nset._command_set import command_field, examine, sent_by
+from nset._command_set import command_field, examine, sender
 from nset._command_set import message_id as _message_id
 from nset._errors import CommandSetError
 from nset._rules import N_SET_RQ as _N_SET_RQ
@@ -263,14 +263,16 @@ class DIMSEServiceProvider(_StockDIMSE):
         # pynetdicom's log handlers log an N-SET only at DEBUG.
         if "_nset_encoded" not in vars(message) or self._user.is_observed():
             evt.trigger(self._assoc, evt.EVT_DIMSE_RECV, {"message": message})
+        sender.name = self._user.peer_name
         try:
-            with sent_by(self._user.peer_name):
-                primitive: Any = _message_to_primitive(message)
+            primitive: Any = _message_to_primitive(message)
         except Exception as exc:
             if not isinstance(exc, CommandSetError):
                 _DUL_LOGGER.error("Received an invalid DIMSE message")
                 _DUL_LOGGER.exception(exc)
             raise
+        finally:
+            sender.name = None
         context_id = message.context_id
         # The data set belongs to the primitive now.
         message.encoded_command_set, message.data_set = BytesIO(), BytesIO()
