@@ -325,3 +325,14 @@ def test_docs_name_the_limits_and_keys(nset, run):
         assert f"`{key}`" in text, key
     for form in (module.COMMAND_SET, module.FRAGMENT, module.PDVS, module.PDUS):
         assert f"- **{form}**" in text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("options", [[], ["--json"], ["--help"]])
+def test_a_full_disk(options):
+    """Standard output is a file, more often than not."""
+    with open("/dev/full", "w") as full:
+        command = [*STRICT_PYTHON, "-m", "nset", "dump", ECHO.hex(), *options]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "python -m nset: standard output: No space left on device\n"
