@@ -19,6 +19,8 @@ def create(event):
     answer, uid = Dataset(), event.request.AffectedSOPInstanceUID
     if uid is None:
         uid = answer.AffectedSOPInstanceUID = generate_uid()
+    elif not uid.is_valid:  # it may be a path, and it names a file here
+        raise StatusError(status.INVALID_SOP_INSTANCE)
     if event.request.AffectedSOPClassUID == sop_class.BasicFilmSession:
         sessions.add(uid)
     elif event.attribute_list.ImageDisplayFormat != r"STANDARD\1,1":

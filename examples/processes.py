@@ -14,8 +14,11 @@ FOLDER = Path("reports")
 
 
 def change(event):
+    uid = event.request.RequestedSOPInstanceUID
+    if not uid.is_valid:  # it may be a path, and it names a file here
+        raise StatusError(status.INVALID_SOP_INSTANCE)
     try:
-        with (FOLDER / f"{event.request.RequestedSOPInstanceUID}.dcm").open("xb") as file:
+        with (FOLDER / f"{uid}.dcm").open("xb") as file:
             file.write(event.request.ModificationList.getbuffer())
     except FileExistsError:
         raise StatusError(status.PROCESSING_FAILURE, "It was reported before") from None

@@ -118,6 +118,7 @@ def test_ups(example, associated):
         heard.shutdown()
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 def test_printing(example, associated, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     meta = sop_class.BasicGrayscalePrintManagementMeta
@@ -138,6 +139,7 @@ def test_printing(example, associated, tmp_path, monkeypatch):
 
         assert create(session, INSTANCE, NumberOfCopies=1)[0].Status == 0x0000
         assert create(film, ImageDisplayFormat=r"STANDARD\2,2")[0].Status == 0x0106
+        assert create(film, "../1.2", ImageDisplayFormat=r"STANDARD\1,1")[0].Status == 0x0117
         film_uid = f"{INSTANCE}.1"
         status, made = create(film, film_uid, ImageDisplayFormat=r"STANDARD\1,1")
         assert status.Status == 0x0000
@@ -226,17 +228,19 @@ def page(port, path):
 def test_processes(nset, environment, tmp_path):
     command = [sys.executable, "-c", PROGRAM, REPOSITORY / "examples/processes.py"]
     counts = [
-        f'nset_requests_total{{service="N-SET",sop_class="{MPPS}",status="{status}"}} 1.0'
-        for status in ("Success", "Failure")
+        f'nset_requests_total{{service="N-SET",sop_class="{MPPS}",status="{status}"}} {count}'
+        for status, count in (("Success", 1.0), ("Failure", 2.0))
     ]
     with subprocess.Popen(
         command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             dicom, http = ports_of(process)
-            for expected in (0x0000, 0x0110):
+            path = n_set_pdus(nset).replace(INSTANCE.encode(), b"../" + INSTANCE[3:].encode())
+            sent = (n_set_pdus(nset), 0x0000), (n_set_pdus(nset), 0x0110), (path, 0x0117)
+            for request, expected in sent:
                 with Proxied(dicom) as peer:
-                    peer.send(n_set_pdus(nset))
+                    peer.send(request)
                     assert peer.receive_message()[0].Status == expected
                     peer.release()
             assert page(http, "/readyz") == "ok\n"
