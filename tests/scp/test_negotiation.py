@@ -6,9 +6,12 @@ from queue import Queue
 import pytest
 import services
 from acceptors import accepting, ended, entity, port
-from associations import TIMEOUT, send_n_set
+from associations import MPPS, TIMEOUT, send_n_set
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context, evt
+from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
 from services import (
+    CT,
     ECHO,
     KINDS,
     NEGOTIATIONS,
@@ -19,6 +22,8 @@ from services import (
     stock_server,
     user_identity,
 )
+
+OF_NEGOTIATION = (evt.EVT_ASYNC_OPS, evt.EVT_SOP_COMMON, evt.EVT_SOP_EXTENDED, evt.EVT_USER_ID)
 
 
 @ONCE
@@ -79,6 +84,51 @@ def test_users_answer_is_for_whom_asked(nset):
             "127.0.0.1", port(server), [build_context(ECHO)], ext_neg=[user_identity(1, user=b"u")]
         )
         assert other.is_rejected
+
+
+def shown(contexts):
+    return [(cx.abstract_syntax, cx.transfer_syntax, cx.scu_role, cx.scp_role) for cx in contexts]
+
+
+@ONCE
+@pytest.mark.parametrize("event", [*OF_NEGOTIATION, evt.EVT_REQUESTED, evt.EVT_ACCEPTED], ids=str)
+def test_supported_contexts_in_handlers(nset, kind, event, remembered):
+    """A handler may change those of its association, and of that alone, as with pynetdicom."""
+
+    def outcome(serve):
+        seen = Queue()
+
+        def handle(event):
+            supported = event.assoc.acceptor.supported_contexts
+            seen.put(shown(supported))
+            if event.assoc.requestor.primitive.calling_ae_title == "RESTRICTED":
+                (echo,) = (cx for cx in supported if cx.abstract_syntax == ECHO)
+                echo.transfer_syntax = [ExplicitVRLittleEndian]
+                supported[:] = [cx for cx in supported if cx.abstract_syntax != CT]
+            return True, None
+
+        def associate(server, title):
+            ae = entity()
+            ae.ae_title = title
+            window = AsynchronousOperationsWindowNegotiation()
+            window.maximum_number_operations_invoked = 2
+            contexts = [build_context(uid, ImplicitVRLittleEndian) for uid in (ECHO, CT, MPPS)]
+            assoc = ae.associate(
+                "127.0.0.1", port(server), contexts, ext_neg=[user_identity(), window]
+            )
+            accepted = [cx.abstract_syntax for cx in assoc.accepted_contexts]
+            assoc.release()
+            return accepted, seen.get(timeout=TIMEOUT)
+
+        handler = KINDS[kind](handle) if event in OF_NEGOTIATION else handle
+        with serve([(event, handler)]) as server:
+            return [associate(server, title) for title in ("ANY", "RESTRICTED", "ANY")]
+
+    first, restricted, last = outcome(lambda handlers: accepting(nset, handlers, everything()))
+    stock = remembered(str(event), lambda: outcome(stock_server))
+    assert [first, restricted, last] == stock
+    assert first == last == ([ECHO, CT, MPPS], shown(everything().supported_contexts))
+    assert restricted[0] == ([ECHO, CT, MPPS] if event == evt.EVT_ACCEPTED else [MPPS])
 
 
 @pytest.mark.parametrize("event", [evt.EVT_USER_ID, evt.EVT_REQUESTED, evt.EVT_CONN_OPEN], ids=str)

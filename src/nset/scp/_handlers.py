@@ -71,11 +71,13 @@ class Bindings:
         Whether pynetdicom's log handler is bound to EVT_DIMSE_RECV.
     observes_messages : bool
         Whether a program is bound to events of PDUs or messages; pynetdicom's log handlers aside.
+    negotiates : bool
+        Whether a program is bound to events of the negotiation.
     has_callbacks : bool
         Whether a program's code runs when an association is negotiated, sends, receives or ends.
     """
 
-    __slots__ = ("has_callbacks", "logs_messages", "observes_messages", "services")
+    __slots__ = ("has_callbacks", "logs_messages", "negotiates", "observes_messages", "services")
 
     def __init__(
         self,
@@ -108,13 +110,11 @@ class Bindings:
             for event, bound in handlers.items()
             if event.is_notification and any(function not in _STANDARD for function, _ in bound)
         }
-        asked = [
-            event
-            for event in OF_NEGOTIATION
-            if handlers[event][0] is not evt.get_default_handler(event)
-        ]
+        self.negotiates = any(
+            handlers[event][0] is not evt.get_default_handler(event) for event in OF_NEGOTIATION
+        )
         self.observes_messages = not heard.isdisjoint(_OF_MESSAGES)
-        self.has_callbacks = bool(heard or asked)
+        self.has_callbacks = bool(heard) or self.negotiates
 
 
 def rebound(

@@ -145,9 +145,10 @@ class AcceptorACSE(ACSE):
 
     def _negotiate_as_acceptor(self) -> None:
         acceptor: Any = self.acceptor
-        acceptor._is_negotiating = True
+        assoc: Any = self.assoc
+        # A handler may read and change all that are supported, as those are of its association.
+        acceptor._is_negotiating = not assoc.bindings.negotiates
         try:
-            assoc: Any = self.assoc
             server = assoc._server
             if not server.keeps_share():
                 reason = f"{server.share.most} associations in all processes already"
@@ -164,5 +165,11 @@ class AcceptorACSE(ACSE):
 
     def send_accept(self) -> None:
         assoc: Any = self.assoc
+        assoc.acceptor._is_negotiating = False  # as handlers are called
         assoc.negotiated()  # before the peer knows that it may send
         super().send_accept()
+
+    def send_reject(self, result: int, source: int, diagnostic: int) -> None:
+        acceptor: Any = self.acceptor
+        acceptor._is_negotiating = False
+        super().send_reject(result, source, diagnostic)
