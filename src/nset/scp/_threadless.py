@@ -92,10 +92,11 @@ class ThreadlessAssociation(_StockAssociation):
         return not self._is_over
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until the association is over, and counted."""
+        """Wait until the association is over, and counted; not in the loop's thread."""
         with _ended_lock:
             if self._has_told_end:
                 return
+            self._server.threads.may_wait()
             self._ended = ended = self._ended or threading.Event()
         ended.wait(timeout)
 
