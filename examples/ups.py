@@ -19,7 +19,14 @@ steps, subscriptions = {}, {}
 
 
 def create(event):
-    steps[event.request.AffectedSOPInstanceUID] = event.attribute_list
+    uid, step = event.request.AffectedSOPInstanceUID, event.attribute_list
+    if uid is None:
+        raise StatusError(status.INVALID_SOP_INSTANCE, "A step has the client's UID")
+    if uid in steps:
+        raise StatusError(status.DUPLICATE_SOP_INSTANCE)
+    if step.get("ProcedureStepState") != "SCHEDULED":
+        raise StatusError(status.UPS_NOT_SCHEDULED)
+    steps[uid] = step
     return status.SUCCESS, None
 
 
@@ -43,6 +50,8 @@ def change(event):
 def act(event):
     uid, asked = event.request.RequestedSOPInstanceUID, event.action_information
     if event.action_type == SUBSCRIBE:
+        if asked.ReceivingAE not in subscribers:
+            raise StatusError(status.UPS_UNKNOWN_RECEIVING_AE_TITLE)
         subscriptions.setdefault(uid, set()).add(asked.ReceivingAE)
     elif event.action_type == CHANGE_STATE:
         step = step_for(event, asked)

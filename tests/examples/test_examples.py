@@ -101,7 +101,12 @@ def test_ups(example, associated):
 
             assert act(1, ProcedureStepState="IN PROGRESS") == 0xC307
             step = data_set(ProcedureStepState="SCHEDULED", ProcedureStepLabel="CT")
+            begun = data_set(ProcedureStepState="IN PROGRESS")
+            assert assoc.send_n_create(step, push)[0].Status == 0x0117
+            assert assoc.send_n_create(begun, push, INSTANCE)[0].Status == 0xC309
             assert assoc.send_n_create(step, push, INSTANCE)[0].Status == 0x0000
+            assert assoc.send_n_create(step, push, INSTANCE)[0].Status == 0x0111
+            assert act(3, ReceivingAE="UNKNOWN", DeletionLock="FALSE") == 0xC308
             assert act(3, ReceivingAE="WATCHER", DeletionLock="FALSE") == 0x0000
             mine, other = generate_uid(), generate_uid()
             assert act(1, ProcedureStepState="IN PROGRESS", TransactionUID=mine) == 0x0000
