@@ -6,6 +6,7 @@ find them, too.
 
 import json
 import logging
+import re
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -37,7 +38,7 @@ class JsonFormatter(logging.Formatter):
         Returns
         -------
         str
-            ASCII.
+            ASCII. What JSON cannot have is there as text.
         """
         time = datetime.fromtimestamp(record.created, timezone.utc)
         line = {
@@ -53,7 +54,35 @@ class JsonFormatter(logging.Formatter):
         for name, value in vars(record).items():
             if name not in _OF_EVERY_RECORD:
                 line.setdefault(name, value)
-        return json.dumps(line, default=str)
+        try:
+            text = _as_json(line)
+        except Exception:  # such as NaN, a key that is no text, a str() that raises
+            text = _as_json({name: _plain(value) for name, value in line.items()})
+        return _ESCAPE.sub(_without_lone_surrogate, text) if "\\ud" in text else text
+
+
+# In JSON: a surrogate pair; a lone surrogate, which many parsers refuse; any other escape.
+_ESCAPE: Final = re.compile(r"\\(?:ud[89ab]..\\ud[c-f]..|(ud[89a-f]..)|.)")
+
+
+def _without_lone_surrogate(escape: re.Match[str]) -> str:
+    return f"\\\\{escape[1]}" if escape[1] else escape[0]
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, default=str, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as it is, or as text if it cannot be JSON."""
+    try:
+        _as_json(value)
+    except Exception:
+        try:
+            return repr(value)
+        except Exception:
+            return object.__repr__(value)
+    return value
 
 
 def fields(event: Any, **more: Any) -> dict[str, Any]:
