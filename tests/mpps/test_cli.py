@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager, suppress
 
+import psutil
 import pytest
 from acceptors import until
 from associations import TIMEOUT
@@ -326,6 +327,39 @@ def test_metrics_health_checks_and_json_logs(nset, tmp_path):
     assert (excused["service"], excused["sop_instance_uid"]) == ("N-CREATE", f"{ROOT}.2")
     assert (excused["peer"], excused["called_ae_title"]) == ("127.0.0.1", "ANY-SCP")
     assert excused["status"] == 0x0000
+
+
+def test_health_of_several_processes(nset, tmp_path):
+    """One that hangs is seen; and one that shuts down is healthy, but not ready."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        number = held.getsockname()[1]
+
+        def becomes(healthy, ready):
+            until(
+                lambda: (
+                    (fetched(number, "/healthz")[0], fetched(number, "/readyz")[0])
+                    == (healthy, ready)
+                ),
+                seconds=6 * TIMEOUT,
+            )
+
+        options = ["--metrics", str(number), "--processes", "2"]
+        with running(*options, cwd=tmp_path) as (port, process):
+            becomes(200, 200)
+            first, second, _ = psutil.Process(process.pid).children()
+            first.suspend()
+            becomes(503, 200)
+            first.kill()
+            becomes(200, 200)
+            second.suspend()
+            becomes(503, 200)
+            second.resume()
+            becomes(200, 200)
+            with Modality(port):
+                process.terminate()
+                becomes(200, 503)
 
 
 def test_what_is_not_excused_and_what_is_too_long(nset, tmp_path):

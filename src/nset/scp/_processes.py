@@ -30,6 +30,9 @@ _MAX_DELAY_SECONDS = 10.0
 # How often a process publishes its counts.
 _COUNTING_SECONDS = 0.5
 
+# A process whose event loop has stood still for so long is not healthy.
+_HEALTHY_NS = 2_000_000_000
+
 # For what runs beside the servers to end.
 _OTHERS_SECONDS = 2.0
 
@@ -72,6 +75,15 @@ class Processes:
     def pids(self) -> list[int]:
         """The IDs of the processes that accept connections now."""
         return [pid for place in self._places if (pid := place.pid)]
+
+    @property
+    def are_healthy(self) -> bool:
+        """Whether the event loops of all processes that serve have worked in the last 2 seconds.
+
+        False if there is none.
+        """
+        turns = [turn for place in self._places if (turn := place.turn)]
+        return bool(turns) and time.monotonic_ns() - min(turns) < _HEALTHY_NS
 
 
 class _Child:
@@ -307,30 +319,36 @@ class Parent:
             server.share = Share(self.processes._places, place, self._most)
             before = [] if place.counts is None else [place.counts]
 
-            def count() -> None:
+            def publish() -> None:
                 place.counts = total([*before, server.counts])
+                place.turn = time.monotonic_ns()
+                place.pid = os.getpid() if server.accepts_connections else 0
 
-            def count_often() -> None:
-                count()
-                server.loop.call_later(_COUNTING_SECONDS, count_often)
+            def publish_often() -> None:
+                publish()
+                server.loop.call_later(_COUNTING_SECONDS, publish_often)
 
             def started(server: Server) -> None:
                 loop = server.loop
-                loop.add_signal_handler(signal.SIGTERM, server.stop)
+                loop.add_signal_handler(signal.SIGTERM, stop)
                 loop.add_signal_handler(signal.SIGQUIT, server.interrupt)
-                loop.add_reader(self._lifeline[0], orphaned, server)
-                count_often()
-                place.pid = os.getpid()
+                loop.add_reader(self._lifeline[0], orphaned)
+                publish_often()
                 os.write(self._wakeups[1], b"\0")
 
-            def orphaned(server: Server) -> None:
+            def stop() -> None:
+                server.stop()
+                publish()
+
+            def orphaned() -> None:
                 _LOGGER.error("The parent of the server processes is gone: shutting down")
                 server.loop.remove_reader(self._lifeline[0])
-                server.stop()
+                stop()
 
             run_server(server, started)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has been heard
-            count()
+            publish()
+            place.turn = 0
 
     def _do_beside(self, beside: Callable[[Processes], object]) -> None:
         self._sock.close()  # else it would listen on when the servers have ended

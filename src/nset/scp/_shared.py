@@ -8,7 +8,7 @@ from nset.scp._counters import Counts, ended
 
 # Words of 8 bytes at the start of a place. The counts are there twice: of each copy the length and
 # a checksum, and the number of the last one.
-_NUMBER, _LENGTHS, _CHECKSUMS, _ASSOCIATIONS, _PID, _WORDS = 0, 1, 3, 5, 6, 7
+_NUMBER, _LENGTHS, _CHECKSUMS, _ASSOCIATIONS, _PID, _TURN, _WORDS = 0, 1, 3, 5, 6, 7, 8
 _WORD_BYTES = 8
 
 # For counts by whatever a program and its peers make of them; untouched, they take no memory.
@@ -83,9 +83,18 @@ class Place:
     def pid(self, pid: int) -> None:
         self._words[_PID] = pid
 
+    @property
+    def turn(self) -> int:
+        """When its event loop has last worked, in ns by the monotonic clock; 0 without a loop."""
+        return self._words[_TURN]
+
+    @turn.setter
+    def turn(self, turn: int) -> None:
+        self._words[_TURN] = turn
+
     def vacate(self) -> None:
         """Note that the process has ended, in whatever way."""
-        self.pid = self.associations = 0
+        self.pid = self.associations = self.turn = 0
         if (counts := self.counts) is not None:
             self.counts = ended(counts)
 

@@ -136,7 +136,8 @@ class HttpServer(ThreadingHTTPServer):
 
     ==============  =======================================================================
     ``/metrics``    the metrics, as text or as OpenMetrics
-    ``/healthz``    200 as long as the event loop of the server works, else 503
+    ``/healthz``    200 as long as the event loop of the server, or those of all its
+                    processes, work, else 503
     ``/readyz``     200 while connections are accepted and `is_ready` says so, else 503
     ==============  =======================================================================
 
@@ -217,8 +218,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _is_healthy(server: HttpServer) -> bool:
-    """Return whether the event loop works; of processes, whether there are any."""
+    """Return whether the event loop works, or those of all processes."""
     source: Any = server.source
+    if hasattr(source, "are_healthy"):
+        return bool(source.are_healthy)
     loop = getattr(source, "loop", None)
     if loop is None:
         return _accepts(source)
