@@ -11,11 +11,13 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from acceptors import accepting, connected, entity, n_set_pdus, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed
+from descriptors import one_descriptor_left
+from durations import takes
 from paths import REPOSITORY
 from pynetdicom import evt
 from raw_peer import Peer, reset_when_closed
@@ -278,6 +280,70 @@ def test_an_accept_header_that_is_none(nset, metrics):
     with accepting(nset) as server, endpoint_of(metrics, server) as endpoint:
         status, text = get(endpoint, "/metrics", Accept="application/openmetrics-text; version=x")
     assert (status, "nset_connections_total 0.0\n" in text) == (200, True)
+
+
+def test_head(nset, metrics):
+    """As load balancers ask; the connection goes on."""
+    with accepting(nset) as server, endpoint_of(metrics, server) as endpoint:
+        client = http.client.HTTPConnection(*endpoint.server_address, timeout=TIMEOUT)
+        for path, status, length in (("/healthz", 200, "3"), ("/", 404, "42")):
+            client.request("HEAD", path)
+            response = client.getresponse()
+            assert (response.status, response.headers["Content-Length"]) == (status, length)
+            assert response.read() == b""
+        client.close()
+
+
+def test_many_clients(nset, metrics):
+    """They take no more than so many threads and descriptors, and others are served."""
+
+    def threads():
+        return sum("process_request_thread" in one.name for one in threading.enumerate())
+
+    with accepting(nset) as server, endpoint_of(metrics, server) as endpoint, ExitStack() as stack:
+        clients = []
+        for _ in range(metrics._MAX_CLIENTS + 10):
+            client = socket.create_connection(endpoint.server_address, TIMEOUT)
+            clients.append(stack.enter_context(client))
+            client.sendall(b"GET /hea")
+        assert get(endpoint, "/healthz") == (200, "ok\n")
+        with takes(0, metrics._CLIENT_SECONDS / 2):  # until when they would be closed anyway
+            assert [client.recv(1) for client in clients[:10]] == [b""] * 10
+        until(lambda: threads() <= metrics._MAX_CLIENTS)
+        clients[-1].sendall(b"lthz HTTP/1.0\r\n\r\n")
+        assert clients[-1].recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_clients_that_come_together(nset, metrics):
+    """The kernel keeps them all until they are accepted."""
+    with (
+        accepting(nset) as server,
+        metrics.HttpServer(("127.0.0.1", 0), server) as endpoint,
+        ExitStack() as stack,
+    ):
+        for _ in range(100):
+            client = socket.create_connection(endpoint.server_address, TIMEOUT)
+            stack.enter_context(client)
+
+
+def test_there_are_no_descriptors(nset, metrics):
+    """The endpoint does not take the processor from the server."""
+    with (
+        accepting(nset) as server,
+        endpoint_of(metrics, server) as endpoint,
+        socket.socket() as first,
+        socket.socket() as second,
+    ):
+        with one_descriptor_left():
+            for client in (first, second):
+                client.settimeout(TIMEOUT)
+                client.connect(endpoint.server_address)
+            until(lambda: len(endpoint._clients) == 1)
+            began = time.process_time()
+            time.sleep(1)  # as nothing happens
+            assert time.process_time() - began < 0.2
+        second.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert second.recv(100).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_clients_that_disconnect_are_no_noise(nset, metrics, capfd, caplog, monkeypatch):

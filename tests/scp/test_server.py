@@ -1,16 +1,15 @@
 """nset.scp: the server object, its events, ends and counts, and many associations."""
 
 import gc
-import os
 import socket
 import threading
-from contextlib import contextmanager, suppress
 from queue import Queue
 
 import pytest
 import services
 from acceptors import accepting, connected, ended, entity, n_set_pdus, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed, send_n_set
+from descriptors import one_descriptor_left
 from implementations import IMPLEMENTATIONS, loaded
 from pynetdicom import build_context, evt
 from raw_peer import ABORT, RELEASE_RP, RELEASE_RQ, Peer, associate_rq, pdu
@@ -23,25 +22,6 @@ from services import (
     stock_server,
     user_identity,
 )
-
-
-@contextmanager
-def one_descriptor_left():
-    """Let this process open one more file, and no others."""
-    resource = pytest.importorskip("resource")  # Windows has none, and no such limit
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = [os.open(os.devnull, os.O_RDONLY)]
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files[0] + 10, limits[1]))
-        with suppress(OSError):
-            while True:
-                files.append(os.dup(files[0]))
-        os.close(files.pop())
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for file in files:
-            os.close(file)
 
 
 class TestServer:

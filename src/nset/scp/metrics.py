@@ -9,7 +9,9 @@ import socket
 import socketserver
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Protocol
 
@@ -36,6 +38,12 @@ _HEALTHY_SECONDS = 2.0
 
 # For a client to send its request, and to read the answer.
 _CLIENT_SECONDS = 10.0
+
+# Connections at a time; for another one the oldest is closed.
+_MAX_CLIENTS = 100
+
+# Seconds until connections are taken again when there were no descriptors.
+_RETRY_SECONDS = 0.1
 
 
 class Source(Protocol):
@@ -159,6 +167,7 @@ class HttpServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(
         self,
@@ -169,6 +178,8 @@ class HttpServer(ThreadingHTTPServer):
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Handler)
+        self._lock = threading.Lock()
+        self._clients: dict[socket.socket, None] = {}  # guarded by it; the oldest first
         self.source = source
         self.is_ready = is_ready
         self.registry = CollectorRegistry() if registry is None else registry
@@ -177,6 +188,31 @@ class HttpServer(ThreadingHTTPServer):
     def server_bind(self) -> None:
         """Bind the socket; without a look-up of the host's name, which may take long."""
         socketserver.TCPServer.server_bind(self)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; after an error not at once again, as it is there all the time."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(_RETRY_SECONDS)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own."""
+        with self._lock:
+            if len(self._clients) >= _MAX_CLIENTS:
+                oldest = next(iter(self._clients))
+                del self._clients[oldest]
+                with suppress(OSError):  # the client has closed it
+                    oldest.shutdown(socket.SHUT_RDWR)  # so that its thread ends
+            self._clients[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        with self._lock:
+            self._clients.pop(request, None)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log what a request has failed with; nothing if its client has disconnected."""
@@ -192,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Answer a GET."""
+        """Answer a GET or a HEAD."""
         path = self.path.partition("?")[0]
         if path == "/metrics":
             try:
@@ -206,12 +242,15 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(404, b"There are /metrics, /healthz and /readyz.\n")
 
+    do_HEAD = do_GET
+
     def _answer(self, code: int, body: bytes, content_type: str = "text/plain") -> None:
         self.send_response(code)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing: health checks come all the time."""
