@@ -68,8 +68,28 @@ def test_nset_mpps_as_a_service(nset, tmp_path, is_abstract):
         socket.create_connection(sock.getsockname(), TIMEOUT).close()  # it is systemd's
 
 
+def test_nset_mpps_that_cannot_say_that_it_has_started(tmp_path):
+    """Such as one that has inherited the variable: it serves."""
+    command = [sys.executable, "-m", "nset", "mpps", "--store", f"sqlite:///{tmp_path}/mpps"]
+    gone = str(tmp_path / "gone")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as sock,
+        activated(command, sock, gone, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        with Peer(sock.getsockname()[1], VERIFICATION) as peer:
+            peer.release()
+        process.send_signal(signal.SIGTERM)
+        log = process.communicate(timeout=3 * TIMEOUT)[1]
+    assert process.returncode == 0
+    assert "WARNING nset.mpps: Can't tell systemd that the server has started: [Errno 2]" in log
+    assert f"'{gone}'" in log
+
+
 class TestListeningSocket:
-    def test_there_is_none(self, systemd):
+    def test_there_is_none(self, systemd, monkeypatch):
+        assert systemd.listening_socket() is None
+        monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+        monkeypatch.setenv("LISTEN_FDS", "0")
         assert systemd.listening_socket() is None
 
     @pytest.mark.parametrize("name", ["LISTEN_FDS", "LISTEN_PID"])
@@ -97,3 +117,19 @@ class TestNotify:
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
         with pytest.raises(OSError, match="No such file"):
             systemd.notify()
+
+    def test_it_does_not_read(self, systemd, monkeypatch, tmp_path):
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "full"))
+        monkeypatch.setattr(systemd, "_NOTIFY_SECONDS", 0.1)
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified,
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other,
+        ):
+            notified.bind(str(tmp_path / "full"))
+            other.connect(str(tmp_path / "full"))
+            other.setblocking(False)
+            with contextlib.suppress(OSError):
+                while True:
+                    other.send(b"READY=1")
+            with pytest.raises(OSError, match=r"it does not read: '.*full'|buffer space"):
+                systemd.notify()

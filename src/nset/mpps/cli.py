@@ -207,7 +207,10 @@ def serve(
 
     def started(processes: Any) -> None:
         _LOGGER.info("Serving as %s at %s:%s", ae_title, *processes.server_address[:2])
-        systemd.notify()
+        try:
+            systemd.notify()
+        except OSError as exc:
+            _LOGGER.warning("Can't tell systemd that the server has started: %s", exc)
 
     try:
         sock = systemd.listening_socket()

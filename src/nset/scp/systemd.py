@@ -3,10 +3,14 @@
 Without a library of systemd's, and without effect where systemd has not started the program.
 """
 
+import errno
 import os
 import socket
 
 _FIRST_DESCRIPTOR = 3  # sd_listen_fds(3)
+
+# For systemd to take what it is told; it does at once, unless it is not well itself.
+_NOTIFY_SECONDS = 5.0
 
 
 def listening_socket() -> socket.socket | None:
@@ -27,7 +31,7 @@ def listening_socket() -> socket.socket | None:
     """
     number, pid = (os.environ.pop(name, "") for name in ("LISTEN_FDS", "LISTEN_PID"))
     os.environ.pop("LISTEN_FDNAMES", None)
-    if not number or pid != str(os.getpid()):
+    if number in ("", "0") or pid != str(os.getpid()):
         return None
     if number != "1":
         raise ValueError(f"systemd has passed on {number} sockets, and one is expected")
@@ -52,12 +56,17 @@ def notify(state: str = "READY=1") -> bool:
     Raises
     ------
     OSError
-        If it cannot be told.
+        If it cannot be told, or does not take it in 5 seconds.
     """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.connect("\0" + address[1:] if address.startswith("@") else address)
-        sock.sendall(state.encode())
+        sock.settimeout(_NOTIFY_SECONDS)
+        try:
+            sock.connect("\0" + address[1:] if address.startswith("@") else address)
+            sock.sendall(state.encode())
+        except OSError as exc:
+            number, text = exc.errno or errno.ETIMEDOUT, exc.strerror or "it does not read"
+            raise OSError(number, text, address) from exc
     return True
