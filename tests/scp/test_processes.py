@@ -16,6 +16,7 @@ import pytest
 from acceptors import entity, n_set_pdus, until
 from associations import MPPS, TIMEOUT
 from durations import takes
+from leaks import ATTEMPTS, MOST_BYTES, frees_at_once
 from paths import SUPPORT
 from raw_peer import ABORT, Peer, associate_rq
 from shutdowns import is_refused
@@ -52,6 +53,17 @@ class Program:
 
     def log(self):
         return self._log.read_text()
+
+    def kept(self, pid):
+        """The bytes and descriptors that a process has now."""
+        os.kill(pid, signal.SIGUSR1)
+        return self.next("kept", lambda of, *_: of == pid)[1:]
+
+    def others(self, pids):
+        """The server processes, once none of them is of these and all are up."""
+        return self.next(
+            "beside", lambda _, now, __: len(now) == len(self.pids) and not {*now} & {*pids}
+        )[1]
 
     def peer(self):
         """A peer that is closed with the program at the latest."""
@@ -286,6 +298,76 @@ class TestEnds:
                 assert peer.receive().type == ABORT
             (tmp_path / "wait").unlink()
             assert program.ended(children) == 0
+
+
+@frees_at_once
+class TestMemory:
+    """The least that a process grows by, in some attempts: what is filled once is outgrown."""
+
+    @pytest.fixture
+    def traced(self, tmp_path):
+        (tmp_path / "traced").touch()
+        return tmp_path
+
+    def check(self, kept, act):
+        """Fail if there is more each time; `act` returns how many times it has done something."""
+        grown = []
+        for _ in range(ATTEMPTS):
+            size, *descriptors = kept()
+            times = act()
+            after, *descriptors_after = kept()
+            assert descriptors_after == descriptors
+            grown.append((after - size) / times)
+            if grown[-1] <= MOST_BYTES:
+                return
+        pytest.fail(f"{grown} bytes each time")
+
+    def test_a_parent_of_processes_that_die(self, traced):
+        """Killed, or failing as they start."""
+        number = 4
+        with running(traced, number) as program:
+
+            def kill():
+                for pid in program.pids:
+                    os.kill(pid, signal.SIGKILL)
+
+            def die():
+                before = program.log().count(" has ended ")
+                kill()
+                program.pids = program.others(program.pids)
+                (traced / "fail").touch()
+                failed = program.log().count("exit code 1")
+                kill()
+                until(lambda: program.log().count("exit code 1") >= failed + number)
+                (traced / "fail").unlink()
+                program.pids = program.others(program.pids)
+                return program.log().count(" has ended ") - before
+
+            def kept():
+                return *program.kept(program.pid), max(program.kept(pid)[1] for pid in program.pids)
+
+            die()
+            self.check(kept, die)
+            assert program.end() == 0
+
+    def test_a_server_with_many_reports(self, nset, traced):
+        with running(traced, 1, implementation=nset.IMPLEMENTATION) as program:
+            connections = 0
+
+            def report(times=100):
+                nonlocal connections
+                for _ in range(times):
+                    with Peer(program.port, MPPS) as peer:
+                        asks(nset, peer)
+                        peer.release()
+                connections += times
+                over = (connections, 0)
+                program.counts(lambda now: (now["connections"], now["open_connections"]) == over)
+                return times
+
+            report()
+            self.check(lambda: program.kept(program.pids[0]), report)
+            assert program.end() == 0
 
 
 class TestArguments:

@@ -6,15 +6,20 @@ As lines of JSON: ``["started", port, pids]``; by each server process ``["entere
 ``["left", pid]``; by a process beside them ``["beside", pid, pids, counts]``, at each change; at
 last ``["ended", counts]``. A handler waits, and prints ``["asked", pid]``, while there is a file
 "wait" in the folder; a process fails at its start while there is a file "fail", and none can be
-forked while there is a file "full".
+forked while there is a file "full". With a file "traced" from the beginning, a process that gets
+SIGUSR1 prints ``["kept", pid, bytes, descriptors]``, what it has; and those that have ended are
+started again at once.
 """
 
 import errno
+import gc
 import json
 import logging
 import os
+import signal
 import sys
 import time
+import tracemalloc
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +27,7 @@ from acceptors import entity
 from pynetdicom import evt
 
 from nset import scp
+from nset.scp import _processes
 
 number, folder = int(sys.argv[1]), Path(sys.argv[2])
 served = []
@@ -44,6 +50,12 @@ def fork():
     if (folder / "full").exists():
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     return real_fork()
+
+
+def say_what_is_kept(*_):
+    gc.collect()
+    size, _ = tracemalloc.get_traced_memory()
+    say("kept", os.getpid(), size, len(os.listdir("/dev/fd")))
 
 
 @contextmanager
@@ -71,6 +83,10 @@ def started(processes):
 
 
 if __name__ == "__main__":
+    if (folder / "traced").exists():
+        tracemalloc.start()
+        _processes._STEADY_SECONDS = 0.0
+        signal.signal(signal.SIGUSR1, say_what_is_kept)
     logging.basicConfig(format="%(levelname)s %(message)s")
     real_fork, os.fork = os.fork, fork
     scp.run(

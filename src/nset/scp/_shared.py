@@ -45,13 +45,13 @@ class Place:
             start = self._start_of(copy)
             data = self._memory[start : start + self._words[_LENGTHS + copy]]
             if zlib.crc32(data) == self._words[_CHECKSUMS + copy]:  # else it is being replaced
-                counts: Counts = pickle.loads(data)
-                return counts
+                return Counts(*pickle.loads(data))
         return None
 
     @counts.setter
     def counts(self, counts: Counts) -> None:
-        data = pickle.dumps(counts, pickle.HIGHEST_PROTOCOL)
+        # No class, whose name CPython would keep each time that it is looked up (4096 of them).
+        data = pickle.dumps(tuple(counts), pickle.HIGHEST_PROTOCOL)
         if len(data) > _COUNTS_BYTES:
             raise ValueError(f"{len(data)} bytes of counts, of at most {_COUNTS_BYTES}")
         number = self._words[_NUMBER] + 1
