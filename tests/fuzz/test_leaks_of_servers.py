@@ -136,6 +136,7 @@ def test_connections_that_are_no_associations(nset: Any, tmp_path: Any) -> None:
         "no TLS": ({"ssl_context": good}, hello),
         "no header of a proxy": ({"proxy_protocol": True}, hello),
         "a good one, and no A-ASSOCIATE-RQ": ({"proxy_protocol": True}, proxied + hello),
+        "a good one, and no TLS": ({"proxy_protocol": True, "ssl_context": good}, proxied + hello),
         "one from elsewhere": ({"proxy_protocol": ["192.0.2.7"]}, proxied),
     }
     with quiet():
