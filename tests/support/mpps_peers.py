@@ -42,18 +42,22 @@ class Modality(Peer):
         self.transfer_syntax = transfer_syntax
 
     def create(self, uid: str | None, listed: Dataset | bytes) -> Dataset:
-        return self._ask(0x0140, listed, **({} if uid is None else {"x1000": uid_bytes(uid)}))
+        return self._answer(0x0140, listed, **({} if uid is None else {"x1000": uid_bytes(uid)}))
 
     def set(self, uid: str, listed: Dataset | bytes) -> Dataset:
-        return self._ask(0x0120, listed, x1001=uid_bytes(uid))
+        return self._answer(0x0120, listed, x1001=uid_bytes(uid))
 
-    def _ask(self, field: int, listed: Dataset | bytes, **elements: Any) -> Dataset:
+    def ask(self, field: int, listed: Dataset | bytes, **elements: Any) -> None:
+        """Send a request, of which the answer is still to be received."""
         data = listed if isinstance(listed, bytes) else encoded(listed, self.transfer_syntax)
         command = sent(asked(field, data, **elements)._replace(data=b""), MPPS, context_id=1)
         fragments = [data[at : at + 16000] for at in range(0, len(data), 16000)]
         headers = [0] * (len(fragments) - 1) + [LAST]
         pdus = [p_data((1, *pdv)) for pdv in zip(headers, fragments, strict=True)]
         self.send(command, *pdus)
+
+    def _answer(self, field: int, listed: Dataset | bytes, **elements: Any) -> Dataset:
+        self.ask(field, listed, **elements)
         answer, attributes = self.receive_message()
         assert attributes == b""
         return answer
@@ -114,10 +118,10 @@ class Subscriber:
 
 
 class Served:
-    """A running server: its port, and another view of its store."""
+    """A running server, its port, and another view of its store."""
 
-    def __init__(self, port: int, store: Any) -> None:
-        self.port = port
+    def __init__(self, server: Any, store: Any) -> None:
+        self.server, self.port = server, port(server)
         self.store = store
 
 
@@ -133,6 +137,6 @@ def serving_mpps(
     options = {"is_strict": is_strict, "subscribers": subscribers, "ae_title": "NSET_MPPS"}
     try:
         with server.writing(store, **options) as handlers, accepting(nset, handlers, ae) as running:
-            yield Served(port(running), view)
+            yield Served(running, view)
     finally:
         view.close()
