@@ -1,5 +1,6 @@
 """nset.scp: what the acceptor asks of its peer, and its releases and aborts."""
 
+import asyncio
 import threading
 import time
 from queue import Queue
@@ -8,14 +9,18 @@ import pytest
 from acceptors import accepting, ended, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed, send_n_set
 from pynetdicom import build_role, evt
+from pynetdicom.dimse_primitives import N_ACTION
 from raw_peer import ABORT, RELEASE_RP, RELEASE_RQ, Peer, pdu
 from services import (
     COMMITMENT,
     CT,
     ECHO,
+    GET,
+    KINDS,
     associated,
     everything,
     image,
+    query,
 )
 
 
@@ -75,6 +80,45 @@ class TestAcceptorAsks:
             # And the peer may still ask, too.
             assert assoc.send_c_echo().Status == 0x0000
             assert server.counts.requests == 1
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_c_get_in_a_handler(self, nset, kind):
+        """It is over after its sub-operations, which are requests of the peer."""
+        answers, stored = Queue(), Queue()
+
+        def retrieve(assoc):
+            answers.put([status.get("Status") for status, _ in assoc.send_c_get(query(), GET)])
+            return 0x0000, None
+
+        async def retrieve_in_thread(event):
+            return await asyncio.to_thread(retrieve, event.assoc)
+
+        def store(event):
+            stored.put(event.dataset.PixelData)
+            return 0x0000
+
+        def send(event):
+            yield 2
+            yield from ((0xFF00, image(number)) for number in (1, 2))
+
+        def plain(event):
+            return retrieve(event.assoc)
+
+        act = retrieve_in_thread if kind == "async" else plain
+        handlers = [(evt.EVT_N_ACTION, act), (evt.EVT_C_STORE, KINDS[kind](store))]
+        uids = COMMITMENT, GET, CT
+        roles = [build_role(uid, scu_role=True, scp_role=True) for uid in uids]
+        with associated(
+            *(nset, handlers, *uids), own_handlers=[(evt.EVT_C_GET, send)], ext_neg=roles
+        ) as (_, assoc, acceptor):
+            request = N_ACTION()
+            request.MessageID, request.ActionTypeID = 7, 1
+            request.RequestedSOPClassUID, request.RequestedSOPInstanceUID = COMMITMENT, INSTANCE
+            (context,) = (cx for cx in assoc.accepted_contexts if cx.abstract_syntax == COMMITMENT)
+            assoc.dimse.send_msg(request, context.context_id)  # and then serve
+            assert answers.get(timeout=TIMEOUT) == [0xFF00, 0xFF00, 0x0000]
+            assert stored.qsize() == 2
+            assert acceptor.is_established
 
     def test_n_set(self, nset):
         lists = Queue()

@@ -438,7 +438,10 @@ class Association(TimedAssociation):
             _log.aborted_while_served(self, msg, context_id)
 
     def report_came(self, context_id: int, message: Any, size: int) -> None:
-        """Serve an N-EVENT-REPORT concurrently, as pynetdicom does; from any thread."""
+        """Serve an N-EVENT-REPORT, or a C-GET's C-STORE, concurrently, as pynetdicom does.
+
+        From any thread.
+        """
         self.tally.count_request(message)
         self.reports.add(self, context_id, message, size)
 
@@ -680,7 +683,8 @@ class Association(TimedAssociation):
         if self._was_requested:
             _log.ended(self, time.monotonic() - self.path.since)
         self._primitives.put(None)  # wakes a thread that waits
-        for _, message, _ in self.path.pending:
+        reports = self.flow.reports if self._has_made("flow") else ()
+        for _, message, _ in (*self.path.pending, *reports):
             remove_file(message)
         if self.has_providers:
             self.dimse.msg_queue.close()

@@ -11,7 +11,7 @@ from pynetdicom import evt
 from pynetdicom.dimse import _RQ_TO_MESSAGE, _RSP_TO_MESSAGE
 from pynetdicom.dimse import DIMSEServiceProvider as _StockDIMSE
 from pynetdicom.dimse_messages import DIMSEMessage
-from pynetdicom.dimse_primitives import C_CANCEL, N_EVENT_REPORT
+from pynetdicom.dimse_primitives import C_CANCEL, C_STORE, N_EVENT_REPORT
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import P_DATA
 
@@ -49,7 +49,7 @@ class MessageUser(Protocol):
         """Serve a request in its turn, with a data set of `size` bytes."""
 
     def report_came(self, context_id: int, message: Any, size: int) -> None:
-        """Serve an N-EVENT-REPORT concurrently with other requests, as pynetdicom does."""
+        """Serve an N-EVENT-REPORT, or a C-GET's C-STORE, concurrently, as pynetdicom does."""
 
     def refuse_request(self, fault: CommandSetError, context_id: int) -> None:
         """Refuse a request in its turn."""
@@ -283,7 +283,7 @@ class DIMSEServiceProvider(_StockDIMSE):
             message_id: Any = primitive.MessageIDBeingRespondedTo
             if len(self.cancel_req) < 10:  # as in pynetdicom
                 self.cancel_req[message_id] = primitive
-        elif isinstance(primitive, N_EVENT_REPORT) and primitive.is_valid_request:
+        elif self._is_concurrent(primitive):
             self._user.report_came(context_id, primitive, size)
         elif not type(message).__name__.endswith("_RSP"):
             self._user.message_came(context_id, primitive, size)
@@ -291,6 +291,21 @@ class DIMSEServiceProvider(_StockDIMSE):
             self._keep_response(context_id, primitive)
         else:
             self._drop_unexpected(primitive)
+
+    def _is_concurrent(self, message: Any) -> bool:
+        """Return whether a message is a request that is served beside others.
+
+        The sub-operations of a program's C-GET are, as its response comes after them, and a handler
+        may wait for it.
+        """
+        if isinstance(message, C_STORE):
+            with self._lock:
+                asked = any(
+                    count and self._services[number] == "C_GET"
+                    for number, count in self._unanswered.items()
+                )
+            return asked and bool(message.is_valid_request)
+        return isinstance(message, N_EVENT_REPORT) and bool(message.is_valid_request)
 
     def _drop_unexpected(self, response: Any) -> None:
         """Drop a response to no request; log the first ones."""
