@@ -72,6 +72,7 @@ class TestSock:
 
 @pytest.mark.usefixtures("loop")
 @pytest.mark.parametrize("is_given", [False, True], ids=["address", "sock"])
+@pytest.mark.filterwarnings("ignore:Exception ignored in. .*_SSLProtocolTransport")  # of 3.10
 @pytest.mark.parametrize("proxies", [[], ["127.0.0.1"]], ids=["direct", "proxy"])
 def test_nothing_that_is_sent_waits_for_an_acknowledgement(scp, security, is_given, proxies):
     """TCP_NODELAY is set, whoever makes the sockets."""

@@ -124,6 +124,7 @@ def test_it_is_read_into_a_buffer(nset):
         peer.goes_on(nset)
 
 
+@pytest.mark.filterwarnings("ignore:Exception ignored in. .*_SSLProtocolTransport")  # of 3.10
 @pytest.mark.usefixtures("loop")
 def test_others_have_their_turns(nset, contexts):
     """However fast it comes, some 2 MiB of it are read in a turn of the loop."""
