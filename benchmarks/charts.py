@@ -121,6 +121,16 @@ CHARTS: list[Bars | Lines] = [
         },
         SERVERS,
     ),
+    Lines(
+        "growth-modalities",
+        "One report, every element read, by the modalities that report at a time: µs of CPU",
+        "growth",
+        {
+            number: f"a report of 2 x 5, read, {number} at a time"
+            for number in ("1", "4", "16", "64")
+        },
+        {name: column for name, column in SERVERS.items() if name != "canned bytes"},
+    ),
 ]
 # Text, what is others', what is nset's.
 COLOURS = {"light": ("#1f2328", "#a8b1bb", "#0969da"), "dark": ("#d8dee6", "#5c6672", "#4c9aff")}

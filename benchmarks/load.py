@@ -6,9 +6,11 @@ For Linux, which has a clock for each process.
 import os
 import resource
 import selectors
+import socket
+import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +28,7 @@ TIMEOUT = 120  # seconds; for what takes milliseconds or a few seconds when all 
 
 ASSOCIATE_RQ = associate_rq(MPPS)
 ASSOCIATE_AC = 0x02
+SUCCESS = struct.pack("<HHIH", 0, 0x0900, 2, 0x0000)  # Status (0000,0900)
 RELEASE_RQ, RELEASE_RP, ABORT = (pdu(kind, bytes(4)) for kind in (0x05, 0x06, 0x07))
 
 _END_SECONDS = 20  # a server that has not ended by then is killed
@@ -188,6 +191,70 @@ def cpu_per_request(
                 key.data.send(request)
             served += len(ready)
         return (cpu_seconds(server.pid) - before) / served * 1e6
+
+
+def report(port: int, requests: Iterable[bytes], modalities: int) -> int:
+    """Make reports: connect, associate, one request, release; so many modalities at a time.
+
+    Parameters
+    ----------
+    port : int
+        The server's.
+    requests : iterable of bytes
+        The PDUs of each request, which is to be answered by one PDU with success.
+    modalities : int
+        How many.
+
+    Returns
+    -------
+    int
+        How many reports were made.
+    """
+    left, made = iter(requests), 0
+    with selectors.DefaultSelector() as selector:
+
+        def begin() -> None:
+            request = next(left, None)
+            if request is not None:
+                steps = _one_report(port, request)
+                selector.register(next(steps), selectors.EVENT_READ, steps)
+
+        for _ in range(modalities):
+            begin()
+        while selector.get_map():
+            for key, _ in selector.select(TIMEOUT):
+                selector.unregister(key.fileobj)
+                modality = next(key.data, None)
+                if modality is None:
+                    made += 1
+                    begin()
+                else:
+                    selector.register(modality, selectors.EVENT_READ, key.data)
+    return made
+
+
+def _one_report(port: int, request: bytes) -> Iterator[socket.socket]:
+    """Make a report; yield whenever an answer is due."""
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as modality:
+        modality.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        modality.sendall(ASSOCIATE_RQ)
+        yield modality
+        assert _receive(modality)[0] == ASSOCIATE_AC
+        modality.sendall(request)
+        yield modality
+        answer = _receive(modality)
+        assert SUCCESS in answer, answer
+        modality.sendall(RELEASE_RQ)
+        yield modality
+        assert _receive(modality) == RELEASE_RP
+
+
+def _receive(modality: socket.socket) -> bytes:
+    """Receive a PDU; more than one is never due."""
+    data = modality.recv(4096)
+    while len(data) < 6 or len(data) < 6 + int.from_bytes(data[2:6], "big"):
+        data += modality.recv(4096)
+    return data
 
 
 class Idle(NamedTuple):

@@ -12,14 +12,11 @@ process, which prints its port and ends with its standard input.
 """
 
 import os
-import selectors
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -43,7 +40,6 @@ ROOT = "1.2.826.0.1.3680043.8.498.7"
 IMPLICIT = "1.2.840.10008.1.2"
 AT_A_TIME = (1, 32)
 WARM_UP = 100  # reports
-SUCCESS = b"\0\0\0\x09\2\0\0\0\0\0"  # Status (0000,0900)
 
 NSET = "nset mpps"
 ALONE = "nset mpps, a commit for each"
@@ -133,61 +129,14 @@ def serve(database: str, kind: str) -> None:
     threading.Event().wait()
 
 
-def report(port: int, request: bytes) -> Iterator[socket.socket]:
-    """Make a report; yield whenever an answer is due."""
-    with socket.create_connection(("127.0.0.1", port), load.TIMEOUT) as modality:
-        modality.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        modality.sendall(load.ASSOCIATE_RQ)
-        yield modality
-        assert receive(modality)[0] == load.ASSOCIATE_AC
-        modality.sendall(request)
-        yield modality
-        answer = receive(modality)
-        assert SUCCESS in answer, answer
-        modality.sendall(load.RELEASE_RQ)
-        yield modality
-        assert receive(modality) == load.RELEASE_RP
-
-
-def receive(modality: socket.socket) -> bytes:
-    """Receive a PDU; more than one is never due."""
-    data = modality.recv(4096)
-    while len(data) < 6 or len(data) < 6 + int.from_bytes(data[2:6], "big"):
-        data += modality.recv(4096)
-    return data
-
-
-def run(port: int, requests: list[bytes], at_a_time: int) -> None:
-    """Make all reports, so many at a time."""
-    left = iter(requests)
-    with selectors.DefaultSelector() as selector:
-
-        def begin() -> None:
-            request = next(left, None)
-            if request is not None:
-                making = report(port, request)
-                selector.register(next(making), selectors.EVENT_READ, making)
-
-        for _ in range(at_a_time):
-            begin()
-        while selector.get_map():
-            for key, _ in selector.select(load.TIMEOUT):
-                selector.unregister(key.fileobj)
-                modality = next(key.data, None)
-                if modality is None:
-                    begin()
-                else:
-                    selector.register(modality, selectors.EVENT_READ, key.data)
-
-
 def measure(command: list[str], requests: list[bytes], at_a_time: int) -> Taken:
     """Run a server, and report to it."""
     with load.running(command, is_apart=True) as running:
-        run(running.port, requests[:WARM_UP], at_a_time)
+        load.report(running.port, requests[:WARM_UP], at_a_time)
         process = psutil.Process(running.pid)
         written, before = process.io_counters().write_chars, load.cpu_seconds(running.pid)
         begin = time.monotonic()
-        run(running.port, requests[WARM_UP:], at_a_time)
+        load.report(running.port, requests[WARM_UP:], at_a_time)
         cpu, seconds = load.cpu_seconds(running.pid) - before, time.monotonic() - begin
         written = process.io_counters().write_chars - written
     number = len(requests) - WARM_UP

@@ -3,17 +3,16 @@
 Usage: python benchmarks/report.py [--growth] [--rounds N] [--seconds S] [--record]
 
 Each server has a core of its own, and so have the clients. With --growth also what it takes when
-lists, contexts and associations become more.
+lists, contexts, associations and modalities become more.
 """
 
-import struct
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from io import BytesIO
-from itertools import count
+from itertools import count, repeat, takewhile
 from statistics import median
 from typing import NamedTuple
 
@@ -30,7 +29,6 @@ from support import P_DATA_TF, Peer
 from nset.demo import MPPS
 
 TRANSFER_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
-SUCCESS = struct.pack("<HHIH", 0, 0x0900, 2, 0x0000)
 
 ECHO = "echo"
 DCMTK = "dcmtk"
@@ -52,6 +50,7 @@ LEAST = 3  # reports, however long they take
 SIZES = {0: "no list", 1 << 10: "1 KiB", 1 << 16: "64 KiB", 1 << 20: "1 MiB", 1 << 24: "16 MiB"}
 CONTEXTS = (1, 3, 10, 30)
 ASSOCIATIONS = (1, 10, 100, 1000)
+MODALITIES = (1, 4, 16, 64)
 
 
 class Message(NamedTuple):
@@ -100,7 +99,11 @@ def ask(peer: Peer, message: Message, *, is_checked: bool = True) -> None:
     """Send the request, and receive the answer: success, if that is checked."""
     peer.send(message.request)
     answer = peer.receive()
-    if answer is None or answer.type != P_DATA_TF or (is_checked and SUCCESS not in answer.body):
+    if (
+        answer is None
+        or answer.type != P_DATA_TF
+        or (is_checked and load.SUCCESS not in answer.body)
+    ):
         raise ValueError(f"the server answered {answer}")
 
 
@@ -134,6 +137,22 @@ def per_request(server: load.Server, seconds: float, message: Message, is_checke
     """Microseconds of the server's CPU for a request on an association that stays open."""
     with Peer(server.port, MPPS) as peer:
         return per_call(server, seconds, partial(ask, peer, message, is_checked=is_checked))
+
+
+def per_report_of(modalities: int, server: load.Server, seconds: float, message: Message) -> float:
+    """Microseconds of the server's CPU for a report, while so many modalities report."""
+
+    def report(seconds: float) -> int:
+        end = time.monotonic() + seconds
+        requests = takewhile(lambda _: time.monotonic() < end, repeat(message.request))
+        return load.report(server.port, requests, modalities)
+
+    report(seconds / 5)
+    time.sleep(SETTLE)
+    before = load.cpu_seconds(server.pid)
+    reports = report(seconds)
+    time.sleep(SETTLE)
+    return (load.cpu_seconds(server.pid) - before) / reports * 1e6
 
 
 def per_call(server: load.Server, seconds: float, call: Callable[[], None]) -> float:
@@ -174,7 +193,7 @@ def reports(seconds: float) -> list[Row]:
 
 
 def growth(seconds: float) -> list[Row]:
-    """What grows: the list, the contexts, the associations."""
+    """What grows: the list, the contexts, the associations, the modalities that report."""
     rows = []
     for size, name in SIZES.items():
         message = n_set(bytes(size) if size else None)
@@ -192,6 +211,11 @@ def growth(seconds: float) -> list[Row]:
         servers = tuple(kind for kind in SERVERS if associations <= 100 or kind not in STOCK)
         name = f"N-SET of 1 KiB, {associations} association{'s' * (associations > 1)} busy"
         rows.append(Row(name, "ignore", n_set(bytes(1024)), measure, servers))
+    message = n_set(lists.encoded(lists.modification_list(2, 5)))
+    for modalities in MODALITIES:
+        measure = partial(per_report_of, modalities, seconds=seconds, message=message)
+        name = f"a report of 2 x 5, read, {modalities} at a time"
+        rows.append(Row(name, "read", message, measure))
     return rows
 
 
