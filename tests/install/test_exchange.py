@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed, make_request, serving
-from certificates import client_context, make_certificate, server_context
+from certificates import client_context, make_certificate, new_contexts, server_context
 from command_sets import joined
 from logs import all_said
 from pydicom.dataset import Dataset
@@ -346,9 +346,7 @@ def test_a_release_behind_requests(nset, tmp_path, kinds, way):
     """All in one write: what came before it is answered first."""
     options, context = {}, None
     if way == "TLS":
-        certificate = make_certificate(tmp_path, "server")
-        options["ssl_context"] = server_context(certificate)
-        context = client_context(certificate)
+        options["ssl_context"], context = new_contexts(tmp_path)
     integration = importlib.import_module("nset.pynetdicom")
     is_late = way == "from before the installation"
     requests = [kinds[number % len(kinds)](nset, number) for number in range(1, 10)]

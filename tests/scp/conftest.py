@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from associations import serving
-from certificates import client_context, make_certificate, server_context
+from certificates import make_certificate, new_contexts
 from services import (
     CT,
     observed,
@@ -89,9 +89,8 @@ def security(request, tmp_path):
     """What makes a server, and what makes a client's socket of a bare one."""
     if request.param == "TCP":
         return {}, lambda bare: bare
-    certificate = make_certificate(tmp_path, "server")
-    context = client_context(certificate)
+    server_context, context = new_contexts(tmp_path)
     return (
-        {"ssl_context": server_context(certificate)},
+        {"ssl_context": server_context},
         lambda bare: context.wrap_socket(bare, server_hostname="localhost"),
     )

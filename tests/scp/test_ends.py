@@ -14,7 +14,7 @@ from io import BytesIO
 import pytest
 from acceptors import accepting, entity, is_over, n_set_pdus, port, until
 from associations import MPPS, TIMEOUT
-from certificates import client_context, make_certificate, server_context
+from certificates import new_contexts
 from ends import ECHO, FIND, RELEASE, exits, query, succeed
 from pydicom import Dataset
 from pynetdicom import AE, build_role, evt
@@ -64,13 +64,12 @@ def test_a_peer_that_takes_no_answer_and_aborts(nset):
 
 
 def test_a_tls_peer_that_does_not_close(nset, tmp_path):
-    certificate = make_certificate(tmp_path, "server")
+    server_context, context = new_contexts(tmp_path)
     ae = entity()
     ae.network_timeout = 0.1
-    options = {"ssl_context": server_context(certificate)}
-    with accepting(nset, None, ae, **options) as server:
+    with accepting(nset, None, ae, ssl_context=server_context) as server:
         bare = socket.create_connection(("127.0.0.1", port(server)), TIMEOUT)
-        peer = client_context(certificate).wrap_socket(bare, server_hostname="localhost")
+        peer = context.wrap_socket(bare, server_hostname="localhost")
         peer.sendall(associate_rq(MPPS))
         assert peer.recv(1) == b"\2"
         until(lambda: is_over(server), seconds=4)  # asyncio's own timeout is 30

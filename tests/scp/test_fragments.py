@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed, completed_bytes
-from certificates import client_context, make_certificate, server_context
+from certificates import new_contexts
 from command_sets import command_set, element, joined
 from n_set_requests import uid
 from pydicom.dataset import Dataset
@@ -154,9 +154,8 @@ def test_reports_beside_responses(nset, monkeypatch, tmp_path, kind, way, number
     elif way == "observed":
         handlers.append((evt.EVT_PDU_SENT, lambda event: None))
     elif way == "TLS":
-        certificate = make_certificate(tmp_path, "server")
-        options = {**options, "ssl_context": server_context(certificate)}
-        context = client_context(certificate)
+        server_context, context = new_contexts(tmp_path)
+        options = {**options, "ssl_context": server_context}
 
     def report_all():
         assoc = found.get(timeout=TIMEOUT)

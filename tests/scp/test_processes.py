@@ -211,15 +211,19 @@ class TestEnds:
             assert f"Server process {killed} has ended (SIGKILL); the next one" in program.log()
             assert program.end() == 0
 
+    def replaced_late(self, program, hindrance, logged):
+        """Kill a process that can't be replaced while a file is there; the other one serves on."""
+        hindrance.touch()
+        os.kill(program.pids[0], signal.SIGKILL)
+        until(lambda: logged in program.log())
+        with program.peer() as peer:
+            assert program.process_of(peer) == program.pids[1]
+        hindrance.unlink()
+        program.next("beside", lambda _, pids, counts: len(pids) == 2 and pids != program.pids)
+
     def test_a_process_that_cannot_start_is_tried_again_and_again(self, tmp_path):
         with running(tmp_path) as program:
-            (tmp_path / "fail").touch()
-            os.kill(program.pids[0], signal.SIGKILL)
-            until(lambda: "next one starts in 0.4 s" in program.log())
-            with program.peer() as peer:
-                assert program.process_of(peer) == program.pids[1]
-            (tmp_path / "fail").unlink()
-            program.next("beside", lambda _, pids, counts: len(pids) == 2 != pids)
+            self.replaced_late(program, tmp_path / "fail", "next one starts in 0.4 s")
             log = program.log()
             assert "LookupError: no database" in log
             assert log.index("starts in 0.1 s") < log.index("starts in 0.2 s")
@@ -237,13 +241,7 @@ class TestEnds:
 
     def test_a_process_that_cannot_be_forked_is_tried_again(self, tmp_path):
         with running(tmp_path) as program:
-            (tmp_path / "full").touch()
-            os.kill(program.pids[0], signal.SIGKILL)
-            until(lambda: "the next attempt is in 0.2 s" in program.log())
-            with program.peer() as peer:
-                assert program.process_of(peer) == program.pids[1]
-            (tmp_path / "full").unlink()
-            program.next("beside", lambda _, pids, counts: len(pids) == 2 and pids != program.pids)
+            self.replaced_late(program, tmp_path / "full", "the next attempt is in 0.2 s")
             assert "ERROR Can't start a process: [Errno " in program.log()
             assert program.end() == 0
 

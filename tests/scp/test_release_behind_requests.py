@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 from acceptors import accepting, entity, one_pdu, port, until
 from associations import INSTANCE, MPPS, encoded
-from certificates import client_context, make_certificate, server_context
+from certificates import new_contexts
 from command_sets import joined
 from n_set_requests import DATA, uid
 from pydicom.uid import ImplicitVRLittleEndian
@@ -89,9 +89,7 @@ def test_requests_of_all_services(nset, tmp_path, kind, way, names):
     if way == "observed":
         handlers.append((evt.EVT_PDU_RECV, lambda event: None))
     elif way == "TLS":
-        certificate = make_certificate(tmp_path, "server")
-        options["ssl_context"] = server_context(certificate)
-        context = client_context(certificate)
+        options["ssl_context"], context = new_contexts(tmp_path)
     ae = entity(MPPS, ECHO, CT)
     ae.network_timeout = None  # after which the release would be looked at again
     with (

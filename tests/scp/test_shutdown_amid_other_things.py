@@ -14,7 +14,7 @@ from contextlib import suppress
 import pytest
 from acceptors import accepting, entity, port, until
 from associations import MPPS, TIMEOUT
-from certificates import client_context, make_certificate, server_context
+from certificates import new_contexts
 from durations import takes
 from ends import ECHO, RELEASE, RELEASED, exits
 from paths import SUPPORT
@@ -82,10 +82,8 @@ def test_an_async_handler_of_another_service_is_cancelled(nset):
 
 
 def test_a_tls_handshake_that_ends_while_the_server_shuts_down(nset, tmp_path):
-    certificate = make_certificate(tmp_path, "server")
-    options = {"ssl_context": server_context(certificate)}
-    with accepting(nset, None, **options) as server:
-        context = client_context(certificate)
+    server_context, context = new_contexts(tmp_path)
+    with accepting(nset, None, ssl_context=server_context) as server:
 
         def connect():
             return socket.create_connection(("127.0.0.1", port(server)), TIMEOUT)

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 from acceptors import accepting, entity, n_set_pdus, one_pdu, port, until
 from associations import INSTANCE, MPPS, TIMEOUT, completed
-from certificates import client_context, make_certificate, server_context
+from certificates import new_contexts
 from command_sets import joined
 from durations import takes
 from n_set_requests import request
@@ -100,9 +100,7 @@ def test_clients_that_go_on_until_they_are_done(nset, tmp_path, way):
     if way == "observed":
         handlers.append((evt.EVT_PDU_RECV, lambda event: None))
     elif way == "TLS":
-        certificate = make_certificate(tmp_path, "server")
-        options["ssl_context"] = server_context(certificate)
-        context = client_context(certificate)
+        options["ssl_context"], context = new_contexts(tmp_path)
     with accepting(nset, handlers, **options) as server, ExitStack() as flood:
         peers = [Peer(port(server), MPPS, context=context) for _ in range(6)]
         if way == "beside a flood":

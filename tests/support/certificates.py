@@ -37,6 +37,12 @@ def server_context(own: Certificate, clients: Certificate | None = None) -> ssl.
     return context
 
 
+def new_contexts(directory: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The context of a server with a new certificate, and that of a client that trusts it."""
+    certificate = make_certificate(directory, "server")
+    return server_context(certificate), client_context(certificate)
+
+
 def client_context(server: Certificate, own: Certificate | None = None) -> ssl.SSLContext:
     """The context of a client that trusts this server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
